@@ -1,0 +1,134 @@
+"""The one table from domain error to status, and problem details (RFC 9457) for everything that fails."""
+
+import re
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.types import Scope
+
+from app.core import errors
+from app.schemas.problem import Problem
+
+STATUSES: dict[type[errors.AppError], int] = {
+    errors.AuthenticationError: 401,
+    errors.InvalidCredentials: 401,
+    errors.PermissionDenied: 403,
+    errors.NotFound: 404,
+    errors.TenantNotFound: 404,
+    errors.Conflict: 409,
+    errors.TenantNameTaken: 409,
+    errors.EmailTaken: 409,
+    errors.InvalidCursor: 422,
+    errors.Overloaded: 503,
+    errors.DatabaseUnavailable: 503,
+    errors.IsolationUnavailable: 503,
+    errors.ProviderError: 502,
+    errors.ProviderRejected: 502,
+    errors.ProviderUnavailable: 503,
+    errors.ProviderTimeout: 504,
+    errors.MessageInterrupted: 503,
+}
+RETRY_AFTER_SECONDS = {errors.Overloaded: 1, errors.DatabaseUnavailable: 5, errors.ProviderUnavailable: 5}
+DETAILS = {
+    400: "The body is not readable as JSON.",
+    404: "There is no such resource.",
+    405: "This resource does not support the method.",
+    413: "The request body is larger than this service accepts.",
+    422: "The input is not valid; `errors` says where.",
+    431: "The request headers are larger than this service accepts.",
+    500: "Something failed on our side. Quote the request_id when you report it.",
+}
+# A location names fields of the schema; what else stands in it was sent by the caller.
+_FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(errors.AppError, _on_app_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+
+
+def internal_error(scope: Scope, status: int) -> Response:
+    """The answer when no route could give one (500, 431)."""
+    return _problem(scope, status, kind=_slug(HTTPStatus(status).phrase))
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The problems of a route for its OpenAPI description."""
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+
+
+async def _on_app_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.AppError)
+    headers = {}
+    for kind, seconds in RETRY_AFTER_SECONDS.items():
+        if isinstance(error, kind):
+            headers["Retry-After"] = str(seconds)
+    extra: dict[str, Any] = {}
+    if isinstance(error, errors.InvalidCursor):
+        extra["errors"] = [{"loc": ["query", "cursor"], "msg": error.detail, "type": "invalid_cursor"}]
+    if isinstance(error, errors.ProviderError) and error.message_id:
+        extra["message_id"] = error.message_id
+    kind_name = _slug(re.sub(r"(?<!^)(?=[A-Z])", " ", type(error).__name__))
+    return _problem(request.scope, STATUSES[type(error)], kind=kind_name, detail=error.detail, headers=headers, **extra)
+
+
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    found = [
+        {"loc": [_safe(part) for part in item["loc"]], "msg": _message(item), "type": item["type"]}
+        for item in error.errors()[:50]
+    ]
+    return _problem(request.scope, 422, kind="invalid-input", errors=found)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    phrase = HTTPStatus(error.status_code).phrase
+    return _problem(request.scope, error.status_code, kind=_slug(phrase), headers=dict(error.headers or {}))
+
+
+def _problem(
+    scope: Scope,
+    status: int,
+    *,
+    kind: str,
+    detail: str | None = None,
+    headers: dict[str, str] | None = None,
+    **extra: Any,
+) -> Response:
+    phrase = HTTPStatus(status).phrase
+    problem = Problem(
+        type=f"urn:llm-saas:problem:{kind}",
+        title=phrase,
+        status=status,
+        detail=detail or DETAILS.get(status, f"{phrase}."),
+        request_id=scope["state"]["request_id"],
+        **extra,
+    )
+    headers = {**(headers or {})}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(
+        problem.model_dump(exclude_none=True), status, headers=headers, media_type="application/problem+json"
+    )
+
+
+def _message(item: dict[str, Any]) -> str:
+    # The messages of ValueErrors raised by libraries may quote the value (email-validator's do).
+    return "The value is not valid" if item["type"] == "value_error" else str(item["msg"])
+
+
+def _safe(part: Any) -> str | int:
+    if isinstance(part, int) or (isinstance(part, str) and _FIELD_NAME.fullmatch(part)):
+        return part
+    return "?"
+
+
+def _slug(phrase: str) -> str:
+    return phrase.lower().replace(" ", "-")

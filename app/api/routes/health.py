@@ -1,0 +1,20 @@
+from fastapi import APIRouter
+
+from app.api.errors import documented
+from app.dependencies import Health
+from app.schemas.health import Health as HealthRead
+from app.schemas.health import Readiness
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/health", summary="Liveness check")
+async def health() -> HealthRead:
+    """Answers as long as the process lives; it asks nothing of the database."""
+    return HealthRead()
+
+
+@router.get("/health/ready", summary="Readiness check", responses=documented(503))
+async def ready(service: Health) -> Readiness:
+    """Answers 200 once a tenant transaction can be opened under row-level security, and names what serves."""
+    return Readiness(llm_provider=await service.ready())

@@ -1,0 +1,34 @@
+from fastapi import APIRouter, Request, Response, status
+
+from app.api.errors import documented
+from app.api.pagination import link_next
+from app.dependencies import Messages, Paging
+from app.schemas.message import MessageCreate, MessageRead
+
+router = APIRouter(tags=["messages"])
+
+
+@router.post(
+    "/messages",
+    status_code=status.HTTP_201_CREATED,
+    summary="Send prompt to LLM",
+    responses=documented(400, 401, 413, 422, 502, 503, 504),
+)
+async def send_message(body: MessageCreate, service: Messages) -> MessageRead:
+    """Answers once the message is `completed`.
+
+    If the provider fails, the answer is a problem with a `message_id`: the message is kept as `failed`.
+    """
+    return MessageRead.model_validate(await service.create(body.content))
+
+
+@router.get(
+    "/messages",
+    summary="List tenant messages (paginated)",
+    responses=documented(401, 422, 503),
+)
+async def list_messages(service: Messages, page: Paging, request: Request, response: Response) -> list[MessageRead]:
+    """The messages of the caller's tenant, newest first; the `Link` header points at the next page."""
+    found = await service.list(page)
+    link_next(request, response, found)
+    return [MessageRead.model_validate(row) for row in found.rows]

@@ -1,0 +1,85 @@
+"""The outermost layer of a request: its id, its one log line, and the answer when all else failed."""
+
+import re
+import time
+from collections.abc import Callable
+
+import structlog
+from starlette.datastructures import MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.core.ids import new_id
+
+MAX_HEADER_BYTES = 65_536
+_SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+
+logger = structlog.get_logger()
+
+
+class RequestContextMiddleware:
+    """Give the request its id, log it on one line, and turn an unexpected exception into a problem.
+
+    `X-Request-ID` is taken from the caller if sane and made otherwise. Headers are bounded here because httptools,
+    unlike h11, accepts any size.
+    """
+
+    def __init__(self, app: ASGIApp, on_error: Callable[[Scope, int], Response]) -> None:
+        self.app = app
+        self.on_error = on_error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id, header_bytes = _read_headers(scope)
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        try:
+            if header_bytes > MAX_HEADER_BYTES:
+                await self.on_error(scope, 431)(scope, receive, send_with_id)
+            else:
+                await self.app(scope, receive, send_with_id)
+        except Exception:
+            logger.exception("unexpected_error")
+            if status:
+                raise
+            await self.on_error(scope, 500)(scope, receive, send_with_id)
+        finally:
+            _log(scope, status, time.perf_counter() - started)
+
+
+def _read_headers(scope: Scope) -> tuple[str, int]:
+    request_id, size = b"", 0
+    for name, value in scope["headers"]:
+        size += len(name) + len(value)
+        if name == b"x-request-id":
+            request_id = value
+    return (request_id.decode() if _SANE_REQUEST_ID.fullmatch(request_id) else new_id()), size
+
+
+def _log(scope: Scope, status: int, seconds: float) -> None:
+    principal = scope["state"].get("principal")
+    route = scope.get("route")
+    logger.info(
+        "request",
+        method=scope["method"],
+        # The template, never the path: a path may hold what the caller typed.
+        route=getattr(route, "path", None),
+        status=status,
+        duration_ms=round(seconds * 1000, 2),
+        tenant_id=principal.tenant_id if principal else None,
+        user_id=principal.user_id if principal else None,
+    )

@@ -1,0 +1,145 @@
+"""Passwords (bcrypt, off the event loop, bounded) and access tokens (JWT)."""
+
+import asyncio
+import os
+import sys
+import threading
+import time
+import unicodedata
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from jose import jwk, jwt
+from passlib.context import CryptContext
+
+from app.core.errors import AuthenticationError, Overloaded
+from app.core.ids import is_id, new_id
+from app.core.principal import Principal
+
+ISSUER = "llm-saas-backend"
+AUDIENCE = "llm-saas-api"
+MAX_TOKEN_BYTES = 4096
+MAX_WAITING_HASHES = 256
+VERIFIED_TOKENS_KEPT = 10_000
+_REQUIRED = {f"require_{claim}": True for claim in ("exp", "iat", "sub", "aud", "iss", "jti")}
+
+
+def normalise_email(email: str) -> str:
+    """The one spelling under which an email is stored and looked up."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", email.strip()).casefold())
+
+
+class PasswordHasher:
+    """bcrypt over SHA-256, so that no password is cut at 72 bytes; plain bcrypt is verified and upgraded.
+
+    The threads are fewer than the cores and of low priority: a flood of logins leaves the event loop its core.
+    """
+
+    def __init__(self, rounds: int) -> None:
+        self._context = CryptContext(
+            schemes=["bcrypt_sha256", "bcrypt"],
+            deprecated=["bcrypt"],
+            bcrypt_sha256__rounds=rounds,
+            bcrypt__rounds=rounds,
+        )
+        self._threads = ThreadPoolExecutor(
+            max_workers=max(1, (os.cpu_count() or 2) // 2),
+            thread_name_prefix="bcrypt",
+            initializer=_lower_thread_priority,
+        )
+        self._waiting = 0
+        # Verified when the email is unknown, so that the answer takes as long as a wrong password.
+        self._nobody = self._context.hash(new_id())
+
+    async def hash(self, password: str) -> str:
+        hashed: str = await self._run(self._context.hash, password)
+        return hashed
+
+    async def verify(self, password: str, hashed: str | None) -> tuple[bool, str | None]:
+        """Whether the password is right, and a replacement hash where the stored one is outdated."""
+        ok, replacement = await self._run(self._context.verify_and_update, password, hashed or self._nobody)
+        return (ok, replacement) if hashed else (False, None)
+
+    async def _run(self, function: Any, *args: str) -> Any:
+        if self._waiting >= MAX_WAITING_HASHES:
+            raise Overloaded
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
+        finally:
+            self._waiting -= 1
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _lower_thread_priority() -> None:
+    if sys.platform == "linux":  # elsewhere the nice value belongs to the whole process
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+
+
+class TokenService:
+    """Mints and verifies access tokens.
+
+    A verified token is remembered until it expires: its signature cannot change, and whether the user may still
+    use it is asked of the database in every transaction.
+    """
+
+    def __init__(self, key: str, algorithm: str, expire_minutes: int) -> None:
+        self._key = jwk.construct(key, algorithm)
+        self._algorithm = algorithm
+        self.expires_in = expire_minutes * 60
+        self._verified: OrderedDict[str, tuple[float, Principal]] = OrderedDict()
+
+    def mint(self, principal: Principal) -> str:
+        now = int(time.time())
+        claims = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "typ": "access",
+            "sub": principal.user_id,
+            "tenant_id": principal.tenant_id,
+            "role": principal.role,
+            "ver": principal.token_version,
+            "jti": new_id(),
+            "iat": now,
+            "exp": now + self.expires_in,
+        }
+        return str(jwt.encode(claims, self._key, algorithm=self._algorithm))
+
+    def verify(self, token: str) -> Principal:
+        """The caller that the token names.
+
+        Raises:
+            AuthenticationError: for anything that is not a valid, unexpired access token of this service.
+        """
+        known = self._verified.get(token)
+        if known is not None:
+            if known[0] > time.time():
+                return known[1]
+            del self._verified[token]
+        if len(token) > MAX_TOKEN_BYTES:
+            raise AuthenticationError
+        try:
+            claims = jwt.decode(
+                token, self._key, algorithms=[self._algorithm], audience=AUDIENCE, issuer=ISSUER, options=_REQUIRED
+            )
+            principal = _principal_of(claims)
+            expires_at = float(claims["exp"])
+        except Exception as error:
+            # python-jose raises far more than JWTError on hostile tokens (RecursionError, OverflowError, ...).
+            raise AuthenticationError from error
+        self._verified[token] = (expires_at, principal)
+        if len(self._verified) > VERIFIED_TOKENS_KEPT:
+            self._verified.popitem(last=False)
+        return principal
+
+
+def _principal_of(claims: dict[str, Any]) -> Principal:
+    version = claims["ver"]
+    if claims.get("typ") != "access" or type(version) is not int or not 0 <= version < 2**31:
+        raise AuthenticationError
+    if claims["role"] not in ("admin", "user") or not is_id(claims["sub"]) or not is_id(claims["tenant_id"]):
+        raise AuthenticationError
+    return Principal(claims["sub"], claims["tenant_id"], claims["role"], version)

@@ -1,0 +1,76 @@
+"""Making a database ready: the database itself, the schema, and the runtime's login."""
+
+import asyncio
+from pathlib import Path
+
+from alembic.config import Config
+from sqlalchemy import URL, Connection, make_url, pool, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from alembic import command
+from app.db.roles import RUNTIME_ROLE
+
+ALEMBIC_INI = Path(__file__).resolve().parents[2] / "alembic.ini"
+INVALID_CATALOG_NAME = "3D000"
+
+
+async def provision(owner: URL, runtime: URL) -> None:
+    """Create the database if it is missing, migrate it, and let the runtime's login take the runtime role."""
+    if not await _exists(owner):
+        await _execute(owner.set(database="postgres"), f"CREATE DATABASE {_quoted(owner.database)}", autocommit=True)
+    await migrate(owner)
+    if runtime.username and runtime.username != owner.username:
+        await _create_login(owner, runtime)
+
+
+async def migrate(url: URL) -> None:
+    """`alembic upgrade head`. Alembic brings its own event loop, so it gets a thread."""
+    config = Config(ALEMBIC_INI)
+    config.attributes["url"] = url
+    await asyncio.to_thread(command.upgrade, config, "head")
+
+
+async def _create_login(owner: URL, runtime: URL) -> None:
+    name, password = _quoted(runtime.username), str(runtime.password or "").replace("'", "''")
+    await _execute(
+        owner,
+        f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{_literal(runtime.username)}') THEN "
+        f"CREATE ROLE {name} LOGIN NOINHERIT; END IF; END $$",
+        f"ALTER ROLE {name} LOGIN INHERIT PASSWORD '{password}'",
+        f"GRANT {RUNTIME_ROLE} TO {name}",
+        f"GRANT CONNECT ON DATABASE {_quoted(owner.database)} TO {name}",
+    )
+
+
+async def _exists(url: URL) -> bool:
+    try:
+        await _execute(url, "SELECT 1")
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) == INVALID_CATALOG_NAME:
+            return False
+        raise
+    return True
+
+
+async def _execute(url: URL | str, *statements: str, autocommit: bool = False) -> None:
+    options = {"isolation_level": "AUTOCOMMIT"} if autocommit else {}
+    engine = create_async_engine(make_url(url), poolclass=pool.NullPool, hide_parameters=True, **options)
+
+    def run(connection: Connection) -> None:
+        for statement in statements:
+            connection.execute(text(statement.replace(":", r"\:")))
+
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(run)
+    finally:
+        await engine.dispose()
+
+
+def _quoted(name: str | None) -> str:
+    return '"' + (name or "").replace('"', '""') + '"'
+
+
+def _literal(value: str | None) -> str:
+    return (value or "").replace("'", "''")

@@ -1,0 +1,81 @@
+"""The guarded transaction: `BEGIN` and the tenant's context in one trip, on every transaction of the runtime engine.
+
+SQLAlchemy starts a transaction through `asyncpg.Connection.transaction()`. `GuardedConnection` answers with one whose
+`start` also calls `enter_tenant`, so none can begin that row-level security does not cover, and SQLAlchemy still knows
+that a transaction is open (the same SQL through an AUTOCOMMIT engine sends connections back mid-transaction).
+"""
+
+from typing import Any
+
+import asyncpg
+
+from app.core.errors import AppError, AuthenticationError, IsolationUnavailable
+from app.core.ids import is_id
+from app.core.principal import Principal
+
+# SQLSTATEs raised by the functions of the initial migration.
+ERRORS: dict[str, type[AppError]] = {"LS001": AuthenticationError, "LS002": IsolationUnavailable}
+
+ENTER_NO_TENANT = "BEGIN; SELECT enter_tenant(NULL)"
+"""For the look-up at login and the sweep: the role is taken, and no tenant's row is visible."""
+
+
+def enter_as(principal: Principal) -> str:
+    """The SQL that opens a caller's transaction; the user must still exist with this role and token version."""
+    if principal.role not in ("admin", "user"):
+        raise AuthenticationError
+    return (
+        f"BEGIN; SELECT enter_tenant({_literal(principal.tenant_id)}, {_literal(principal.user_id)}, "
+        f"'{principal.role}', {int(principal.token_version)})"
+    )
+
+
+def enter_tenant(tenant_id: str) -> str:
+    """The SQL that opens a transaction for work in a tenant that has no caller: registering, settling, operators."""
+    return f"BEGIN; SELECT enter_tenant({_literal(tenant_id)})"
+
+
+def _literal(identifier: str) -> str:
+    # A simple query has no parameters: nothing but the 36 characters of a UUID may become a literal.
+    if not is_id(identifier):
+        raise ValueError("not an identifier")
+    return f"'{identifier}'"
+
+
+class GuardedTransaction:
+    """What SQLAlchemy's adapter needs of `asyncpg.transaction.Transaction`: start, commit and rollback."""
+
+    def __init__(self, connection: "GuardedConnection") -> None:
+        self._connection = connection
+
+    async def start(self) -> None:
+        if self._connection.entry is None:
+            raise RuntimeError("transactions of the runtime engine are opened by app.db.session alone")
+        try:
+            await self._connection.execute(self._connection.entry)
+        except asyncpg.PostgresError:
+            if not self._connection.is_closed():
+                await self._connection.execute("ROLLBACK")
+            raise
+        except BaseException:
+            # Cancelled or cut off: nobody knows whether it began, and SQLAlchemy would not roll it back.
+            self._connection.terminate()
+            raise
+
+    async def commit(self) -> None:
+        await self._connection.execute("COMMIT")
+
+    async def rollback(self) -> None:
+        await self._connection.execute("ROLLBACK")
+
+
+class GuardedConnection(asyncpg.Connection):  # type: ignore[misc]
+    """A connection whose transactions begin with `entry`.
+
+    A plain `BEGIN` serves the driver's own look-ups while connecting; the pool takes it away at check-out.
+    """
+
+    entry: str | None = "BEGIN"
+
+    def transaction(self, **_: Any) -> GuardedTransaction:
+        return GuardedTransaction(self)

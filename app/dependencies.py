@@ -1,0 +1,106 @@
+"""Principals, sessions and services as annotated nouns: a route names what it needs."""
+
+from typing import Annotated
+
+from fastapi import Depends, Query, Request
+from fastapi.security import OAuth2PasswordBearer
+
+from app.container import Container
+from app.core.errors import AuthenticationError, PermissionDenied
+from app.core.principal import Principal
+from app.db.session import Database, TenantSession
+from app.services.auth_service import AuthService
+from app.services.health_service import HealthService
+from app.services.message_service import MessageService
+from app.services.pagination import PageRequest
+from app.services.tenant_service import TenantService
+from app.services.user_service import RegistrationService, UserService
+
+MAX_SKIP = 2**31 - 1
+
+bearer = OAuth2PasswordBearer(tokenUrl="token", auto_error=False, description="The access token of /login or /token.")
+
+
+def _container(request: Request) -> Container:
+    container: Container = request.app.state.container
+    return container
+
+
+async def get_db(request: Request) -> Database:
+    """The database outside any tenant, for the routes that have no caller."""
+    return _container(request).database
+
+
+async def get_current_user(request: Request, token: Annotated[str | None, Depends(bearer)]) -> Principal:
+    """The caller, from the token alone; entering the tenant asks the database whether it still holds."""
+    if token is None:
+        raise AuthenticationError
+    principal = _container(request).tokens.verify(token)
+    request.scope["state"]["principal"] = principal
+    return principal
+
+
+CurrentUser = Annotated[Principal, Depends(get_current_user)]
+
+
+async def get_current_admin(principal: CurrentUser) -> Principal:
+    if not principal.is_admin:
+        raise PermissionDenied
+    return principal
+
+
+CurrentAdmin = Annotated[Principal, Depends(get_current_admin)]
+
+
+async def get_tenant_db(request: Request, principal: CurrentUser) -> TenantSession:
+    """The caller's tenant; a service opens its transactions with it."""
+    return _container(request).database.tenant_session(principal)
+
+
+Db = Annotated[Database, Depends(get_db)]
+TenantDb = Annotated[TenantSession, Depends(get_tenant_db)]
+
+
+async def get_page(
+    skip: Annotated[int, Query(ge=0, le=MAX_SKIP, description="Rows to pass over; slow when deep.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Annotated[
+        str | None, Query(max_length=200, description="From the `Link` header; `skip` has no effect with it.")
+    ] = None,
+) -> PageRequest:
+    return PageRequest(skip, limit, cursor)
+
+
+async def get_tenants(request: Request, db: Db) -> TenantService:
+    return TenantService(db, _container(request).passwords)
+
+
+async def get_registration(request: Request, db: Db) -> RegistrationService:
+    return RegistrationService(db, _container(request).passwords)
+
+
+async def get_auth(request: Request, db: Db) -> AuthService:
+    container = _container(request)
+    return AuthService(db, container.passwords, container.tokens)
+
+
+async def get_health(request: Request, db: Db) -> HealthService:
+    return HealthService(db, _container(request).llm)
+
+
+async def get_users(request: Request, db: TenantDb) -> UserService:
+    return UserService(db, _container(request).passwords)
+
+
+async def get_messages(request: Request, db: TenantDb) -> MessageService:
+    container = _container(request)
+    return MessageService(db, container.llm, container.lease)
+
+
+Paging = Annotated[PageRequest, Depends(get_page)]
+Tenants = Annotated[TenantService, Depends(get_tenants)]
+Registration = Annotated[RegistrationService, Depends(get_registration)]
+Auth = Annotated[AuthService, Depends(get_auth)]
+Health = Annotated[HealthService, Depends(get_health)]
+Users = Annotated[UserService, Depends(get_users)]
+Messages = Annotated[MessageService, Depends(get_messages)]

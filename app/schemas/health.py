@@ -1,0 +1,16 @@
+from typing import Literal
+
+from pydantic import BaseModel
+
+
+class Health(BaseModel):
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    """Each part that a request needs, and what serves it."""
+
+    status: Literal["ready"] = "ready"
+    database: Literal["ok"] = "ok"
+    row_level_security: Literal["active"] = "active"
+    llm_provider: str

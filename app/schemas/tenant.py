@@ -1,0 +1,25 @@
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from app.schemas.base import ReadModel, RequestBody, Text, Timestamp
+from app.schemas.user import Credentials, UserRead
+
+TenantName = Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
+
+
+class TenantCreate(RequestBody):
+    name: Annotated[TenantName, Field(examples=["Acme Corp"])]
+    admin: Annotated[Credentials | None, Field(description="Creates the tenant's first admin with it.")] = None
+
+
+class TenantRead(ReadModel):
+    id: str
+    name: str
+    created_at: Timestamp
+
+
+class TenantCreated(TenantRead):
+    """The tenant and, where one was asked for, its first admin."""
+
+    admin: UserRead | None = None

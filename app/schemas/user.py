@@ -1,0 +1,61 @@
+from typing import Annotated
+
+from pydantic import AfterValidator, EmailStr, Field
+from pydantic_core import PydanticCustomError
+
+from app.core.security import normalise_email
+from app.models import UserRole
+from app.schemas.base import Id, ReadModel, RequestBody, Text, Timestamp
+
+MAX_EMAIL_CHARACTERS = 320
+
+
+def _normalised(email: str) -> str:
+    normal = normalise_email(email)
+    if len(normal) > MAX_EMAIL_CHARACTERS:  # folding can lengthen
+        raise PydanticCustomError("email_too_long", "The email address is too long")
+    return normal
+
+
+Email = Annotated[EmailStr, AfterValidator(_normalised), Field(examples=["alice@acme.com"])]
+Password = Annotated[Text, Field(min_length=8, max_length=4096, examples=["s3cur3P@ssw0rd"])]
+
+
+class Credentials(RequestBody):
+    email: Email
+    password: Password
+
+
+class UserRegister(Credentials):
+    tenant_id: Annotated[Id, Field(examples=["0193a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"])]
+
+
+class UserCreate(Credentials):
+    role: UserRole = UserRole.USER
+
+
+class UserLogin(RequestBody):
+    """Looser than registration: what cannot be an account is a wrong login, not bad input."""
+
+    email: Annotated[Text, Field(max_length=1024, examples=["alice@acme.com"])]
+    password: Annotated[Text, Field(max_length=4096, examples=["s3cur3P@ssw0rd"])]
+
+
+class UserRead(ReadModel):
+    id: str
+    email: str
+    role: UserRole
+    tenant_id: str
+    created_at: Timestamp
+
+
+class AccessToken(ReadModel):
+    """RFC 6749's answer; `expires_in` is in seconds."""
+
+    access_token: str
+    token_type: str = "bearer"  # noqa: S105 - not a password
+    expires_in: int
+
+
+class TokenResponse(AccessToken):
+    user: UserRead

@@ -1,0 +1,136 @@
+"""The life of a message: reserve, call, settle.
+
+reserve   a short transaction stores the prompt as `pending`, under a lease
+call      the provider is awaited with no transaction and no connection
+settle    a short transaction stores the answer, or why there is none
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import Interval, Row, Table, bindparam, func, insert, select, update
+
+from app.core.errors import MessageInterrupted, ProviderError
+from app.core.ids import new_id
+from app.db.session import TenantSession
+from app.llm.base import Completion, Turn
+from app.models import Message, MessageStatus
+from app.services.llm_service import LLMService
+from app.services.pagination import Page, PageRequest, newest_first, page_of, parameters
+
+T = TypeVar("T")
+
+messages = cast("Table", Message.__table__)
+
+COLUMNS = tuple(column for column in messages.c if column.name != "lease_expires_at")
+
+RESERVE = insert(Message).values(
+    id=bindparam("id"),
+    tenant_id=bindparam("tenant_id"),
+    user_id=bindparam("user_id"),
+    content=bindparam("content"),
+    lease_expires_at=func.now() + bindparam("lease", type_=Interval),
+)
+# Only a pending message can end: the sweep may have ended it first.
+SETTLE = (
+    update(Message)
+    .where(
+        messages.c.tenant_id == bindparam("in_tenant"),
+        messages.c.id == bindparam("message_id"),
+        messages.c.status == MessageStatus.PENDING.value,
+    )
+    .values(lease_expires_at=None)
+    .returning(*COLUMNS)
+)
+COMPLETE = SETTLE.values(
+    status=MessageStatus.COMPLETED.value,
+    response=bindparam("response"),
+    model=bindparam("model"),
+    input_tokens=bindparam("input_tokens"),
+    output_tokens=bindparam("output_tokens"),
+)
+FAIL = SETTLE.values(status=MessageStatus.FAILED.value, error_code=bindparam("error_code"))
+BY_OFFSET, BY_CURSOR = newest_first(select(*COLUMNS).where(messages.c.tenant_id == bindparam("tenant_id")), messages)
+
+
+class MessageService:
+    """Messages of the caller's tenant. `lease` bounds how long a killed process leaves one `pending`."""
+
+    def __init__(self, db: TenantSession, llm: LLMService, lease: timedelta) -> None:
+        self._db = db
+        self._tenant_id = db.principal.tenant_id
+        self._llm = llm
+        self._lease = lease
+
+    async def create(self, content: str) -> Row[Any]:
+        """Send a prompt and store its answer.
+
+        Raises:
+            ProviderError: the provider failed; the message is kept as `failed`, and the error names it.
+        """
+        message_id = await self._reserve(content)
+        try:
+            completion = await self._llm.complete([Turn("user", content)])
+        except ProviderError as error:
+            await _finish(self._fail(message_id, error.code))
+            error.message_id = message_id
+            raise
+        except BaseException:
+            # Cancelled, by a shutdown for one: the prompt stays, and its end is known.
+            await _finish(self._fail(message_id, MessageInterrupted.code))
+            raise
+        return await _finish(self._complete(message_id, completion))
+
+    async def list(self, page: PageRequest) -> Page:
+        statement = BY_OFFSET if page.cursor is None else BY_CURSOR
+        values = {"tenant_id": self._tenant_id, **parameters(page)}
+        async with self._db.begin() as connection:
+            rows = (await connection.execute(statement, values)).all()
+        return page_of(rows, page)
+
+    async def _reserve(self, content: str) -> str:
+        message_id = new_id()
+        values = {
+            "id": message_id,
+            "tenant_id": self._tenant_id,
+            "user_id": self._db.principal.user_id,
+            "content": content,
+            "lease": self._lease,
+        }
+        async with self._db.begin() as connection:
+            await connection.execute(RESERVE, values)
+        return message_id
+
+    async def _complete(self, message_id: str, completion: Completion) -> Row[Any]:
+        values = {
+            "in_tenant": self._tenant_id,
+            "message_id": message_id,
+            "response": completion.text.replace("\x00", "�"),  # PostgreSQL cannot store NUL
+            "model": completion.model[:255],
+            "input_tokens": completion.input_tokens,
+            "output_tokens": completion.output_tokens,
+        }
+        async with self._db.settle() as connection:
+            message = (await connection.execute(COMPLETE, values)).one_or_none()
+        if message is None:
+            interrupted = MessageInterrupted()
+            interrupted.message_id = message_id
+            raise interrupted
+        return message
+
+    async def _fail(self, message_id: str, error_code: str) -> None:
+        values = {"in_tenant": self._tenant_id, "message_id": message_id, "error_code": error_code}
+        async with self._db.settle() as connection:
+            await connection.execute(FAIL, values)
+
+
+async def _finish(settling: Coroutine[Any, Any, T]) -> T:
+    """Settle to the end even if this task is cancelled meanwhile."""
+    task = asyncio.ensure_future(settling)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise

@@ -1,0 +1,113 @@
+"""The application: its factory, its lifespan, and `python main.py` to serve it."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi_offline import FastAPIOffline
+from pydantic import ValidationError
+
+from app import __version__
+from app.api.errors import install_error_handlers, internal_error
+from app.api.openapi import DESCRIPTION, install_openapi
+from app.api.routes import admin, auth, health, messages, tenants
+from app.container import Container
+from app.core.config import Settings, get_settings
+from app.core.logging import configure_logging
+from app.core.middleware import RequestContextMiddleware
+from app.db.embedded import EmbeddedPostgres
+from app.db.provision import migrate
+from app.services.message_sweeper import sweep_forever
+from app.welcome import welcome
+
+SWEEPS_PER_LEASE = 4
+SHUTDOWN_SECONDS = 30
+
+logger = structlog.get_logger()
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The ASGI application; it opens nothing before its lifespan starts."""
+    settings = settings or get_settings()
+    configure_logging(settings)
+    app = FastAPIOffline(
+        title="Multi-Tenant LLM SaaS Backend",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        max_body_size=settings.max_body_bytes,
+        swagger_ui_parameters={"persistAuthorization": True},
+    )
+    app.state.settings = settings
+    for routes in (health, tenants, auth, messages, admin):
+        app.include_router(routes.router)
+    install_error_handlers(app)
+    install_openapi(app)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["*"],
+            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+            expose_headers=["Link", "Location", "Retry-After", "X-Request-ID"],
+        )
+    app.add_middleware(RequestContextMiddleware, on_error=internal_error)
+    return app
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Open what the process needs, in order; close it in reverse."""
+    settings: Settings = app.state.settings
+    async with AsyncExitStack() as stack:
+        url = settings.database_url
+        if not url:
+            embedded = await stack.enter_async_context(EmbeddedPostgres(settings.data_dir))
+            await migrate(embedded.url)
+            url = embedded.url.render_as_string(hide_password=False)
+        container = Container.create(settings, url)
+        stack.push_async_callback(container.close)
+        app.state.container = container
+        interval = settings.message_lease_seconds / SWEEPS_PER_LEASE
+        sweeper = asyncio.create_task(sweep_forever(container.database, interval))
+        stack.push_async_callback(_cancel, sweeper)
+        # What start-up made lives for ever: keep the collector from walking it at every pass.
+        gc.collect()
+        gc.freeze()
+        logger.info("ready", environment=settings.environment, llm_provider=settings.llm_provider)
+        yield
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def _settings_or_exit() -> Settings:
+    try:
+        return get_settings()
+    except ValidationError as error:
+        # The values stay out of it: they are secrets.
+        lines = [f"  {'.'.join(map(str, item['loc'])).upper() or 'settings'}: {item['msg']}" for item in error.errors()]
+        raise SystemExit("The settings are not usable:\n" + "\n".join(lines)) from None
+
+
+app = create_app(_settings_or_exit())
+
+if __name__ == "__main__":
+    configured = _settings_or_exit()
+    print(welcome(configured.host, configured.port), flush=True)
+    uvicorn.run(
+        app,
+        host=configured.host,
+        port=configured.port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )

@@ -1,0 +1,143 @@
+"""One PostgreSQL for the run, one migrated template, a database cloned from it for each worker.
+
+A test makes its own tenants, so nothing is truncated and the order does not matter.
+"""
+
+import asyncio
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+import pytest_asyncio
+from fastapi import FastAPI
+from sqlalchemy import URL, make_url
+
+from app.core.config import Settings
+from app.db.embedded import EmbeddedPostgres
+from app.db.provision import migrate
+from main import create_app, lifespan
+from tests.helpers import Tenant, make_tenant
+
+TEMPLATE = "template_llm_saas"
+SECRET_KEY = secrets.token_hex(32)
+# The tests are about the code, not about surviving a power cut.
+POSTGRES_OPTIONS = ("-c fsync=off", "-c synchronous_commit=off", "-c full_page_writes=off", "-c max_connections=200")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """In the controlling process: start PostgreSQL, migrate the template. Workers get its URL."""
+    if hasattr(config, "workerinput"):
+        config.stash_url = config.workerinput["postgres_url"]
+        return
+    directory = Path(tempfile.mkdtemp(prefix="llm-saas-test-"))
+    server = EmbeddedPostgres(directory, database=TEMPLATE, options=POSTGRES_OPTIONS)
+    server.start()
+    config.add_cleanup(lambda: (server.stop(), shutil.rmtree(directory, ignore_errors=True)))
+    asyncio.run(migrate(server.url))
+    config.stash_url = server.url.render_as_string(hide_password=False)
+
+
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["postgres_url"] = node.config.stash_url
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _loopback_only() -> Iterator[None]:
+    """No test talks to the outside."""
+    original = socket.socket.connect
+
+    def connect(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise AssertionError(f"a test tried to reach {address[0]}")
+        original(self, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", connect)
+        yield
+
+
+@pytest.fixture(scope="session")
+def template_url(pytestconfig: pytest.Config) -> URL:
+    """The superuser's URL of the migrated template."""
+    return make_url(pytestconfig.stash_url)
+
+
+async def execute(url: URL, sql: str) -> None:
+    connection = await asyncpg.connect(dsn(url))
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.close()
+
+
+def dsn(url: URL) -> str:
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def database_url(template_url: URL) -> URL:
+    """A migrated database of this worker's own."""
+    name = f"test_{os.getpid()}_{secrets.token_hex(4)}"
+    await execute(template_url.set(database="postgres"), f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    return template_url.set(database=name)
+
+
+@pytest.fixture(scope="session")
+def settings(database_url: URL, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return make_settings(database_url, tmp_path_factory.mktemp("data"))
+
+
+def make_settings(database_url: URL, data_dir: Path, **changes: Any) -> Settings:
+    values: dict[str, Any] = {
+        "database_url": database_url.render_as_string(hide_password=False),
+        "data_dir": data_dir,
+        "secret_key": SECRET_KEY,
+        "bcrypt_rounds": 4,
+        "environment": "development",
+    }
+    return Settings(_env_file=None, **{**values, **changes})
+
+
+@pytest_asyncio.fixture(scope="session")
+async def app(settings: Settings) -> AsyncIterator[FastAPI]:
+    app = create_app(settings)
+    async with lifespan(app):
+        yield app
+
+
+@pytest_asyncio.fixture(scope="session")
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(app) as client:
+        yield client
+
+
+def client_of(app: FastAPI) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
+
+
+@pytest_asyncio.fixture(scope="session")
+async def superuser(database_url: URL) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that row-level security does not hold; to look at and to break what the service must protect."""
+    connection = await asyncpg.connect(dsn(database_url))
+    yield connection
+    await connection.close()
+
+
+@pytest_asyncio.fixture
+async def acme(client: httpx.AsyncClient) -> Tenant:
+    """A tenant with an admin and a user."""
+    return await make_tenant(client)
+
+
+@pytest_asyncio.fixture
+async def rival(client: httpx.AsyncClient) -> Tenant:
+    """Another tenant."""
+    return await make_tenant(client)

@@ -4,6 +4,7 @@ A test makes its own tenants, so nothing is truncated and the order does not mat
 """
 
 import asyncio
+import logging
 import os
 import secrets
 import shutil
@@ -41,6 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
     server = EmbeddedPostgres(directory, database=TEMPLATE, options=POSTGRES_OPTIONS)
     server.start()
     config.add_cleanup(lambda: (server.stop(), shutil.rmtree(directory, ignore_errors=True)))
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     asyncio.run(migrate(server.url))
     config.stash_url = server.url.render_as_string(hide_password=False)
 

@@ -65,4 +65,5 @@ class AuthService:
                 values = {"in_tenant": principal.tenant_id, "of_user": principal.user_id, "hashed": replacement}
                 await connection.execute(REPLACE_HASH, values)
                 logger.info("password_hash_upgraded", user_id=principal.user_id)
-            return (await connection.execute(SELECT_USER, identity)).one()
+            user: Row[Any] = (await connection.execute(SELECT_USER, identity)).one()
+            return user

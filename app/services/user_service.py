@@ -84,7 +84,7 @@ class UserService:
     async def me(self) -> Row[Any]:
         identity = {"tenant_id": self._tenant_id, "id": self._db.principal.user_id}
         async with self._db.begin() as connection:
-            user = (await connection.execute(SELECT_USER, identity)).one_or_none()
+            user: Row[Any] | None = (await connection.execute(SELECT_USER, identity)).one_or_none()
         if user is None:
             raise AuthenticationError
         return user

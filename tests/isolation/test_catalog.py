@@ -1,0 +1,77 @@
+"""What the database itself says about its protection. A new table without it fails here."""
+
+import asyncpg
+
+NOT_TENANT_DATA = {"alembic_version"}
+DEFINER_FUNCTIONS = {"auth_lookup", "sweep_abandoned_messages"}
+
+
+async def test_every_table_forces_row_level_security(superuser: asyncpg.Connection) -> None:
+    rows = await superuser.fetch(
+        "SELECT relname, relrowsecurity, relforcerowsecurity FROM pg_class "
+        "WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
+    )
+    tables = {row["relname"]: (row["relrowsecurity"], row["relforcerowsecurity"]) for row in rows}
+
+    assert tables.keys() >= {"tenants", "users", "messages"}
+    for name in tables.keys() - NOT_TENANT_DATA:
+        assert tables[name] == (True, True), name
+
+
+async def test_every_table_has_the_tenant_policy_for_reading_and_writing(superuser: asyncpg.Connection) -> None:
+    tables = await superuser.fetch(
+        "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> ALL($1)", list(NOT_TENANT_DATA)
+    )
+    for (table,) in tables:
+        policies = await superuser.fetch(
+            "SELECT cmd, qual, with_check FROM pg_policies WHERE tablename = $1 AND 'llm_saas_app' = ANY(roles)", table
+        )
+        assert len(policies) == 1, table
+        (policy,) = policies
+        assert policy["cmd"] == "ALL"
+        assert "app_tenant()" in policy["qual"]
+        assert policy["with_check"] == policy["qual"]
+
+
+async def test_every_foreign_key_between_tenant_tables_carries_the_tenant(superuser: asyncpg.Connection) -> None:
+    rows = await superuser.fetch(
+        "SELECT conrelid::regclass::text AS child, confrelid::regclass::text AS parent, "
+        "  ARRAY(SELECT attname FROM pg_attribute WHERE attrelid = conrelid AND attnum = ANY(conkey)) AS columns "
+        "FROM pg_constraint WHERE contype = 'f'"
+    )
+    assert rows
+    for row in rows:
+        assert "tenant_id" in row["columns"], dict(row)
+
+
+async def test_the_runtime_role_owns_nothing_and_bypasses_nothing(superuser: asyncpg.Connection) -> None:
+    role = await superuser.fetchrow("SELECT * FROM pg_roles WHERE rolname = 'llm_saas_app'")
+    assert not any(role[name] for name in ("rolsuper", "rolbypassrls", "rolcreaterole", "rolcreatedb", "rolcanlogin"))
+    owned = await superuser.fetchval("SELECT count(*) FROM pg_class WHERE relowner = $1", role["oid"])
+    assert owned == 0
+    memberships = await superuser.fetchval("SELECT count(*) FROM pg_auth_members WHERE member = $1", role["oid"])
+    assert memberships == 0
+
+
+async def test_the_runtime_role_may_not_read_password_hashes(superuser: asyncpg.Connection) -> None:
+    may = await superuser.fetchval("SELECT has_column_privilege('llm_saas_app', 'users', 'hashed_password', 'SELECT')")
+    assert may is False
+
+
+async def test_definer_functions_are_the_two_known_and_pinned(superuser: asyncpg.Connection) -> None:
+    rows = await superuser.fetch(
+        "SELECT proname, proconfig, proacl, pg_get_userbyid(proowner) AS owner FROM pg_proc "
+        "WHERE prosecdef AND pronamespace = 'public'::regnamespace"
+    )
+    assert {row["proname"] for row in rows} == DEFINER_FUNCTIONS
+    for row in rows:
+        assert row["owner"] == "llm_saas_definer"
+        assert row["proconfig"] == ["search_path=pg_catalog, public, pg_temp"]
+        grantees = {entry.split("=")[0] for entry in row["proacl"]}
+        assert grantees == {"llm_saas_definer", "llm_saas_app"}  # "" would be PUBLIC
+
+
+async def test_the_definer_role_cannot_log_in_nor_bypass(superuser: asyncpg.Connection) -> None:
+    role = await superuser.fetchrow("SELECT * FROM pg_roles WHERE rolname = 'llm_saas_definer'")
+    assert not any(role[name] for name in ("rolsuper", "rolbypassrls", "rolcanlogin", "rolcreaterole"))
+    assert not await superuser.fetchval("SELECT pg_has_role('llm_saas_app', 'llm_saas_definer', 'MEMBER')")

@@ -1,0 +1,148 @@
+"""Row-level security alone: the statements below have no tenant condition at all."""
+
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from app.core.errors import AuthenticationError, IsolationUnavailable
+from app.core.ids import new_id
+from app.core.principal import Principal
+from app.db import rls
+from app.db.session import Database
+from tests.helpers import Tenant, send
+
+TABLES = ("tenants", "users", "messages")
+
+
+@pytest.fixture
+def database(app: FastAPI) -> Database:
+    return app.state.container.database
+
+
+def caller(tenant: Tenant) -> Principal:
+    return Principal(tenant.user.id, tenant.id, "user", 0)
+
+
+async def test_without_a_condition_a_tenant_sees_its_own_rows_alone(
+    client: httpx.AsyncClient, database: Database, acme: Tenant, rival: Tenant
+) -> None:
+    await send(client, acme.user)
+    await send(client, rival.user)
+
+    async with database.tenant_session(caller(acme)).begin() as connection:
+        tenants = (await connection.execute(text("SELECT id FROM tenants"))).scalars().all()
+        users = (await connection.execute(text("SELECT tenant_id FROM users"))).scalars().all()
+        messages = (await connection.execute(text("SELECT tenant_id FROM messages"))).scalars().all()
+
+    assert tenants == [acme.id]
+    assert users == [acme.id] * 2
+    assert messages == [acme.id]
+
+
+async def test_outside_a_tenant_nothing_is_visible(database: Database, acme: Tenant) -> None:
+    async with database.session(rls.ENTER_NO_TENANT) as connection:
+        for table in TABLES:
+            assert (await connection.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one() == 0
+
+
+async def test_updates_without_a_condition_leave_other_tenants_alone(
+    client: httpx.AsyncClient, database: Database, superuser: asyncpg.Connection, acme: Tenant, rival: Tenant
+) -> None:
+    theirs = await send(client, rival.user)
+    await send(client, acme.user)
+
+    async with database.tenant_session(caller(acme)).begin() as connection:
+        changed = await connection.execute(text("UPDATE messages SET response = 'changed'"))
+
+    assert changed.rowcount == 1
+    assert await superuser.fetchval("SELECT response FROM messages WHERE id = $1", theirs["id"]) == theirs["response"]
+
+
+async def test_a_row_cannot_be_written_into_another_tenant(
+    database: Database, superuser: asyncpg.Connection, acme: Tenant, rival: Tenant
+) -> None:
+    insert = text("INSERT INTO messages (id, content, user_id, tenant_id) VALUES (:id, 'x', :user, :tenant)")
+    for values in (
+        {"id": new_id(), "user": rival.user.id, "tenant": rival.id},  # refused by the policy
+        {"id": new_id(), "user": rival.user.id, "tenant": acme.id},  # refused by the composite foreign key
+    ):
+        with pytest.raises(DBAPIError):
+            async with database.tenant_session(caller(acme)).begin() as connection:
+                await connection.execute(insert, values)
+        assert await superuser.fetchval("SELECT count(*) FROM messages WHERE id = $1", values["id"]) == 0
+
+
+async def test_password_hashes_cannot_be_selected(database: Database, acme: Tenant) -> None:
+    with pytest.raises(DBAPIError, match="permission denied"):
+        async with database.tenant_session(caller(acme)).begin() as connection:
+            await connection.execute(text("SELECT hashed_password FROM users"))
+
+
+async def test_the_next_checkout_of_a_connection_remembers_no_tenant(
+    settings_with_one_connection: Database, acme: Tenant, rival: Tenant
+) -> None:
+    database = settings_with_one_connection
+    for tenant in (acme, rival, acme):
+        async with database.tenant_session(caller(tenant)).begin() as connection:
+            assert (await connection.execute(text("SELECT id FROM tenants"))).scalars().all() == [tenant.id]
+    async with database.session(rls.ENTER_NO_TENANT) as connection:
+        assert (await connection.execute(text("SELECT count(*) FROM tenants"))).scalar_one() == 0
+
+
+@pytest.fixture
+async def settings_with_one_connection(database_url):
+    database = Database(database_url, pool_size=1)
+    yield database
+    await database.close()
+
+
+async def test_a_transaction_that_did_not_enter_a_tenant_cannot_begin(database: Database) -> None:
+    with pytest.raises(RuntimeError, match="runtime engine"):
+        async with database.engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+
+async def test_a_principal_that_does_not_exist_enters_nowhere(database: Database, acme: Tenant, rival: Tenant) -> None:
+    strangers = [
+        Principal(acme.user.id, rival.id, "user", 0),
+        Principal(new_id(), acme.id, "user", 0),
+        Principal(acme.user.id, acme.id, "admin", 0),
+        Principal(acme.user.id, acme.id, "user", 1),
+    ]
+    for principal in strangers:
+        with pytest.raises(AuthenticationError):
+            async with database.tenant_session(principal).begin() as connection:
+                await connection.execute(text("SELECT 1"))
+
+
+@pytest.mark.parametrize("identifier", ["", "x", "'; DROP TABLE users; --", "a" * 36, None])
+def test_nothing_but_an_identifier_becomes_a_literal(identifier: str) -> None:
+    with pytest.raises(ValueError, match="not an identifier"):
+        rls.enter_tenant(identifier)
+    with pytest.raises(ValueError, match="not an identifier"):
+        rls.enter_as(Principal(identifier, new_id(), "user", 0))
+
+
+async def test_an_unprotected_connection_serves_nobody(
+    database_url, superuser: asyncpg.Connection, client: httpx.AsyncClient, acme: Tenant
+) -> None:
+    await superuser.execute("ALTER TABLE messages DISABLE ROW LEVEL SECURITY")
+    try:
+        answers = [
+            await client.get("/messages", headers=acme.user.headers),
+            await client.get("/me", headers=acme.user.headers),
+            await client.get("/health/ready"),
+        ]
+    finally:
+        await superuser.execute("ALTER TABLE messages ENABLE ROW LEVEL SECURITY")
+
+    assert [answer.status_code for answer in answers] == [503, 503, 503]
+    assert answers[0].json()["type"] == "urn:llm-saas:problem:isolation-unavailable"
+    assert (await client.get("/messages", headers=acme.user.headers)).status_code == 200
+
+
+def test_isolation_unavailable_is_what_the_unprotected_state_means() -> None:
+    assert rls.ERRORS["LS002"] is IsolationUnavailable

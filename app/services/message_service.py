@@ -107,8 +107,8 @@ class MessageService:
         values = {
             "in_tenant": self._tenant_id,
             "message_id": message_id,
-            "response": completion.text.replace("\x00", "�"),  # PostgreSQL cannot store NUL
-            "model": completion.model[:255],
+            "response": _storable(completion.text),
+            "model": _storable(completion.model)[:255],
             "input_tokens": completion.input_tokens,
             "output_tokens": completion.output_tokens,
         }
@@ -124,6 +124,11 @@ class MessageService:
         values = {"in_tenant": self._tenant_id, "message_id": message_id, "error_code": error_code}
         async with self._db.settle() as connection:
             await connection.execute(FAIL, values)
+
+
+def _storable(text: str) -> str:
+    """The text with U+FFFD for what PostgreSQL cannot store: NUL and lone surrogates."""
+    return text.replace("\x00", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 async def _finish(settling: Coroutine[Any, Any, T]) -> T:

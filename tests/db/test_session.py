@@ -1,0 +1,171 @@
+"""The one place where a transaction is opened: what it commits, gives back and survives."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from sqlalchemy import URL, text
+
+from app.core.errors import DatabaseUnavailable
+from app.core.ids import new_id
+from app.core.principal import Principal
+from app.db import rls
+from app.db.session import Database
+from tests.conftest import dsn
+from tests.helpers import Tenant
+
+SLOW = text("SELECT pg_sleep(30)")
+
+
+@pytest.fixture
+async def database(database_url: URL) -> AsyncIterator[Database]:
+    database = Database(database_url, pool_size=2)
+    yield database
+    await database.close()
+
+
+def insert(tenant_id: str) -> tuple[str, object]:
+    name = f"Tenant {new_id()}"
+    return name, text("INSERT INTO tenants (id, name) VALUES (:id, :name)").bindparams(id=tenant_id, name=name)
+
+
+async def stored(superuser: asyncpg.Connection, name: str) -> bool:
+    return await superuser.fetchval("SELECT EXISTS (SELECT FROM tenants WHERE name = $1)", name)
+
+
+async def test_a_block_that_ends_well_is_committed(database: Database, superuser: asyncpg.Connection) -> None:
+    tenant_id = new_id()
+    name, statement = insert(tenant_id)
+    async with database.session(rls.enter_tenant(tenant_id)) as connection:
+        await connection.execute(statement)
+    assert await stored(superuser, name)
+
+
+async def test_a_block_that_raises_is_rolled_back(database: Database, superuser: asyncpg.Connection) -> None:
+    tenant_id = new_id()
+    name, statement = insert(tenant_id)
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - the block is what is tested
+        async with database.session(rls.enter_tenant(tenant_id)) as connection:
+            await connection.execute(statement)
+            raise ZeroDivisionError
+    assert not await stored(superuser, name)
+
+
+async def test_a_block_without_a_statement_costs_nothing_and_breaks_nothing(database: Database) -> None:
+    async with database.session(rls.ENTER_NO_TENANT):
+        pass
+    await database.check()
+
+
+async def test_cancelled_blocks_give_their_connections_back_clean(database: Database, acme: Tenant) -> None:
+    principal = Principal(acme.user.id, acme.id, "user", 0)
+
+    async def hang(started: asyncio.Event) -> None:
+        async with database.tenant_session(principal).begin() as connection:
+            await connection.execute(text("SELECT 1"))
+            started.set()
+            await connection.execute(SLOW)
+
+    for _ in range(10):
+        started = [asyncio.Event() for _ in range(2)]
+        tasks = [asyncio.create_task(hang(event)) for event in started]
+        await asyncio.gather(*(event.wait() for event in started))
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert database.engine.pool.checkedout() == 0
+    for _ in range(4):
+        async with database.session(rls.ENTER_NO_TENANT) as connection:
+            assert (await connection.execute(text("SELECT count(*) FROM tenants"))).scalar_one() == 0
+
+
+async def test_a_cancel_at_any_moment_leaves_no_tenant_on_a_connection(database: Database, acme: Tenant) -> None:
+    principal = Principal(acme.user.id, acme.id, "user", 0)
+
+    async def work() -> None:
+        async with database.tenant_session(principal).begin() as connection:
+            await connection.execute(text("SELECT count(*) FROM messages"))
+
+    for turns in range(60):
+        task = asyncio.create_task(work())
+        for _ in range(turns):  # cancel after each of the first loop turns: connect, begin, statement, commit, close
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        async with database.session(rls.ENTER_NO_TENANT) as connection:
+            assert (await connection.execute(text("SELECT count(*) FROM tenants"))).scalar_one() == 0
+    assert database.engine.pool.checkedout() == 0
+
+
+async def test_connections_that_the_server_closed_are_replaced_unseen(
+    database: Database, superuser: asyncpg.Connection
+) -> None:
+    async with database.session(rls.ENTER_NO_TENANT) as connection:
+        pid = (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+    await superuser.execute("SELECT pg_terminate_backend($1, 5000)", pid)
+
+    for _ in range(3):
+        await database.check()
+
+
+async def test_a_database_that_is_not_there_is_unavailable(database_url: URL) -> None:
+    database = Database(database_url.set(port=1), pool_size=1)
+    for _ in range(3):  # and the gate is not left closed
+        with pytest.raises(DatabaseUnavailable):
+            await database.check()
+    await database.close()
+
+
+async def test_waiters_are_served_in_order(database_url: URL) -> None:
+    database = Database(database_url, pool_size=1)
+    served: list[int] = []
+
+    async def work(n: int) -> None:
+        async with database.session(rls.ENTER_NO_TENANT) as connection:
+            await connection.execute(text("SELECT 1"))
+            served.append(n)
+
+    async with asyncio.TaskGroup() as tasks:
+        for n in range(50):
+            tasks.create_task(work(n))
+    await database.close()
+
+    assert served == list(range(50))
+
+
+async def test_the_pool_never_grows_beyond_its_size(database_url: URL, superuser: asyncpg.Connection) -> None:
+    database = Database(database_url, pool_size=3)
+    pids: set[int] = set()
+
+    async def work() -> None:
+        async with database.session(rls.ENTER_NO_TENANT) as connection:
+            pids.add((await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one())
+
+    await asyncio.gather(*(work() for _ in range(60)))
+    await database.close()
+
+    assert len(pids) <= 3
+
+
+async def test_it_works_without_prepared_statements_as_behind_a_transaction_pooler(
+    database_url: URL, acme: Tenant
+) -> None:
+    database = Database(database_url, pool_size=2, statement_cache_size=0)
+    principal = Principal(acme.user.id, acme.id, "user", 0)
+    for _ in range(3):
+        async with database.tenant_session(principal).begin() as connection:
+            assert (await connection.execute(text("SELECT id FROM tenants"))).scalar_one() == acme.id
+    await database.close()
+
+
+async def test_the_plain_begin_of_the_driver_is_gone_once_a_connection_is_checked_out(database_url: URL) -> None:
+    raw = await asyncpg.connect(dsn(database_url), connection_class=rls.GuardedConnection)
+    assert raw.entry == "BEGIN"
+    await raw.close()
+    database = Database(database_url, pool_size=1)
+    async with database.engine.connect() as connection:
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert driver.entry is None
+    await database.close()

@@ -32,6 +32,7 @@ run: install
 	@exec $(BIN)/python main.py
 
 test: dev
+	@tests/install_servers.sh
 	$(BIN)/python -m pytest
 
 lint: dev

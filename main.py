@@ -20,8 +20,7 @@ from app.container import Container
 from app.core.config import Settings, get_settings
 from app.core.logging import configure_logging
 from app.core.middleware import RequestContextMiddleware
-from app.db.embedded import EmbeddedPostgres
-from app.db.provision import migrate
+from app.db.provision import ready_database
 from app.services.message_sweeper import sweep_forever
 from app.welcome import welcome
 
@@ -65,11 +64,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Open what the process needs, in order; close it in reverse."""
     settings: Settings = app.state.settings
     async with AsyncExitStack() as stack:
-        url = settings.database_url
-        if not url:
-            embedded = await stack.enter_async_context(EmbeddedPostgres(settings.data_dir))
-            await migrate(embedded.url)
-            url = embedded.url.render_as_string(hide_password=False)
+        url = await stack.enter_async_context(ready_database(settings))
         container = Container.create(settings, url)
         stack.push_async_callback(container.close)
         app.state.container = container

@@ -11,8 +11,7 @@ from pydantic import ValidationError
 from app.core.config import Settings, get_settings
 from app.core.errors import AppError
 from app.core.security import PasswordHasher
-from app.db.embedded import EmbeddedPostgres
-from app.db.provision import migrate
+from app.db.provision import ready_database
 from app.db.session import Database
 from app.models import UserRole
 from app.schemas.tenant import TenantCreate
@@ -37,11 +36,7 @@ async def create_admin(arguments: argparse.Namespace, password: str, settings: S
     """Create the admin; returns the line to print. Raises AppError or ValidationError."""
     credentials = Credentials(email=arguments.email, password=password)
     async with AsyncExitStack() as stack:
-        url = settings.database_url
-        if not url:
-            embedded = await stack.enter_async_context(EmbeddedPostgres(settings.data_dir))
-            await migrate(embedded.url)
-            url = embedded.url.render_as_string(hide_password=False)
+        url = await stack.enter_async_context(ready_database(settings))
         database = Database(url, pool_size=1)
         stack.push_async_callback(database.close)
         passwords = PasswordHasher(settings.bcrypt_rounds)

@@ -1,6 +1,8 @@
 """Making a database ready: the database itself, the schema, and the runtime's login."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from alembic.config import Config
@@ -9,10 +11,23 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from alembic import command
+from app.core.config import Settings
+from app.db.embedded import EmbeddedPostgres
 from app.db.roles import RUNTIME_ROLE
 
 ALEMBIC_INI = Path(__file__).resolve().parents[2] / "alembic.ini"
 INVALID_CATALOG_NAME = "3D000"
+
+
+@asynccontextmanager
+async def ready_database(settings: Settings) -> AsyncIterator[str]:
+    """The URL to serve from: `DATABASE_URL`, or the embedded PostgreSQL, started and migrated for the block."""
+    if settings.database_url:
+        yield settings.database_url
+        return
+    async with EmbeddedPostgres(settings.data_dir) as embedded:
+        await migrate(embedded.url)
+        yield embedded.url.render_as_string(hide_password=False)
 
 
 async def provision(owner: URL, runtime: URL) -> None:

@@ -29,8 +29,8 @@ def _utc(value: datetime) -> str:
     return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-Text = Annotated[str, AfterValidator(_refuse_nul)]
-"""Text that PostgreSQL can store. Lone surrogates are refused by pydantic itself."""
+STORABLE = AfterValidator(_refuse_nul)
+"""For text that goes to PostgreSQL. Lone surrogates are refused by pydantic itself."""
 
 Id = Annotated[str, Field(min_length=1, max_length=36)]
 

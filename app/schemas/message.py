@@ -3,13 +3,15 @@ from typing import Annotated
 from pydantic import Field
 
 from app.models import MessageStatus
-from app.schemas.base import ReadModel, RequestBody, Text, Timestamp
+from app.schemas.base import STORABLE, ReadModel, RequestBody, Timestamp
 
 MAX_CONTENT_CHARACTERS = 100_000
 
 
 class MessageCreate(RequestBody):
-    content: Annotated[Text, Field(min_length=1, max_length=MAX_CONTENT_CHARACTERS, examples=["What is async Python?"])]
+    content: Annotated[
+        str, Field(min_length=1, max_length=MAX_CONTENT_CHARACTERS, examples=["What is async Python?"]), STORABLE
+    ]
 
 
 class MessageRead(ReadModel):

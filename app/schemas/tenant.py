@@ -2,10 +2,10 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from app.schemas.base import ReadModel, RequestBody, Text, Timestamp
+from app.schemas.base import STORABLE, ReadModel, RequestBody, Timestamp
 from app.schemas.user import Credentials, UserRead
 
-TenantName = Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
+TenantName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), STORABLE]
 
 
 class TenantCreate(RequestBody):

@@ -5,7 +5,7 @@ from pydantic_core import PydanticCustomError
 
 from app.core.security import normalise_email
 from app.models import UserRole
-from app.schemas.base import Id, ReadModel, RequestBody, Text, Timestamp
+from app.schemas.base import STORABLE, Id, ReadModel, RequestBody, Timestamp
 
 MAX_EMAIL_CHARACTERS = 320
 
@@ -18,7 +18,7 @@ def _normalised(email: str) -> str:
 
 
 Email = Annotated[EmailStr, AfterValidator(_normalised), Field(examples=["alice@acme.com"])]
-Password = Annotated[Text, Field(min_length=8, max_length=4096, examples=["s3cur3P@ssw0rd"])]
+Password = Annotated[str, Field(min_length=8, max_length=4096, examples=["s3cur3P@ssw0rd"]), STORABLE]
 
 
 class Credentials(RequestBody):
@@ -37,8 +37,8 @@ class UserCreate(Credentials):
 class UserLogin(RequestBody):
     """Looser than registration: what cannot be an account is a wrong login, not bad input."""
 
-    email: Annotated[Text, Field(max_length=1024, examples=["alice@acme.com"])]
-    password: Annotated[Text, Field(max_length=4096, examples=["s3cur3P@ssw0rd"])]
+    email: Annotated[str, Field(max_length=1024, examples=["alice@acme.com"]), STORABLE]
+    password: Annotated[str, Field(max_length=4096, examples=["s3cur3P@ssw0rd"]), STORABLE]
 
 
 class UserRead(ReadModel):

@@ -1,0 +1,18 @@
+#!/bin/sh
+# Servers that tests run against and that Debian packages bring. Where they cannot be installed, the tests that need
+# them are skipped and say so.
+set -eu
+missing=
+for server in pgbouncer; do
+  command -v "$server" >/dev/null || [ -x "/usr/sbin/$server" ] || missing="$missing $server"
+done
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  echo "installing$missing"
+  apt-get update -qq
+  # The package would start a service of its own; the tests start theirs on a free port.
+  # shellcheck disable=SC2086
+  DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $missing >/dev/null
+else
+  echo "not installed, their tests are skipped:$missing"
+fi

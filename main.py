@@ -13,7 +13,7 @@ from fastapi_offline import FastAPIOffline
 from pydantic import ValidationError
 
 from app import __version__
-from app.api.errors import install_error_handlers, internal_error
+from app.api.errors import install_error_handlers, status_problem
 from app.api.openapi import DESCRIPTION, install_openapi
 from app.api.routes import admin, auth, health, messages, tenants
 from app.container import Container
@@ -39,7 +39,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
-        max_body_size=settings.max_body_bytes,
         swagger_ui_parameters={"persistAuthorization": True},
     )
     app.state.settings = settings
@@ -55,7 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
             expose_headers=["Link", "Location", "Retry-After", "X-Request-ID"],
         )
-    app.add_middleware(RequestContextMiddleware, on_error=internal_error)
+    app.add_middleware(RequestContextMiddleware, max_body_bytes=settings.max_body_bytes, on_error=status_problem)
     return app
 
 

@@ -52,8 +52,8 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http_exception)
 
 
-def internal_error(scope: Scope, status: int) -> Response:
-    """The answer when no route could give one (500, 431)."""
+def status_problem(scope: Scope, status: int) -> Response:
+    """The answer when no route could give one (500, 413, 431)."""
     return _problem(scope, status, kind=_slug(HTTPStatus(status).phrase))
 
 

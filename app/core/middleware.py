@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 import structlog
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.ids import new_id
 
 MAX_HEADER_BYTES = 65_536
+MAX_LENGTH_DIGITS = 18
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 logger = structlog.get_logger()
@@ -21,11 +23,13 @@ class RequestContextMiddleware:
     """Give the request its id, log it on one line, and turn an unexpected exception into a problem.
 
     `X-Request-ID` is taken from the caller if sane and made otherwise. Headers are bounded here because httptools,
-    unlike h11, accepts any size.
+    unlike h11, accepts any size. A body whose declared length is too large is refused unread, one of unknown length as
+    soon as it grows too large.
     """
 
-    def __init__(self, app: ASGIApp, on_error: Callable[[Scope, int], Response]) -> None:
+    def __init__(self, app: ASGIApp, max_body_bytes: int, on_error: Callable[[Scope, int], Response]) -> None:
         self.app = app
+        self.max_body_bytes = max_body_bytes
         self.on_error = on_error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -33,7 +37,7 @@ class RequestContextMiddleware:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id, header_bytes = _read_headers(scope)
+        request_id, refusal = self._read_headers(scope)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         structlog.contextvars.clear_contextvars()
@@ -48,10 +52,10 @@ class RequestContextMiddleware:
             await send(message)
 
         try:
-            if header_bytes > MAX_HEADER_BYTES:
-                await self.on_error(scope, 431)(scope, receive, send_with_id)
+            if refusal:
+                await self.on_error(scope, refusal)(scope, receive, send_with_id)
             else:
-                await self.app(scope, receive, send_with_id)
+                await self.app(scope, self._bounded(receive), send_with_id)
         except Exception:
             logger.exception("unexpected_error")
             if status:
@@ -60,14 +64,34 @@ class RequestContextMiddleware:
         finally:
             _log(scope, status, time.perf_counter() - started)
 
+    def _bounded(self, receive: Receive) -> Receive:
+        received = 0
 
-def _read_headers(scope: Scope) -> tuple[str, int]:
-    request_id, size = b"", 0
-    for name, value in scope["headers"]:
-        size += len(name) + len(value)
-        if name == b"x-request-id":
-            request_id = value
-    return (request_id.decode() if _SANE_REQUEST_ID.fullmatch(request_id) else new_id()), size
+        async def receive_bounded() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.max_body_bytes:
+                raise HTTPException(413)
+            return message
+
+        return receive_bounded
+
+    def _read_headers(self, scope: Scope) -> tuple[str, int]:
+        """The request id, and the status to refuse the request with, or 0."""
+        request_id, size, body_size = b"", 0, b""
+        for name, value in scope["headers"]:
+            size += len(name) + len(value)
+            if name == b"x-request-id":
+                request_id = value
+            elif name == b"content-length":
+                body_size = value
+        refusal = 0
+        if size > MAX_HEADER_BYTES:
+            refusal = 431
+        elif body_size.isdigit() and (len(body_size) > MAX_LENGTH_DIGITS or int(body_size) > self.max_body_bytes):
+            refusal = 413
+        return (request_id.decode() if _SANE_REQUEST_ID.fullmatch(request_id) else new_id()), refusal
 
 
 def _log(scope: Scope, status: int, seconds: float) -> None:

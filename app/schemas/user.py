@@ -1,6 +1,7 @@
 from typing import Annotated
 
-from pydantic import AfterValidator, EmailStr, Field
+from email_validator import EmailNotValidError, validate_email
+from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from app.core.security import normalise_email
@@ -11,13 +12,22 @@ MAX_EMAIL_CHARACTERS = 320
 
 
 def _normalised(email: str) -> str:
-    normal = normalise_email(email)
+    # Not pydantic's EmailStr: it accepts "Name <address>" and quotes the input in its messages.
+    try:
+        normal = normalise_email(validate_email(email.strip(), check_deliverability=False).normalized)
+    except EmailNotValidError:
+        raise PydanticCustomError("email", "The value is not an email address") from None
     if len(normal) > MAX_EMAIL_CHARACTERS:  # folding can lengthen
-        raise PydanticCustomError("email_too_long", "The email address is too long")
+        raise PydanticCustomError("email", "The email address is too long")
     return normal
 
 
-Email = Annotated[EmailStr, AfterValidator(_normalised), Field(examples=["alice@acme.com"])]
+Email = Annotated[
+    str,
+    Field(max_length=MAX_EMAIL_CHARACTERS, examples=["alice@acme.com"], json_schema_extra={"format": "email"}),
+    STORABLE,
+    AfterValidator(_normalised),
+]
 Password = Annotated[str, Field(min_length=8, max_length=4096, examples=["s3cur3P@ssw0rd"]), STORABLE]
 
 

@@ -49,6 +49,8 @@ class AuthService:
         Raises:
             InvalidCredentials
         """
+        if "\x00" in email or "\x00" in password:  # a form can hold it; no account does
+            raise InvalidCredentials
         async with self._database.session(rls.ENTER_NO_TENANT) as connection:
             account = (await connection.execute(AUTH_LOOKUP, {"email": normalise_email(email)})).one_or_none()
         correct, replacement = await self._passwords.verify(password, account.hashed_password if account else None)

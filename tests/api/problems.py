@@ -1,0 +1,19 @@
+"""What every problem must be."""
+
+import httpx
+
+MARKER = "mark-7f3a9c"
+"""Put into hostile input; it must never come back."""
+
+
+def assert_problem(answer: httpx.Response, *statuses: int) -> dict[str, object]:
+    assert answer.status_code in statuses, (answer.status_code, answer.text)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["x-request-id"]
+    body: dict[str, object] = answer.json()
+    assert body.keys() >= {"type", "title", "status", "detail", "request_id"}
+    assert body["status"] == answer.status_code
+    assert body["request_id"] == answer.headers["x-request-id"]
+    assert MARKER not in answer.text
+    assert (answer.headers.get("www-authenticate") == "Bearer") == (answer.status_code == 401)
+    return body

@@ -1,0 +1,1 @@
+"""Ratios, not absolute times: A and B run interleaved against one PostgreSQL."""

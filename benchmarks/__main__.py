@@ -1,0 +1,25 @@
+"""`python -m benchmarks [section ...]`; without a name, all of them."""
+
+import asyncio
+import logging
+import sys
+
+from benchmarks import environment, latency, round_trips, slow_provider, throughput
+
+SECTIONS = {
+    "throughput": throughput.run,
+    "round_trips": round_trips.run,
+    "slow_provider": slow_provider.run,
+    "latency": latency.run,
+}
+
+
+async def main(names: list[str]) -> None:
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    print(f"seeding {environment.MESSAGES:,} messages over {environment.TENANTS} tenants", flush=True)
+    async with environment.seeded_database() as url:
+        for name in names or list(SECTIONS):
+            await SECTIONS[name](url)
+
+
+asyncio.run(main(sys.argv[1:]))

@@ -1,0 +1,74 @@
+"""The service against its own OpenAPI description, with inputs that nobody would think of."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import httpx
+import pytest
+import schemathesis
+import uvicorn
+from hypothesis import HealthCheck, Phase
+from hypothesis import settings as hypothesis_settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from sqlalchemy import URL
+
+from main import create_app
+from tests.committed.server import free_port
+from tests.conftest import make_settings
+from tests.helpers import make_tenant
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+
+
+@pytest.fixture(scope="module")
+def served(database_url: URL, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The service under uvicorn in a thread: schemathesis is not async, and the server's parser takes part."""
+    app = create_app(make_settings(database_url, tmp_path_factory.mktemp("contract")))
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, access_log=False))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    url = f"http://127.0.0.1:{port}"
+    with httpx.Client() as client:
+        while True:
+            try:
+                client.get(f"{url}/health")
+                break
+            except httpx.TransportError:
+                assert thread.is_alive()
+    yield url
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def admin_headers(served: str) -> dict[str, str]:
+    async def log_in() -> dict[str, str]:
+        async with httpx.AsyncClient(base_url=served) as client:
+            return (await make_tenant(client)).admin.headers
+
+    with asyncio.Runner() as runner:
+        return runner.run(log_in())
+
+
+schema = schemathesis.openapi.from_dict(create_app().openapi())
+
+
+@schema.parametrize()
+@hypothesis_settings(
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_every_answer_is_one_that_the_description_promises(case, served: str, admin_headers: dict[str, str]) -> None:
+    case.headers = {**(case.headers or {}), **admin_headers}
+    case.call_and_validate(base_url=served, checks=CHECKS)

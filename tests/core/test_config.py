@@ -1,0 +1,67 @@
+"""Settings: what starts, what refuses to."""
+
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from app.core.config import Settings
+from app.core.secret_key import load_or_create_secret_key
+
+GOOD = {
+    "environment": "production",
+    "database_url": "postgresql://u:p@localhost/x",
+    "secret_key": secrets.token_hex(32),
+}
+
+
+def settings(**values: Any) -> Settings:
+    return Settings(_env_file=None, **values)
+
+
+def test_production_starts_on_a_database_and_a_key() -> None:
+    assert settings(**GOOD).database_url == "postgresql+asyncpg://u:p@localhost/x"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"database_url": ""}, "DATABASE_URL is required"),
+        ({"secret_key": ""}, "at least 32 bytes"),
+        ({"secret_key": "short"}, "at least 32 bytes"),
+        ({"secret_key": "change-me-change-me-change-me-change-me"}, "placeholder"),
+        ({"secret_key": "your-secret-key-here-0123456789abcdef"}, "placeholder"),
+        ({"secret_key": "a" * 64}, "placeholder"),
+        ({"bcrypt_rounds": 11}, "BCRYPT_ROUNDS"),
+        ({"database_url": "sqlite:///x"}, "only PostgreSQL"),
+        ({"database_url": "localhost"}, "must be a URL"),
+        ({"message_lease_seconds": 10}, "MESSAGE_LEASE_SECONDS"),
+        ({"llm_provider": "openai"}, "OPENAI_API_KEY"),
+        ({"jwt_algorithm": "none"}, "HS256"),
+    ],
+)
+def test_production_refuses_what_is_weak_or_missing(change: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        settings(**{**GOOD, **change})
+
+
+def test_development_makes_a_key_once_and_keeps_it(tmp_path: Path) -> None:
+    first = settings(data_dir=tmp_path).signing_key()
+    assert len(first) == 64
+    assert settings(data_dir=tmp_path).signing_key() == first
+    assert (tmp_path / "secret_key").stat().st_mode & 0o077 == 0
+
+
+def test_processes_that_start_together_agree_on_the_key(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        keys = {future.result() for future in [threads.submit(load_or_create_secret_key, tmp_path) for _ in range(32)]}
+    assert len(keys) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]
+
+
+def test_origins_come_as_one_comma_separated_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CORS_ORIGINS", "https://a.example, https://b.example/")
+    assert settings().cors_origins == ["https://a.example", "https://b.example"]

@@ -18,6 +18,12 @@ class Loopback:
     base_url: str = ""
     requests: list[tuple[dict[str, str], dict[str, Any]]] = field(default_factory=list)
     handler: Handler | None = None
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self.serve(reader, writer))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -58,9 +64,12 @@ def problem(status: int, message: str = "no", **headers: str) -> Answer:
 @asynccontextmanager
 async def loopback(handler: Handler) -> AsyncIterator[Loopback]:
     provider = Loopback(handler=handler)
-    server = await asyncio.start_server(provider.serve, "127.0.0.1", 0, limit=2**20)
+    server = await asyncio.start_server(provider.accept, "127.0.0.1", 0, limit=2**20)
     provider.base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     try:
         yield provider
     finally:
         server.close()
+        for task in provider.tasks:
+            task.cancel()
+        await asyncio.gather(*provider.tasks, return_exceptions=True)

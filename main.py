@@ -41,6 +41,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
+        redirect_slashes=False,  # it would redirect to whatever the Host header names
         swagger_ui_parameters={"persistAuthorization": True},
     )
     app.state.settings = settings

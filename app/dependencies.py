@@ -1,22 +1,28 @@
 """Principals, sessions and services as annotated nouns: a route names what it needs."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
 from fastapi.security import OAuth2PasswordBearer
+from pydantic import AwareDatetime
 
 from app.container import Container
 from app.core.errors import AuthenticationError, PermissionDenied
 from app.core.principal import Principal
 from app.db.session import Database, TenantSession
+from app.models import MessageStatus
+from app.schemas.base import STORABLE
 from app.services.auth_service import AuthService
 from app.services.health_service import HealthService
-from app.services.message_service import MessageService
+from app.services.message_service import MessageFilter, MessageService
 from app.services.pagination import PageRequest
 from app.services.tenant_service import TenantService
 from app.services.user_service import RegistrationService, UserService
 
 MAX_SKIP = 2**31 - 1
+# Converting a time at the edge of the calendar to UTC overflows.
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 
 def _container(request: Request) -> Container:
@@ -75,6 +81,16 @@ async def get_page(
     return PageRequest(skip, limit, cursor)
 
 
+async def get_filter(
+    user_id: Annotated[str | None, Query(max_length=36), STORABLE] = None,
+    status: MessageStatus | None = None,
+    since: Annotated[
+        AwareDatetime | None, Query(ge=EARLIEST, le=LATEST, description="RFC 3339; messages from then on.")
+    ] = None,
+) -> MessageFilter:
+    return MessageFilter(user_id, status, since)
+
+
 async def get_tenants(request: Request, db: Db) -> TenantService:
     return TenantService(db, _container(request).passwords)
 
@@ -101,6 +117,7 @@ async def get_messages(request: Request, principal: CurrentUser) -> MessageServi
     return MessageService(tenant_db(request, principal), container.llm, container.lease)
 
 
+Filter = Annotated[MessageFilter, Depends(get_filter)]
 Paging = Annotated[PageRequest, Depends(get_page)]
 Tenants = Annotated[TenantService, Depends(get_tenants)]
 Registration = Annotated[RegistrationService, Depends(get_registration)]

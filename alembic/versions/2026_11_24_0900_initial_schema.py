@@ -115,7 +115,7 @@ GRANT SELECT, INSERT ON tenants TO llm_saas_app;
 GRANT SELECT (id, email, role, tenant_id, token_version, created_at, updated_at) ON users TO llm_saas_app;
 GRANT INSERT ON users TO llm_saas_app;
 GRANT UPDATE (hashed_password, updated_at) ON users TO llm_saas_app;
-GRANT SELECT, INSERT ON messages TO llm_saas_app;
+GRANT SELECT, INSERT, DELETE ON messages TO llm_saas_app;
 GRANT UPDATE (response, status, error_code, model, input_tokens, output_tokens, lease_expires_at, updated_at)
   ON messages TO llm_saas_app;
 GRANT SELECT (id, email, role, tenant_id, token_version, hashed_password) ON users TO llm_saas_definer;
@@ -195,7 +195,11 @@ def create_tables() -> None:
     newest_first = ["tenant_id", sa.text("created_at DESC"), sa.text("id DESC")]
     op.create_index("ix_users_tenant_id_created_at_id", "users", newest_first)
     op.create_index("ix_messages_tenant_id_created_at_id", "messages", newest_first)
-    op.create_index("ix_messages_tenant_id_user_id", "messages", ["tenant_id", "user_id"])
+    op.create_index(
+        "ix_messages_tenant_id_user_id_created_at_id",
+        "messages",
+        ["tenant_id", "user_id", sa.text("created_at DESC"), sa.text("id DESC")],
+    )
     op.create_index(
         "ix_messages_lease_expires_at",
         "messages",

@@ -22,6 +22,7 @@ STATUSES: dict[type[errors.AppError], int] = {
     errors.Conflict: 409,
     errors.TenantNameTaken: 409,
     errors.EmailTaken: 409,
+    errors.MessageRunning: 409,
     errors.InvalidCursor: 422,
     errors.Overloaded: 503,
     errors.DatabaseUnavailable: 503,

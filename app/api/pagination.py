@@ -6,14 +6,15 @@ from fastapi import Request, Response
 
 from app.services.pagination import Page
 
+KEPT = {"limit", "user_id", "status", "since"}
+
 
 def link_next(request: Request, response: Response, page: Page) -> None:
-    """Point at the next page by keyset, keeping the caller's `limit`.
+    """Point at the next page by keyset, keeping the caller's limit and filters.
 
     The reference is relative: the Host header is the caller's to invent.
     """
     if page.next_cursor:
-        query = {"cursor": page.next_cursor}
-        if limit := request.query_params.get("limit"):
-            query["limit"] = limit
+        query = {name: value for name, value in request.query_params.items() if name in KEPT}
+        query["cursor"] = page.next_cursor
         response.headers["Link"] = f'<{request.scope["path"]}?{urlencode(query)}>; rel="next"'

@@ -8,7 +8,8 @@ AppError
 │   └── TenantNotFound
 ├── Conflict
 │   ├── TenantNameTaken
-│   └── EmailTaken
+│   ├── EmailTaken
+│   └── MessageRunning
 ├── InvalidCursor
 ├── Overloaded
 ├── DatabaseUnavailable
@@ -61,6 +62,10 @@ class TenantNameTaken(Conflict):
 
 class EmailTaken(Conflict):
     detail = "A user with this email exists."
+
+
+class MessageRunning(Conflict):
+    detail = "The message is still being answered."
 
 
 class InvalidCursor(AppError):

@@ -34,7 +34,13 @@ class Message(TimestampMixin, Base):
         ForeignKeyConstraint(["tenant_id", "user_id"], ["users.tenant_id", "users.id"], ondelete="CASCADE"),
         CheckConstraint("status IN ('pending', 'completed', 'failed', 'cancelled')", name="status"),
         Index("ix_messages_tenant_id_created_at_id", "tenant_id", text("created_at DESC"), text("id DESC")),
-        Index("ix_messages_tenant_id_user_id", "tenant_id", "user_id"),
+        Index(
+            "ix_messages_tenant_id_user_id_created_at_id",
+            "tenant_id",
+            "user_id",
+            text("created_at DESC"),
+            text("id DESC"),
+        ),
         Index("ix_messages_lease_expires_at", "lease_expires_at", postgresql_where=text("status = 'pending'")),
     )
 

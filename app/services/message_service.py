@@ -7,13 +7,16 @@ settle    a short transaction stores the answer, or why there is none
 
 import asyncio
 from collections.abc import Coroutine
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Interval, Row, Table, bindparam, func, insert, select, update
+from sqlalchemy import Interval, Row, Select, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.core.errors import MessageInterrupted, ProviderError
-from app.core.ids import new_id
+from app.core.errors import MessageInterrupted, MessageRunning, NotFound, PermissionDenied, ProviderError
+from app.core.ids import is_id, new_id
 from app.db.session import TenantSession
 from app.llm.base import Completion, Turn
 from app.models import Message, MessageStatus
@@ -52,7 +55,39 @@ COMPLETE = SETTLE.values(
     output_tokens=bindparam("output_tokens"),
 )
 FAIL = SETTLE.values(status=MessageStatus.FAILED.value, error_code=bindparam("error_code"))
-BY_OFFSET, BY_CURSOR = newest_first(select(*COLUMNS).where(messages.c.tenant_id == bindparam("tenant_id")), messages)
+IN_TENANT = messages.c.tenant_id == bindparam("tenant_id")
+ONE = select(*COLUMNS).where(IN_TENANT, messages.c.id == bindparam("id"))
+# A message that runs is not deleted under its provider's hands: the row is where its answer goes.
+DELETE = delete(Message).where(
+    messages.c.tenant_id == bindparam("in_tenant"),
+    messages.c.id == bindparam("message_id"),
+    messages.c.status != MessageStatus.PENDING.value,
+)
+CONDITIONS = {
+    "user_id": messages.c.user_id == bindparam("user_id"),
+    "status": messages.c.status == bindparam("status"),
+    "since": messages.c.created_at >= bindparam("since"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFilter:
+    """What a list of messages is narrowed to; None leaves a condition out."""
+
+    user_id: str | None = None
+    status: MessageStatus | None = None
+    since: datetime | None = None
+
+    def parameters(self) -> dict[str, Any]:
+        values = {"user_id": self.user_id, "status": self.status and self.status.value, "since": self.since}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@cache
+def _listing(conditions: frozenset[str]) -> tuple[Select[Any], Select[Any]]:
+    """The list by offset and by cursor. Each set of conditions has a plan of its own, and is built once."""
+    narrowed = (CONDITIONS[name] for name in sorted(conditions))
+    return newest_first(select(*COLUMNS).where(IN_TENANT, *narrowed), messages)
 
 
 class MessageService:
@@ -83,12 +118,46 @@ class MessageService:
             raise
         return await _finish(self._complete(message_id, completion))
 
-    async def list(self, page: PageRequest) -> Page:
-        statement = BY_OFFSET if page.cursor is None else BY_CURSOR
-        values = {"tenant_id": self._tenant_id, **parameters(page)}
+    async def get(self, message_id: str) -> Row[Any]:
+        """One message of the tenant; raises `NotFound`, the same for another tenant's and for none."""
+        if not is_id(message_id):
+            raise NotFound
+        async with self._db.begin() as connection:
+            return await self._find(connection, message_id)
+
+    async def delete(self, message_id: str) -> None:
+        """Delete a message for good.
+
+        Raises:
+            NotFound: the tenant has no such message.
+            PermissionDenied: it is somebody else's, and the caller is no admin.
+            MessageRunning: its provider call has not ended.
+        """
+        if not is_id(message_id):
+            raise NotFound
+        async with self._db.begin() as connection:
+            message = await self._find(connection, message_id)
+            if message.user_id != self._db.principal.user_id and not self._db.principal.is_admin:
+                raise PermissionDenied
+            deleted = await connection.execute(DELETE, {"in_tenant": self._tenant_id, "message_id": message_id})
+        if not deleted.rowcount and message.status == MessageStatus.PENDING:
+            raise MessageRunning
+
+    async def list(self, page: PageRequest, narrowed: MessageFilter) -> Page:
+        filters = narrowed.parameters()
+        by_offset, by_cursor = _listing(frozenset(filters))
+        statement = by_offset if page.cursor is None else by_cursor
+        values = {"tenant_id": self._tenant_id, **filters, **parameters(page)}
         async with self._db.begin() as connection:
             rows = (await connection.execute(statement, values)).all()
         return page_of(rows, page)
+
+    async def _find(self, connection: AsyncConnection, message_id: str) -> Row[Any]:
+        values = {"tenant_id": self._tenant_id, "id": message_id}
+        message: Row[Any] | None = (await connection.execute(ONE, values)).one_or_none()
+        if message is None:
+            raise NotFound
+        return message
 
     async def _reserve(self, content: str) -> str:
         message_id = new_id()

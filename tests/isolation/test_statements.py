@@ -38,6 +38,7 @@ async def call_every_route(app: FastAPI, client: httpx.AsyncClient) -> set[tuple
     tenant = await make_tenant(client)
     admin, user = tenant.admin.headers, tenant.user.headers
     new_user = {"email": unique_email(), "password": PASSWORD, "role": "user"}
+    message = (await send(client, tenant.user))["id"]
     calls = {
         ("get", "/health"): client.get("/health"),
         ("get", "/health/ready"): client.get("/health/ready"),
@@ -50,6 +51,8 @@ async def call_every_route(app: FastAPI, client: httpx.AsyncClient) -> set[tuple
         ("get", "/me"): client.get("/me", headers=user),
         ("post", "/messages"): client.post("/messages", json={"content": "Hello"}, headers=user),
         ("get", "/messages"): client.get("/messages", headers=user),
+        ("get", "/messages/{id}"): client.get(f"/messages/{message}", headers=user),
+        ("delete", "/messages/{id}"): client.delete(f"/messages/{message}", headers=user),
         ("post", "/admin/users"): client.post("/admin/users", json=new_user, headers=admin),
         ("get", "/tenants/{id}/users"): client.get(f"/tenants/{tenant.id}/users?limit=1", headers=admin),
     }

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from app import __version__
 from app.api.errors import install_error_handlers, status_problem
 from app.api.openapi import DESCRIPTION, install_openapi
-from app.api.routes import admin, auth, health, messages, tenants
+from app.api.routes import admin, auth, conversations, health, messages, tenants, usage
 from app.container import Container
 from app.core.config import Settings, get_settings
 from app.core.logging import configure_logging
@@ -25,7 +25,9 @@ from app.services.message_sweeper import sweep_forever
 from app.welcome import welcome
 
 SWEEPS_PER_LEASE = 4
+# An orchestrator that sends SIGTERM waits: docker-compose.yml for longer than both together.
 SHUTDOWN_SECONDS = 30
+DRAIN_SECONDS = 20
 # A request leaves almost no cycles behind: collect the young ones seldom.
 GC_THRESHOLDS = (20_000, 20, 20)
 
@@ -45,7 +47,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         swagger_ui_parameters={"persistAuthorization": True},
     )
     app.state.settings = settings
-    for routes in (messages, auth, tenants, admin, health):
+    for routes in (messages, conversations, auth, tenants, admin, usage, health):
         # Not include_router: it keeps each router as a level of its own, which every request would walk.
         app.router.routes.extend(routes.router.routes)
     install_error_handlers(app)
@@ -55,7 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["*"],
-            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-ID"],
             expose_headers=["Link", "Location", "Retry-After", "X-Request-ID"],
         )
     app.add_middleware(RequestContextMiddleware, max_body_bytes=settings.max_body_bytes, on_error=status_problem)
@@ -72,8 +74,15 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         stack.push_async_callback(container.close)
         app.state.container = container
         interval = settings.message_lease_seconds / SWEEPS_PER_LEASE
-        sweeper = asyncio.create_task(sweep_forever(container.database, interval))
-        stack.push_async_callback(_cancel, sweeper)
+        for work in (
+            sweep_forever(container.database, interval),
+            container.engine.run(),
+            container.signals.run(),
+            container.webhooks.run(),
+        ):
+            stack.push_async_callback(_cancel, asyncio.create_task(work))
+        # While the rest still runs: what streams is written, and its readers are served, to the end.
+        stack.push_async_callback(container.engine.drain, DRAIN_SECONDS)
         # What start-up made lives for ever: keep the collector from walking it at every pass.
         gc.collect()
         gc.freeze()

@@ -7,7 +7,12 @@ from app.core.config import Settings
 from app.core.security import PasswordHasher, TokenService
 from app.db.session import Database
 from app.llm.factory import create_provider
+from app.schemas.message import MessageRead
 from app.services.llm_service import LLMService
+from app.services.message_engine import MessageEngine
+from app.services.message_signals import MessageSignals
+from app.services.pricing import PriceTable
+from app.services.webhook_service import WebhookService
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,19 +21,37 @@ class Container:
     passwords: PasswordHasher
     tokens: TokenService
     llm: LLMService
-    lease: timedelta
+    engine: MessageEngine
+    signals: MessageSignals
+    webhooks: WebhookService
+    context_tokens: int
 
     @classmethod
     def create(cls, settings: Settings, database_url: str) -> "Container":
+        database = Database(
+            database_url, settings.db_pool_size, settings.db_max_overflow, settings.db_statement_cache_size
+        )
+        signing_key = settings.signing_key()
+        llm = LLMService(create_provider(settings), PriceTable(settings.llm_prices), settings.llm_max_output_tokens)
+        lease = timedelta(seconds=settings.message_lease_seconds)
+        engine = MessageEngine(database, llm, lease, settings.llm_max_running_per_tenant)
         return cls(
-            Database(database_url, settings.db_pool_size, settings.db_max_overflow, settings.db_statement_cache_size),
+            database,
             PasswordHasher(settings.bcrypt_rounds),
-            TokenService(settings.signing_key(), settings.jwt_algorithm, settings.access_token_expire_minutes),
-            LLMService(create_provider(settings), settings.llm_timeout_seconds),
-            timedelta(seconds=settings.message_lease_seconds),
+            TokenService(signing_key, settings.jwt_algorithm, settings.access_token_expire_minutes),
+            llm,
+            engine,
+            MessageSignals(database_url, engine),
+            WebhookService(database, signing_key, settings.webhook_allowed_networks, _webhook_body),
+            settings.llm_context_tokens,
         )
 
     async def close(self) -> None:
+        await self.webhooks.close()
         await self.llm.close()
         self.passwords.close()
         await self.database.close()
+
+
+def _webhook_body(message: object) -> dict[str, object]:
+    return MessageRead.model_validate(message).model_dump(mode="json")

@@ -1,5 +1,6 @@
 """The one table from domain error to status, and problem details (RFC 9457) for everything that fails."""
 
+import math
 import re
 from http import HTTPStatus
 from typing import Any
@@ -23,7 +24,17 @@ STATUSES: dict[type[errors.AppError], int] = {
     errors.TenantNameTaken: 409,
     errors.EmailTaken: 409,
     errors.MessageRunning: 409,
+    errors.MessageEnded: 409,
+    errors.ConversationBusy: 409,
+    errors.IdempotencyKeyInFlight: 409,
+    errors.ModelWithoutPrice: 409,
     errors.InvalidCursor: 422,
+    errors.InvalidPosition: 422,
+    errors.InvalidWebhookUrl: 422,
+    errors.IdempotencyKeyReused: 422,
+    errors.BudgetExceeded: 402,
+    errors.TooManyRunning: 429,
+    errors.ShuttingDown: 503,
     errors.Overloaded: 503,
     errors.DatabaseUnavailable: 503,
     errors.IsolationUnavailable: 503,
@@ -33,7 +44,19 @@ STATUSES: dict[type[errors.AppError], int] = {
     errors.ProviderTimeout: 504,
     errors.MessageInterrupted: 503,
 }
-RETRY_AFTER_SECONDS = {errors.Overloaded: 1, errors.DatabaseUnavailable: 5, errors.ProviderUnavailable: 5}
+RETRY_AFTER_SECONDS = {
+    errors.Overloaded: 1,
+    errors.TooManyRunning: 1,
+    errors.DatabaseUnavailable: 5,
+    errors.ProviderUnavailable: 5,
+}
+# What of the input is to blame, where the service finds it out and not the schema.
+BLAMED: dict[type[errors.AppError], list[str | int]] = {
+    errors.InvalidCursor: ["query", "cursor"],
+    errors.InvalidPosition: ["header", "Last-Event-ID"],
+    errors.InvalidWebhookUrl: ["body", "webhook_url"],
+    errors.IdempotencyKeyReused: ["header", "Idempotency-Key"],
+}
 DETAILS = {
     400: "The body is not readable as JSON.",
     404: "There is no such resource.",
@@ -55,7 +78,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
 def status_problem(scope: Scope, status: int) -> Response:
     """The answer when no route could give one (500, 413, 431)."""
-    return _problem(scope, status, kind=_slug(HTTPStatus(status).phrase))
+    return _response(_problem(scope, status, kind=_slug(HTTPStatus(status).phrase)))
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -66,17 +89,24 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 async def _on_app_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.AppError)
-    headers = {}
-    for kind, seconds in RETRY_AFTER_SECONDS.items():
-        if isinstance(error, kind):
-            headers["Retry-After"] = str(seconds)
+    seconds = next((seconds for kind, seconds in RETRY_AFTER_SECONDS.items() if isinstance(error, kind)), None)
+    if isinstance(error, errors.ProviderError) and error.retry_after is not None:
+        seconds = math.ceil(error.retry_after)
+    headers = {"Retry-After": str(seconds)} if seconds is not None else {}
+    return _response(problem_of(request.scope, error), headers)
+
+
+def problem_of(scope: Scope, error: errors.AppError) -> Problem:
+    """What a domain error is to the caller."""
+    words = re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
     extra: dict[str, Any] = {}
-    if isinstance(error, errors.InvalidCursor):
-        extra["errors"] = [{"loc": ["query", "cursor"], "msg": error.detail, "type": "invalid_cursor"}]
-    if isinstance(error, errors.ProviderError) and error.message_id:
+    if type(error) in BLAMED:
+        extra["errors"] = [{"loc": BLAMED[type(error)], "msg": error.detail, "type": words}]
+    if isinstance(error, (errors.ProviderError, errors.IdempotencyKeyInFlight)):
         extra["message_id"] = error.message_id
-    kind_name = _slug(re.sub(r"(?<!^)(?=[A-Z])", " ", type(error).__name__))
-    return _problem(request.scope, STATUSES[type(error)], kind=kind_name, detail=error.detail, headers=headers, **extra)
+    if isinstance(error, errors.BudgetExceeded):
+        extra["resets_at"] = error.resets_at
+    return _problem(scope, STATUSES[type(error)], kind=words.replace("_", "-"), detail=error.detail, **extra)
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
@@ -85,26 +115,18 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
         {"loc": [_safe(part) for part in item["loc"]], "msg": _message(item), "type": item["type"]}
         for item in error.errors()[:50]
     ]
-    return _problem(request.scope, 422, kind="invalid-input", errors=found)
+    return _response(_problem(request.scope, 422, kind="invalid-input", errors=found))
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     phrase = HTTPStatus(error.status_code).phrase
-    return _problem(request.scope, error.status_code, kind=_slug(phrase), headers=dict(error.headers or {}))
+    return _response(_problem(request.scope, error.status_code, kind=_slug(phrase)), dict(error.headers or {}))
 
 
-def _problem(
-    scope: Scope,
-    status: int,
-    *,
-    kind: str,
-    detail: str | None = None,
-    headers: dict[str, str] | None = None,
-    **extra: Any,
-) -> Response:
+def _problem(scope: Scope, status: int, *, kind: str, detail: str | None = None, **extra: Any) -> Problem:
     phrase = HTTPStatus(status).phrase
-    problem = Problem(
+    return Problem(
         type=f"urn:llm-saas:problem:{kind}",
         title=phrase,
         status=status,
@@ -112,12 +134,14 @@ def _problem(
         request_id=scope["state"]["request_id"],
         **extra,
     )
+
+
+def _response(problem: Problem, headers: dict[str, str] | None = None) -> Response:
     headers = {**(headers or {})}
-    if status == 401:
+    if problem.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(
-        problem.model_dump(exclude_none=True), status, headers=headers, media_type="application/problem+json"
-    )
+    content = problem.model_dump(mode="json", exclude_none=True)
+    return JSONResponse(content, problem.status, headers=headers, media_type="application/problem+json")
 
 
 def _message(item: dict[str, Any]) -> str:

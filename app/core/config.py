@@ -2,15 +2,30 @@
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, cast, get_args
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.core.secret_key import load_or_create_secret_key
 
 MIN_SECRET_KEY_BYTES = 32
 PLACEHOLDERS = ("change", "replace", "secret", "your-", "example", "placeholder", "<")
+
+
+ProviderName = Literal["mock", "openai", "anthropic", "ollama"]
+
+
+class Price(BaseModel, frozen=True, extra="forbid"):
+    """Millionths of a US dollar for a million tokens. `cached`: input from the provider's cache; None: as `input`."""
+
+    input: Annotated[int, Field(ge=0)]
+    output: Annotated[int, Field(ge=0)]
+    cached: Annotated[int | None, Field(ge=0)] = None
+
+
+# Make-believe, so that budgets can be tried without a key.
+MOCK_PRICES = {"mock-echo": Price(input=1_000_000, output=2_000_000)}
 
 
 class Settings(BaseSettings):
@@ -34,28 +49,46 @@ class Settings(BaseSettings):
     access_token_expire_minutes: Annotated[int, Field(ge=1, le=60 * 24 * 30)] = 60
     bcrypt_rounds: Annotated[int, Field(ge=4, le=18)] = 12
 
-    llm_provider: Literal["mock", "openai"] = "mock"
+    llm_provider: ProviderName = "mock"
     llm_model: str = ""
+    llm_fallbacks: Annotated[list[str], NoDecode] = []
     llm_timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    llm_token_timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
     llm_max_retries: Annotated[int, Field(ge=0, le=10)] = 2
+    llm_breaker_failures: Annotated[int, Field(ge=0)] = 5
+    llm_breaker_seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
+    llm_max_output_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
+    llm_context_tokens: Annotated[int, Field(ge=1, le=10_000_000)] = 8192
+    llm_max_running_per_tenant: Annotated[int, Field(ge=1)] = 1000
+    llm_prices: dict[str, Price] = MOCK_PRICES
     llm_mock_latency_seconds: Annotated[float, Field(ge=0, le=3600)] = 0.0
     llm_mock_fail_every: Annotated[int, Field(ge=0)] = 0
     message_lease_seconds: Annotated[float, Field(gt=0, le=86400)] = 120.0
     openai_api_key: SecretStr = SecretStr("")
     openai_base_url: str = ""
+    anthropic_api_key: SecretStr = SecretStr("")
+    anthropic_base_url: str = ""
+    ollama_base_url: str = "http://127.0.0.1:11434"
+    stream_heartbeat_seconds: Annotated[float, Field(gt=0, le=300)] = 15.0
+    webhook_allowed_networks: Annotated[list[IPvAnyNetwork], NoDecode] = []
 
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024
     cors_origins: Annotated[list[str], NoDecode] = []
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "llm_fallbacks", "webhook_allowed_networks", mode="before")
     @classmethod
-    def _split_origins(cls, value: object) -> object:
+    def _split(cls, value: object) -> object:
         """Accept the comma-separated form that an environment variable can hold."""
         if isinstance(value, str):
-            return [origin.strip().rstrip("/") for origin in value.split(",") if origin.strip()]
+            return [item.strip() for item in value.split(",") if item.strip()]
         return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _without_slash(cls, value: list[str]) -> list[str]:
+        return [origin.rstrip("/") for origin in value]
 
     @field_validator("database_url", "migration_database_url")
     @classmethod
@@ -72,10 +105,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fit_for_production(self) -> Self:
-        if self.message_lease_seconds <= self.llm_timeout_seconds:
-            raise ValueError("MESSAGE_LEASE_SECONDS must be longer than LLM_TIMEOUT_SECONDS")
-        if self.llm_provider == "openai" and not self.openai_api_key.get_secret_value():
-            raise ValueError("LLM_PROVIDER=openai needs OPENAI_API_KEY")
+        if self.message_lease_seconds <= self.llm_timeout_seconds * (1 + len(self.llm_fallbacks)):
+            raise ValueError("MESSAGE_LEASE_SECONDS must be longer than LLM_TIMEOUT_SECONDS (times the providers)")
+        for name, _ in self.providers():
+            self._require_key(name)
         if self.environment == "development":
             return self
         if not self.database_url:
@@ -84,6 +117,21 @@ class Settings(BaseSettings):
             raise ValueError("BCRYPT_ROUNDS must be at least 12 in production")
         _refuse_weak(self.secret_key.get_secret_value())
         return self
+
+    def providers(self) -> list[tuple[ProviderName, str]]:
+        """The providers to try in order, each with its model (empty: the provider's default here)."""
+        chain: list[tuple[ProviderName, str]] = [(self.llm_provider, self.llm_model)]
+        for pair in self.llm_fallbacks:
+            name, _, model = pair.partition(":")
+            if name not in get_args(ProviderName):
+                raise ValueError("LLM_FALLBACKS names a provider that does not exist: use provider:model,...")
+            chain.append((cast("ProviderName", name), model))
+        return chain
+
+    def _require_key(self, name: ProviderName) -> None:
+        keys = {"openai": self.openai_api_key, "anthropic": self.anthropic_api_key}
+        if name in keys and not keys[name].get_secret_value():
+            raise ValueError(f"the provider {name} needs {name.upper()}_API_KEY")
 
     def signing_key(self) -> str:
         """The HMAC key of access tokens; an empty one in development is made once and kept in `DATA_DIR`."""

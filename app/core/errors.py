@@ -9,9 +9,19 @@ AppError
 ├── Conflict
 │   ├── TenantNameTaken
 │   ├── EmailTaken
-│   └── MessageRunning
+│   ├── MessageRunning
+│   ├── MessageEnded
+│   ├── ConversationBusy
+│   ├── IdempotencyKeyInFlight
+│   └── ModelWithoutPrice
 ├── InvalidCursor
+├── InvalidPosition
+├── InvalidWebhookUrl
+├── IdempotencyKeyReused
+├── BudgetExceeded
+├── TooManyRunning
 ├── Overloaded
+│   └── ShuttingDown
 ├── DatabaseUnavailable
 │   └── IsolationUnavailable
 └── ProviderError
@@ -20,6 +30,8 @@ AppError
     ├── ProviderTimeout
     └── MessageInterrupted
 """
+
+from datetime import datetime
 
 
 class AppError(Exception):
@@ -68,12 +80,64 @@ class MessageRunning(Conflict):
     detail = "The message is still being answered."
 
 
+class MessageEnded(Conflict):
+    detail = "The message has ended."
+
+
+class ConversationBusy(Conflict):
+    detail = "Another message of this conversation is still being answered."
+
+
+class IdempotencyKeyInFlight(Conflict):
+    """`message_id` names the message that the first request is waiting for."""
+
+    detail = "The first request with this Idempotency-Key has not ended."
+
+    def __init__(self, message_id: str) -> None:
+        super().__init__()
+        self.message_id = message_id
+
+
+class ModelWithoutPrice(Conflict):
+    detail = "A budget is set, and a configured model has no price: the operator must add it to LLM_PRICES."
+
+
+class InvalidPosition(AppError):
+    detail = "Last-Event-ID is not the id of an event of this stream."
+
+
+class InvalidWebhookUrl(AppError):
+    detail = "The webhook URL must be http or https and lead to a public address."
+
+
+class IdempotencyKeyReused(AppError):
+    detail = "This Idempotency-Key was used with another request."
+
+
+class BudgetExceeded(AppError):
+    """`resets_at` is when the next month begins."""
+
+    detail = "The budget of this month does not cover the message."
+
+    def __init__(self, resets_at: datetime) -> None:
+        super().__init__()
+        self.resets_at = resets_at
+
+
+class TooManyRunning(AppError):
+    detail = "Too many messages of this tenant are being answered at once. Try again in a moment."
+
+
 class InvalidCursor(AppError):
     detail = "The cursor is not one that a Link header of this list gave."
 
 
 class Overloaded(AppError):
     detail = "Too many requests of this kind are waiting. Try again in a moment."
+
+
+class ShuttingDown(Overloaded):
+    detail = "This server is shutting down. Try again: another one answers."
 
 
 class DatabaseUnavailable(AppError):
@@ -90,6 +154,8 @@ class ProviderError(AppError):
     code = "provider_error"
     detail = "The LLM provider answered with an error. The message is kept as failed."
     message_id: str | None = None
+    retry_after: float | None = None
+    """Seconds, where the provider said so."""
 
 
 class ProviderRejected(ProviderError):
@@ -112,3 +178,13 @@ class ProviderTimeout(ProviderError):
 class MessageInterrupted(ProviderError):
     code = "interrupted"
     detail = "The message was interrupted before its answer was stored. It is kept as failed."
+
+
+def provider_failure(code: str | None, message_id: str) -> ProviderError:
+    """The error that a failed message was kept with."""
+    error = _FAILURES.get(code or "", ProviderError)()
+    error.message_id = message_id
+    return error
+
+
+_FAILURES = {kind.code: kind for kind in (ProviderRejected, ProviderUnavailable, ProviderTimeout, MessageInterrupted)}

@@ -44,7 +44,7 @@ def configure_logging(settings: Settings) -> None:
         logger.handlers = []
         logger.propagate = True
     # The middleware writes the one line a request; these would repeat it or quote URLs and bodies.
-    for name in ("uvicorn.access", "httpx", "httpx2", "openai", "httpcore"):
+    for name in ("uvicorn.access", "httpx", "httpx2", "openai", "anthropic", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

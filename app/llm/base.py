@@ -1,12 +1,19 @@
-"""What a provider is: one method. A new one is a file beside this and a line in `app/llm/factory.py`."""
+"""What a provider is: one method. A new one is a file beside this and a line in `app/llm/factory.py`.
 
+What wraps a provider (a deadline, a circuit breaker, a fallback) is a provider too.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
+
+OnText = Callable[[str], None]
+"""Takes the next piece of an answer, as soon as the provider sent it. It never waits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One turn of a conversation, oldest first."""
+    """One turn of a conversation, oldest first; a system turn only stands at the start."""
 
     role: Literal["system", "user", "assistant"]
     content: str
@@ -14,19 +21,27 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A provider's answer and what it says that it counted, in tokens."""
+    """A provider's answer and what it says that it counted, in tokens (None: it did not say).
+
+    `cached_tokens` are those of `input_tokens` that the provider had in its cache.
+    """
 
     text: str
     model: str
-    input_tokens: int | None
-    output_tokens: int | None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
 
 
 class LLMProvider(Protocol):
     name: str
+    models: tuple[str, ...]
+    """The models that may answer: one, or those of a fallback chain in order."""
 
-    async def complete(self, turns: list[Turn]) -> Completion:
-        """Answer the turns.
+    async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
+        """Answer the turns; with `on_text`, piece by piece: the pieces joined are the completion's text.
+
+        Cancelling the call ends it at the provider too.
 
         Raises:
             ProviderError: whatever went wrong, without the provider's words: they may quote the key or the prompt.

@@ -1,15 +1,18 @@
 """A provider that needs no network and no key: deterministic, and honest about being one."""
 
 import asyncio
+import re
 
 from app.core.errors import ProviderUnavailable
-from app.llm.base import Completion, Turn
+from app.llm.base import Completion, OnText, Turn
 
 MODEL = "mock-echo"
+BURST = 64
+"""Pieces handed on without a pause before the loop gets its turn."""
 
 
 class MockProvider:
-    """Repeats the prompt after `latency` seconds; every `fail_every`-th call fails (0: none)."""
+    """Repeats the prompt, in `latency` seconds. Every `fail_every`-th call fails, a streamed one halfway (0: none)."""
 
     name = "mock"
 
@@ -18,16 +21,33 @@ class MockProvider:
         self._model = model or MODEL
         self._fail_every = fail_every
         self._calls = 0
+        self.models: tuple[str, ...] = (self._model,)
 
-    async def complete(self, turns: list[Turn]) -> Completion:
+    async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
         self._calls += 1
-        if self._latency:
-            await asyncio.sleep(self._latency)
-        if self._fail_every and self._calls % self._fail_every == 0:
-            raise ProviderUnavailable
+        fails = self._fail_every and self._calls % self._fail_every == 0
         prompt = turns[-1].content
         text = f"[mock] No language model is configured, so here is your prompt again: {prompt}"
+        if on_text is not None:
+            pieces = re.findall(r"\S+\s*", text)
+            await self._hand_on(pieces, len(pieces) // 2 if fails else len(pieces), on_text)
+        elif self._latency:
+            await asyncio.sleep(self._latency)
+        if fails:
+            raise ProviderUnavailable
         return Completion(text, self._model, sum(len(turn.content.split()) for turn in turns), len(text.split()))
+
+    async def _hand_on(self, pieces: list[str], count: int, on_text: OnText) -> None:
+        """The first `count` pieces, each at its own time after the start, so that late ones do not add up."""
+        loop = asyncio.get_running_loop()
+        start, step = loop.time(), self._latency / len(pieces)
+        for number, piece in enumerate(pieces[:count], 1):
+            wait = start + number * step - loop.time()
+            if wait > 0:
+                await asyncio.sleep(wait)
+            elif number % BURST == 0:
+                await asyncio.sleep(0)
+            on_text(piece)
 
     async def close(self) -> None:
         """Nothing is open."""

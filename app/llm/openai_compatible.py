@@ -1,15 +1,32 @@
 """OpenAI through its official SDK, and any server that speaks its chat completions (`OPENAI_BASE_URL`)."""
 
-import openai
-import structlog
-from openai import AsyncOpenAI
-from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
 
-from app.core.errors import ProviderError, ProviderRejected, ProviderTimeout, ProviderUnavailable
-from app.llm.base import Completion, Turn
+import httpx2
+import openai
+from openai import AsyncOpenAI
+
+from app.core.errors import ProviderRejected
+from app.llm.base import Completion, OnText, Turn
+from app.llm.http import (
+    UNREADABLE,
+    bounded_client,
+    bytes_for,
+    counted,
+    named,
+    refused,
+    text_of,
+    unreachable,
+    unreadable,
+)
+from app.llm.lines import events_of
 
 DEFAULT_MODEL = "gpt-4o-mini"
-logger = structlog.get_logger()
+OPENAI_URL = "https://api.openai.com/v1"
+OPENAI_HOSTS = (".openai.com", ".openai.azure.com")
 
 
 class OpenAICompatibleProvider:
@@ -17,56 +34,85 @@ class OpenAICompatibleProvider:
 
     name = "openai"
 
-    def __init__(self, api_key: str, base_url: str, model: str, timeout: float, max_retries: int) -> None:
-        self._client = AsyncOpenAI(api_key=api_key, base_url=base_url or None, timeout=timeout, max_retries=max_retries)
+    def __init__(
+        self, api_key: str, base_url: str, model: str, timeout: float, max_retries: int, max_output_tokens: int
+    ) -> None:
+        url = base_url or OPENAI_URL
+        client = bounded_client(timeout, bytes_for(max_output_tokens))
+        self._client = OpenAIClient(
+            api_key=api_key, base_url=url, timeout=client.timeout, max_retries=max_retries, http_client=client
+        )
         self._model = model or DEFAULT_MODEL
+        self.models: tuple[str, ...] = (self._model,)
+        # OpenAI's newer models refuse max_tokens. Of the compatible servers Ollama (2026) silently ignores the new
+        # name, so that nothing would bound an answer; vLLM and llama.cpp know both.
+        limit = "max_completion_tokens" if httpx2.URL(url).host.endswith(OPENAI_HOSTS) else "max_tokens"
+        self._options: dict[str, Any] = {"model": self._model, limit: max_output_tokens}
 
-    async def complete(self, turns: list[Turn]) -> Completion:
-        messages: list[ChatCompletionMessageParam] = [
-            {"role": turn.role, "content": turn.content}  # type: ignore[misc]
-            for turn in turns
-        ]
+    async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
+        options = self._options | {"messages": [{"role": turn.role, "content": turn.content} for turn in turns]}
+        if on_text is not None:
+            options |= {"stream": True, "stream_options": {"include_usage": True}}
         try:
-            answer = await self._client.chat.completions.create(model=self._model, messages=messages)
-            return _completion(answer, self._model)
-        except openai.APIError as error:
-            raise _translated(error) from None
-        except (AttributeError, IndexError, TypeError, ValueError) as error:
-            # A server that is compatible in name only.
-            logger.warning("provider_answer_unreadable", provider=self.name, error=type(error).__name__)
-            raise ProviderError from None
+            async with self._client.chat.completions.with_streaming_response.create(**options) as response:
+                if on_text is None:
+                    return self._completion(json.loads(await response.read()))
+                return await self._streamed(response.iter_bytes(), on_text)
+        except openai.APIConnectionError as error:
+            raise unreachable(self.name, error.__cause__ or error) from None
+        except httpx2.RequestError as error:
+            raise unreachable(self.name, error) from None
+        except openai.APIStatusError as error:
+            raise refused(self.name, error.response, error.status_code) from None
+        except (openai.APIError, *UNREADABLE) as error:
+            raise unreadable(self.name, error) from None
+
+    async def _streamed(self, parts: AsyncIterator[bytes], on_text: OnText) -> Completion:
+        pieces: list[str] = []
+        model, usage, reason = None, None, None
+        async with aclosing(events_of(parts)) as events:
+            async for chunk in events:
+                if error := chunk.get("error"):
+                    # vLLM and llama.cpp put the status into its code.
+                    raise refused(self.name, None, counted(error.get("code")) or 500)
+                model = chunk.get("model") or model
+                usage = chunk.get("usage") or usage
+                for choice in chunk["choices"]:
+                    reason = choice.get("finish_reason") or reason
+                    if (piece := choice["delta"].get("content")) is not None:
+                        pieces.append(text_of(piece))
+                        if piece:
+                            on_text(piece)
+        if reason is None:
+            raise ValueError("the stream was cut")
+        return self._ended("".join(pieces) if pieces else None, reason, model, usage)
+
+    def _completion(self, answer: dict[str, Any]) -> Completion:
+        choice = answer["choices"][0]
+        text = choice["message"]["content"]
+        return self._ended(text, choice.get("finish_reason"), answer.get("model"), answer.get("usage"))
+
+    def _ended(self, text: object, reason: object, model: object, usage: dict[str, Any] | None) -> Completion:
+        if reason == "content_filter":
+            # What came is not the whole answer.
+            raise ProviderRejected
+        usage = usage or {}
+        return Completion(
+            text_of(text),
+            named(model, self._model),
+            counted(usage.get("prompt_tokens")),
+            counted(usage.get("completion_tokens")),
+            counted((usage.get("prompt_tokens_details") or {}).get("cached_tokens")),
+        )
 
     async def close(self) -> None:
         await self._client.close()
 
 
-def _completion(answer: ChatCompletion, model: str) -> Completion:
-    text = answer.choices[0].message.content
-    if not isinstance(text, str):
-        raise TypeError("no text in the answer")
-    usage = answer.usage
-    return Completion(
-        text,
-        answer.model or model,
-        usage.prompt_tokens if usage else None,
-        usage.completion_tokens if usage else None,
-    )
+class OpenAIClient(AsyncOpenAI):
+    """The SDK's client, configured by our settings alone: by itself it reads OPENAI_ORG_ID and more."""
 
-
-def _translated(error: openai.APIError) -> ProviderError:
-    """The domain's error. The provider's own message stays behind: it may quote the key or the prompt."""
-    status = getattr(error, "status_code", None)
-    logger.warning(
-        "provider_error",
-        provider="openai",
-        error=type(error).__name__,
-        provider_status=status,
-        provider_request_id=getattr(error, "request_id", None),
-    )
-    if isinstance(error, openai.APITimeoutError):
-        return ProviderTimeout()
-    if isinstance(error, (openai.APIConnectionError, openai.RateLimitError)) or status == 503:
-        return ProviderUnavailable()
-    if isinstance(error, openai.APIStatusError) and error.status_code < 500:
-        return ProviderRejected()
-    return ProviderError()
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.organization = self.project = self.admin_api_key = None
+        self._custom_headers = {}

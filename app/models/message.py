@@ -2,6 +2,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import (
+    BigInteger,
+    Boolean,
     CheckConstraint,
     DateTime,
     ForeignKey,
@@ -27,7 +29,11 @@ class MessageStatus(StrEnum):
 
 
 class Message(TimestampMixin, Base):
-    """A prompt and its answer. `lease_expires_at` is set while a process works on it."""
+    """A prompt and its answer.
+
+    `lease_expires_at` is set while a process works on it; `attempts` counts the runs, the first included. The claims
+    are what this run holds of the tenant's and the user's budget, from `claimed_at` until it ends.
+    """
 
     __tablename__ = "messages"
     __table_args__ = (
@@ -41,6 +47,33 @@ class Message(TimestampMixin, Base):
             text("created_at DESC"),
             text("id DESC"),
         ),
+        ForeignKeyConstraint(["tenant_id", "conversation_id"], ["conversations.tenant_id", "conversations.id"]),
+        Index(
+            "ix_messages_tenant_id_conversation_id_created_at_id",
+            "tenant_id",
+            "conversation_id",
+            text("created_at DESC"),
+            text("id DESC"),
+            postgresql_where=text("conversation_id IS NOT NULL"),
+        ),
+        Index(
+            "uq_messages_pending_conversation",
+            "tenant_id",
+            "conversation_id",
+            unique=True,
+            postgresql_where=text("conversation_id IS NOT NULL AND status = 'pending'"),
+        ),
+        Index("ix_messages_webhook_due_at", "webhook_due_at", postgresql_where=text("webhook_due_at IS NOT NULL")),
+        Index(
+            "ix_messages_search",
+            # As PostgreSQL spells it back, so that Alembic sees no difference.
+            text(
+                "to_tsvector('simple'::regconfig, "
+                '("left"(content, 100000) || \' \'::text) || "left"(response, 100000))'
+            ),
+            postgresql_using="gin",
+            postgresql_where=text("status <> 'pending'"),
+        ),
         Index("ix_messages_lease_expires_at", "lease_expires_at", postgresql_where=text("status = 'pending'")),
     )
 
@@ -49,9 +82,20 @@ class Message(TimestampMixin, Base):
     response: Mapped[str] = mapped_column(Text, server_default="")
     user_id: Mapped[str] = mapped_column(String(36))
     tenant_id: Mapped[str] = mapped_column(String(36), ForeignKey("tenants.id", ondelete="CASCADE"))
+    conversation_id: Mapped[str | None] = mapped_column(String(36))
     status: Mapped[str] = mapped_column(String(20), server_default=MessageStatus.PENDING.value)
     error_code: Mapped[str | None] = mapped_column(String(50))
     model: Mapped[str | None] = mapped_column(String(255))
     input_tokens: Mapped[int | None] = mapped_column(Integer)
     output_tokens: Mapped[int | None] = mapped_column(Integer)
+    cached_tokens: Mapped[int | None] = mapped_column(Integer)
+    cost_micro_usd: Mapped[int | None] = mapped_column(BigInteger)
+    attempts: Mapped[int] = mapped_column(Integer, server_default="1")
+    cancel_requested: Mapped[bool] = mapped_column(Boolean, server_default="false")
+    tenant_claim_micro_usd: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    user_claim_micro_usd: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    claimed_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=text("now()"))
+    webhook_url: Mapped[str | None] = mapped_column(Text)
+    webhook_due_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    webhook_attempts: Mapped[int] = mapped_column(Integer, server_default="0")
     lease_expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

@@ -19,8 +19,8 @@ class ReadModel(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
-def _refuse_nul(value: str) -> str:
-    if "\x00" in value:
+def _refuse_nul(value: str | None) -> str | None:
+    if value and "\x00" in value:
         raise PydanticCustomError("nul_character", "The text must not contain the NUL character")
     return value
 

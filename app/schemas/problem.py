@@ -4,6 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
+from app.schemas.base import Timestamp
+
 
 class FieldError(BaseModel):
     """One thing wrong with the input; never the input itself."""
@@ -20,4 +22,5 @@ class Problem(BaseModel):
     detail: str
     request_id: str
     errors: Annotated[list[FieldError] | None, Field(description="With status 422.")] = None
-    message_id: Annotated[str | None, Field(description="The kept message, where a provider failed.")] = None
+    message_id: Annotated[str | None, Field(description="The message that this is about.")] = None
+    resets_at: Annotated[Timestamp | None, Field(description="With status 402: when the next month begins.")] = None

@@ -1,39 +1,37 @@
-"""The one way to a language model: a provider under a deadline."""
+"""The one way to a language model: the provider that the settings name, and what it costs."""
 
-import asyncio
+from collections.abc import Sequence
 
-import structlog
-
-from app.core.errors import ProviderError, ProviderTimeout
-from app.llm.base import Completion, LLMProvider, Turn
-
-logger = structlog.get_logger()
+from app.llm.base import Completion, LLMProvider, OnText, Turn
+from app.services.pricing import PriceTable, most_input_tokens
 
 
 class LLMService:
-    """Wraps the provider; `timeout` seconds bound a whole call, its retries included."""
+    """Wraps the provider, which holds its own deadline, breaker and fallbacks."""
 
-    def __init__(self, provider: LLMProvider, timeout: float) -> None:
+    def __init__(self, provider: LLMProvider, prices: PriceTable, max_output_tokens: int) -> None:
         self._provider = provider
-        self._timeout = timeout
+        self._prices = prices
+        self._max_output_tokens = max_output_tokens
 
     @property
     def provider_name(self) -> str:
         return self._provider.name
 
-    async def complete(self, turns: list[Turn]) -> Completion:
-        """The provider's answer; every failure is a `ProviderError`."""
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await self._provider.complete(turns)
-        except TimeoutError:
-            raise ProviderTimeout from None
-        except ProviderError:
-            raise
-        except Exception as error:
-            # A defect of an adapter must not leave the message pending, nor its words reach the caller.
-            logger.exception("provider_adapter_failed", provider=self._provider.name)
-            raise ProviderError from error
+    async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
+        """The provider's answer, piece by piece to `on_text` if given; every failure is a `ProviderError`."""
+        return await self._provider.complete(turns, on_text)
+
+    def most_cost(self, turns: Sequence[Turn]) -> int | None:
+        """The most that answering can cost, in micro-USD; None if a model that may answer has no price."""
+        return self._prices.most(self._provider.models, most_input_tokens(turns), self._max_output_tokens)
+
+    def cost(self, completion: Completion, turns: Sequence[Turn]) -> int | None:
+        return self._prices.cost(completion, turns, self._provider.models)
+
+    def partial(self, text: str) -> Completion:
+        """What a cancelled call produced, as far as we know."""
+        return Completion(text, self._provider.models[0])
 
     async def close(self) -> None:
         await self._provider.close()

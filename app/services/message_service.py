@@ -1,151 +1,274 @@
 """The life of a message: reserve, call, settle.
 
-reserve   a short transaction stores the prompt as `pending`, under a lease
-call      the provider is awaited with no transaction and no connection
-settle    a short transaction stores the answer, or why there is none
+reserve   a short transaction stores the prompt as `pending`, under a lease, and claims key and budgets
+call      the engine awaits the provider, with no transaction and no connection
+settle    a short transaction stores the answer, or why there is none, and what it cost
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Any
 
-from sqlalchemy import Interval, Row, Select, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import Row, TextClause, bindparam, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.core.errors import MessageInterrupted, MessageRunning, NotFound, PermissionDenied, ProviderError
+from app.core.errors import (
+    AppError,
+    ConversationBusy,
+    IdempotencyKeyInFlight,
+    MessageEnded,
+    MessageRunning,
+    NotFound,
+    PermissionDenied,
+    provider_failure,
+)
 from app.core.ids import is_id, new_id
 from app.db.session import TenantSession
-from app.llm.base import Completion, Turn
-from app.models import Message, MessageStatus
-from app.services.llm_service import LLMService
-from app.services.pagination import Page, PageRequest, newest_first, page_of, parameters
+from app.llm.base import Turn
+from app.models import MessageStatus
+from app.services import idempotency
+from app.services.budget_service import refusal
+from app.services.conversation_service import turns_before
+from app.services.generation import Generation, Reader
+from app.services.idempotency import IdempotentRequest
+from app.services.message_engine import MessageEngine
+from app.services.message_list import IN_TENANT, SHOWN, MessageFilter, listing, messages
+from app.services.message_signals import MessageSignals
+from app.services.message_statements import DELETE, REQUEST_CANCEL, RESERVE, RETRY
+from app.services.message_stream import READ_DELTAS, End, Event, Position, follow_running, follow_stored
+from app.services.pagination import Page, PageRequest, page_of, parameters
+from app.services.pricing import estimated_tokens
+from app.services.webhook_service import WebhookService
 
-T = TypeVar("T")
-
-messages = cast("Table", Message.__table__)
-
-COLUMNS = tuple(column for column in messages.c if column.name != "lease_expires_at")
-
-RESERVE = insert(Message).values(
-    id=bindparam("id"),
-    tenant_id=bindparam("tenant_id"),
-    user_id=bindparam("user_id"),
-    content=bindparam("content"),
-    lease_expires_at=func.now() + bindparam("lease", type_=Interval),
-)
-# Only a pending message can end: the sweep may have ended it first.
-SETTLE = (
-    update(Message)
-    .where(
-        messages.c.tenant_id == bindparam("in_tenant"),
-        messages.c.id == bindparam("message_id"),
-        messages.c.status == MessageStatus.PENDING.value,
-    )
-    .values(lease_expires_at=None)
-    .returning(*COLUMNS)
-)
-COMPLETE = SETTLE.values(
-    status=MessageStatus.COMPLETED.value,
-    response=bindparam("response"),
-    model=bindparam("model"),
-    input_tokens=bindparam("input_tokens"),
-    output_tokens=bindparam("output_tokens"),
-)
-FAIL = SETTLE.values(status=MessageStatus.FAILED.value, error_code=bindparam("error_code"))
-IN_TENANT = messages.c.tenant_id == bindparam("tenant_id")
-ONE = select(*COLUMNS).where(IN_TENANT, messages.c.id == bindparam("id"))
-# A message that runs is not deleted under its provider's hands: the row is where its answer goes.
-DELETE = delete(Message).where(
-    messages.c.tenant_id == bindparam("in_tenant"),
-    messages.c.id == bindparam("message_id"),
-    messages.c.status != MessageStatus.PENDING.value,
-)
-CONDITIONS = {
-    "user_id": messages.c.user_id == bindparam("user_id"),
-    "status": messages.c.status == bindparam("status"),
-    "since": messages.c.created_at >= bindparam("since"),
-}
+ONE = select(*SHOWN).where(IN_TENANT, messages.c.id == bindparam("id"))
+CANCEL_WAIT_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class MessageFilter:
-    """What a list of messages is narrowed to; None leaves a condition out."""
+class Prompt:
+    """What a user sends. `streams`: the answer may be followed piece by piece; `background`: nobody waits for it."""
 
-    user_id: str | None = None
-    status: MessageStatus | None = None
-    since: datetime | None = None
-
-    def parameters(self) -> dict[str, Any]:
-        values = {"user_id": self.user_id, "status": self.status and self.status.value, "since": self.since}
-        return {name: value for name, value in values.items() if value is not None}
+    content: str
+    conversation_id: str | None = None
+    webhook_url: str | None = None
+    streams: bool = False
+    background: bool = False
 
 
-@cache
-def _listing(conditions: frozenset[str]) -> tuple[Select[Any], Select[Any]]:
-    """The list by offset and by cursor. Each set of conditions has a plan of its own, and is built once."""
-    narrowed = (CONDITIONS[name] for name in sorted(conditions))
-    return newest_first(select(*COLUMNS).where(IN_TENANT, *narrowed), messages)
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message as it was reserved, with its run; or, without one, as it is: its idempotency key made it before."""
+
+    row: Row[Any]
+    generation: Generation | None
 
 
 class MessageService:
-    """Messages of the caller's tenant. `lease` bounds how long a killed process leaves one `pending`."""
+    """Messages of the caller's tenant. `context_tokens` bounds what a conversation sends along."""
 
-    def __init__(self, db: TenantSession, llm: LLMService, lease: timedelta) -> None:
+    def __init__(
+        self,
+        db: TenantSession,
+        engine: MessageEngine,
+        signals: MessageSignals,
+        webhooks: WebhookService,
+        context_tokens: int,
+    ) -> None:
         self._db = db
         self._tenant_id = db.principal.tenant_id
-        self._llm = llm
-        self._lease = lease
+        self._engine = engine
+        self._signals = signals
+        self._webhooks = webhooks
+        self._context_tokens = context_tokens
 
-    async def create(self, content: str) -> Row[Any]:
-        """Send a prompt and store its answer.
+    # --- sending
+
+    async def send(self, prompt: Prompt, request: IdempotentRequest | None = None) -> Sent:
+        """Accept a prompt and begin to answer it; from then on it is the server's to end.
 
         Raises:
-            ProviderError: the provider failed; the message is kept as `failed`, and the error names it.
+            ShuttingDown, TooManyRunning, BudgetExceeded, ModelWithoutPrice: nothing was stored.
+            NotFound, PermissionDenied, ConversationBusy: of the conversation.
+            IdempotencyKeyInFlight, IdempotencyKeyReused, InvalidWebhookUrl
         """
-        message_id = await self._reserve(content)
+        return await self._admitted(self._send(prompt, request))
+
+    async def retry(self, message_id: str, *, streams: bool = False) -> Sent:
+        """Answer a failed or cancelled message again; raises as `send`, `MessageRunning`, `MessageEnded`."""
+        return await self._admitted(self._retry(message_id, streams=streams))
+
+    async def outcome(self, sent: Sent) -> Row[Any]:
+        """Wait for the end; raises `ProviderError` if the message failed: it is kept, and the error names it."""
+        row, error = sent.row, None
+        if sent.generation is not None:
+            ended = await asyncio.shield(sent.generation.ended)
+            row, error = ended or row, sent.generation.error
+        if error is None and row.status == MessageStatus.FAILED:
+            error = provider_failure(row.error_code, row.id)
+        if error is not None:
+            raise error
+        return row
+
+    async def _admitted(self, beginning: Coroutine[Any, Any, Sent]) -> Sent:
+        """Begin to the end even if the caller is cancelled: a stored prompt without a run would wait for its lease."""
         try:
-            completion = await self._llm.complete([Turn("user", content)])
-        except ProviderError as error:
-            await _finish(self._fail(message_id, error.code))
-            error.message_id = message_id
+            self._engine.admit(self._tenant_id)
+        except AppError:
+            beginning.close()
             raise
-        except BaseException:
-            # Cancelled, by a shutdown for one: the prompt stays, and its end is known.
-            await _finish(self._fail(message_id, MessageInterrupted.code))
+        task = asyncio.ensure_future(beginning)
+        task.add_done_callback(self._give_back_place)
+        return await asyncio.shield(task)
+
+    def _give_back_place(self, beginning: "asyncio.Task[Sent]") -> None:
+        if beginning.cancelled() or beginning.exception() or beginning.result().generation is None:
+            self._engine.release(self._tenant_id)
+
+    async def _send(self, prompt: Prompt, request: IdempotentRequest | None) -> Sent:
+        message_id = new_id()
+        values = {
+            "id": message_id,
+            "user_id": self._db.principal.user_id,
+            "content": prompt.content,
+            "conversation_id": prompt.conversation_id,
+            "webhook_url": prompt.webhook_url and self._webhooks.check(prompt.webhook_url),
+        }
+        async with self._db.begin() as connection:
+            if made_before := await idempotency.claim(connection, self._db.principal, request, message_id):
+                row = await self._find(connection, made_before)
+                if row.status == MessageStatus.PENDING and not prompt.background:
+                    raise IdempotencyKeyInFlight(row.id)
+                return Sent(row, None)
+            turns = await self._turns(connection, prompt.content, prompt.conversation_id, message_id)
+            claim = self._engine.llm.most_cost(turns)
+            reserved = await self._reserve(connection, RESERVE, values, claim)
+            if reserved is None:
+                raise await refusal(connection, priced=claim is not None)
+        return Sent(reserved, self._engine.start(reserved, turns, claim, streams=prompt.streams))
+
+    async def _retry(self, message_id: str, *, streams: bool) -> Sent:
+        async with self._db.begin() as connection:
+            message = await self._find_to_change(connection, message_id)
+            if message.status == MessageStatus.COMPLETED:
+                raise MessageEnded
+            turns = await self._turns(connection, message.content, message.conversation_id, message_id)
+            claim = self._engine.llm.most_cost(turns)
+            # Its author's budget pays, whoever asks for it again.
+            values = {"id": message_id, "user_id": message.user_id}
+            reserved = await self._reserve(connection, RETRY, values, claim)
+            if reserved is None:
+                current = await self._find(connection, message_id)
+                if current.status in (MessageStatus.PENDING, MessageStatus.COMPLETED):
+                    raise MessageRunning
+                raise await refusal(connection, priced=claim is not None)
+        return Sent(reserved, self._engine.start(reserved, turns, claim, streams=streams))
+
+    async def _turns(
+        self, connection: AsyncConnection, content: str, conversation_id: str | None, message_id: str
+    ) -> list[Turn]:
+        earlier: list[Turn] = []
+        if conversation_id is not None:
+            room = self._context_tokens - estimated_tokens(content)
+            earlier = await turns_before(connection, self._db.principal, conversation_id, message_id, room)
+        return [*earlier, Turn("user", content)]
+
+    async def _reserve(
+        self, connection: AsyncConnection, statement: TextClause, values: dict[str, Any], claim: int | None
+    ) -> Row[Any] | None:
+        """The pending message; None if a budget or its state did not allow it."""
+        values |= {"tenant_id": self._tenant_id, "lease": self._engine.lease}
+        values |= {"claim": claim or 0, "priced": claim is not None}
+        try:
+            return (await connection.execute(statement, values)).one_or_none()
+        except IntegrityError as error:
+            if "uq_messages_pending_conversation" in str(error.orig):
+                raise ConversationBusy from None
             raise
-        return await _finish(self._complete(message_id, completion))
+
+    # --- following and ending
+
+    async def cancel(self, message_id: str) -> Row[Any]:
+        """Stop a message; what was written so far is kept. Still `pending` if its process does not answer.
+
+        Raises:
+            NotFound, PermissionDenied
+            MessageEnded: it was completed, or failed, before.
+        """
+        async with self._db.begin() as connection:
+            message = await self._find_to_change(connection, message_id)
+            values = {"tenant_id": self._tenant_id, "id": message_id}
+            if (await connection.execute(REQUEST_CANCEL, values)).one_or_none() is None:
+                message = await self._find(connection, message_id)
+        generation = self._engine.find(message_id)
+        if generation is not None:
+            self._engine.cancel(message_id)
+            ended = await asyncio.shield(generation.ended)
+            message = message if ended is None else ended
+        elif message.status == MessageStatus.PENDING:
+            message = await self._wait_for_end(message)
+        if message.status in (MessageStatus.COMPLETED, MessageStatus.FAILED):
+            raise MessageEnded
+        return message
+
+    def events(self, sent: Sent, reader: Reader) -> AsyncIterator[Event]:
+        """What happens to the message that was sent, from its beginning."""
+        if sent.generation is not None:
+            return follow_running(sent.generation, reader, 0)
+        return follow_stored(sent.row, self._read_of(sent.row.id), self._signals, reader, 0)
+
+    async def resume(self, message_id: str, position: Position | None, reader: Reader) -> AsyncIterator[Event]:
+        """What happens to a message after a position, in whichever process it runs; raises `NotFound`."""
+        row = await self.get(message_id)
+        # What an earlier run wrote is no more.
+        offset = position.offset if position is not None and position.attempt == row.attempts else 0
+        generation = self._engine.find(message_id)
+        if generation is not None:
+            return follow_running(generation, reader, offset)
+        return follow_stored(row, self._read_of(message_id), self._signals, reader, offset)
+
+    def _read_of(self, message_id: str) -> Any:
+        async def read(offset: int) -> tuple[Row[Any], Sequence[Row[Any]]]:
+            values = {"tenant_id": self._tenant_id, "id": message_id, "offset": offset}
+            async with self._db.begin() as connection:
+                row = await self._find(connection, message_id)
+                return row, (await connection.execute(READ_DELTAS, values)).all()
+
+        return read
+
+    async def _wait_for_end(self, message: Row[Any]) -> Row[Any]:
+        reader = Reader()
+        asyncio.get_running_loop().call_later(CANCEL_WAIT_SECONDS, reader.close)
+        async for event in follow_stored(message, self._read_of(message.id), self._signals, reader, 0):
+            if isinstance(event, End) and event.row is not None:
+                return event.row
+        return message
+
+    # --- reading and deleting
 
     async def get(self, message_id: str) -> Row[Any]:
         """One message of the tenant; raises `NotFound`, the same for another tenant's and for none."""
-        if not is_id(message_id):
-            raise NotFound
         async with self._db.begin() as connection:
             return await self._find(connection, message_id)
 
     async def delete(self, message_id: str) -> None:
-        """Delete a message for good.
+        """Delete a message for good; what it used stays in the usage.
 
         Raises:
             NotFound: the tenant has no such message.
             PermissionDenied: it is somebody else's, and the caller is no admin.
             MessageRunning: its provider call has not ended.
         """
-        if not is_id(message_id):
-            raise NotFound
         async with self._db.begin() as connection:
-            message = await self._find(connection, message_id)
-            if message.user_id != self._db.principal.user_id and not self._db.principal.is_admin:
-                raise PermissionDenied
-            deleted = await connection.execute(DELETE, {"in_tenant": self._tenant_id, "message_id": message_id})
-        if not deleted.rowcount and message.status == MessageStatus.PENDING:
+            message = await self._find_to_change(connection, message_id)
+            deleted = await connection.execute(DELETE, {"tenant_id": self._tenant_id, "id": message_id})
+        if not deleted.scalar_one() and message.status == MessageStatus.PENDING:
             raise MessageRunning
 
     async def list(self, page: PageRequest, narrowed: MessageFilter) -> Page:
         filters = narrowed.parameters()
-        by_offset, by_cursor = _listing(frozenset(filters))
+        by_offset, by_cursor = listing(frozenset(filters))
         statement = by_offset if page.cursor is None else by_cursor
         values = {"tenant_id": self._tenant_id, **filters, **parameters(page)}
         async with self._db.begin() as connection:
@@ -153,58 +276,17 @@ class MessageService:
         return page_of(rows, page)
 
     async def _find(self, connection: AsyncConnection, message_id: str) -> Row[Any]:
+        if not is_id(message_id):
+            raise NotFound
         values = {"tenant_id": self._tenant_id, "id": message_id}
         message: Row[Any] | None = (await connection.execute(ONE, values)).one_or_none()
         if message is None:
             raise NotFound
         return message
 
-    async def _reserve(self, content: str) -> str:
-        message_id = new_id()
-        values = {
-            "id": message_id,
-            "tenant_id": self._tenant_id,
-            "user_id": self._db.principal.user_id,
-            "content": content,
-            "lease": self._lease,
-        }
-        async with self._db.begin() as connection:
-            await connection.execute(RESERVE, values)
-        return message_id
-
-    async def _complete(self, message_id: str, completion: Completion) -> Row[Any]:
-        values = {
-            "in_tenant": self._tenant_id,
-            "message_id": message_id,
-            "response": _storable(completion.text),
-            "model": _storable(completion.model)[:255],
-            "input_tokens": completion.input_tokens,
-            "output_tokens": completion.output_tokens,
-        }
-        async with self._db.settle() as connection:
-            message = (await connection.execute(COMPLETE, values)).one_or_none()
-        if message is None:
-            interrupted = MessageInterrupted()
-            interrupted.message_id = message_id
-            raise interrupted
+    async def _find_to_change(self, connection: AsyncConnection, message_id: str) -> Row[Any]:
+        """As `_find`; raises `PermissionDenied` for who is neither its author nor an admin."""
+        message = await self._find(connection, message_id)
+        if message.user_id != self._db.principal.user_id and not self._db.principal.is_admin:
+            raise PermissionDenied
         return message
-
-    async def _fail(self, message_id: str, error_code: str) -> None:
-        values = {"in_tenant": self._tenant_id, "message_id": message_id, "error_code": error_code}
-        async with self._db.settle() as connection:
-            await connection.execute(FAIL, values)
-
-
-def _storable(text: str) -> str:
-    """The text with U+FFFD for what PostgreSQL cannot store: NUL and lone surrogates."""
-    return text.replace("\x00", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-async def _finish(settling: Coroutine[Any, Any, T]) -> T:
-    """Settle to the end even if this task is cancelled meanwhile."""
-    task = asyncio.ensure_future(settling)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise

@@ -1,6 +1,7 @@
-"""Ends what a killed process left `pending`, once its lease is over."""
+"""Ends what a killed process left `pending`, once its lease is over, and forgets expired idempotency keys."""
 
 import asyncio
+from typing import Any
 
 import structlog
 from sqlalchemy import text
@@ -8,16 +9,28 @@ from sqlalchemy import text
 from app.core.errors import DatabaseUnavailable
 from app.db import rls
 from app.db.session import Database
+from app.services.message_statements import SETTLE_ABANDONED
 
-# Across tenants, by a SECURITY DEFINER function that returns a count and no row.
-SWEEP = text("SELECT sweep_abandoned_messages()")
+# Across tenants, by SECURITY DEFINER functions that return ids and a count.
+ABANDONED = text("SELECT tenant_id, id FROM abandoned_messages()")
+DELETE_EXPIRED_KEYS = text("SELECT delete_expired_idempotency_keys()")
+UNUSED: dict[str, Any] = dict.fromkeys(
+    ("model", "input_tokens", "cached_tokens", "output_tokens", "cost_micro_usd"), None
+)
 logger = structlog.get_logger()
 
 
 async def sweep(database: Database) -> int:
-    """Mark messages whose lease is over as `failed` (`interrupted`); how many."""
+    """End messages whose lease is over: `failed` (`interrupted`), or `cancelled` if that was asked; how many."""
     async with database.session(rls.ENTER_NO_TENANT) as connection:
-        swept = int((await connection.execute(SWEEP)).scalar_one())
+        await connection.execute(DELETE_EXPIRED_KEYS)
+        abandoned = (await connection.execute(ABANDONED)).all()
+    swept = 0
+    for tenant_id, message_id in abandoned:
+        # Inside its tenant, and only if no other process was faster.
+        async with database.session(rls.enter_tenant(tenant_id)) as connection:
+            ended = await connection.execute(SETTLE_ABANDONED, {"tenant_id": tenant_id, "id": message_id, **UNUSED})
+            swept += len(ended.all())
     if swept:
         logger.warning("abandoned_messages_swept", count=swept)
     return swept

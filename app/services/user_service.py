@@ -12,6 +12,8 @@ from app.core.security import PasswordHasher
 from app.db import rls
 from app.db.session import Database, TenantSession
 from app.models import Tenant, User, UserRole
+from app.services import idempotency
+from app.services.idempotency import IdempotentRequest
 from app.services.pagination import Page, PageRequest, newest_first, page_of, parameters
 
 tenants, users = cast("Table", Tenant.__table__), cast("Table", User.__table__)
@@ -35,11 +37,11 @@ INSERT_USER = (
 
 
 async def insert_user(
-    connection: AsyncConnection, tenant_id: str, email: str, hashed_password: str, role: UserRole
+    connection: AsyncConnection, tenant_id: str, email: str, hashed_password: str, role: UserRole, user_id: str = ""
 ) -> Row[Any]:
     """Insert into the tenant that the transaction is in; raises `EmailTaken`."""
     values = {
-        "id": new_id(),
+        "id": user_id or new_id(),
         "email": email,
         "hashed_password": hashed_password,
         "role": role.value,
@@ -89,11 +91,18 @@ class UserService:
             raise AuthenticationError
         return user
 
-    async def create(self, email: str, password: str, role: UserRole) -> Row[Any]:
+    async def create(
+        self, email: str, password: str, role: UserRole, request: IdempotentRequest | None = None
+    ) -> Row[Any]:
         """The new user of the caller's tenant; raises `EmailTaken`."""
+        user_id = new_id()
         hashed = await self._passwords.hash(password)
         async with self._db.begin() as connection:
-            return await insert_user(connection, self._tenant_id, email, hashed, role)
+            if made_before := await idempotency.claim(connection, self._db.principal, request, user_id):
+                made = await connection.execute(SELECT_USER, {"tenant_id": self._tenant_id, "id": made_before})
+                user: Row[Any] = made.one()
+                return user
+            return await insert_user(connection, self._tenant_id, email, hashed, role, user_id)
 
     async def list(self, page: PageRequest) -> Page:
         statement = USERS_BY_OFFSET if page.cursor is None else USERS_BY_CURSOR

@@ -117,16 +117,18 @@ async def test_someone_deleted_demoted_or_logged_out_in_the_database_is_out_at_t
     ]
     assert len(guarded) >= 5
     new_user = {"email": unique_email(), "password": PASSWORD}
-    bodies = {"/messages": {"content": "x"}, "/admin/users": new_user}
+    bodies: dict[str, object] = {"/messages": {"content": "x"}, "/admin/users": new_user}
+    bodies |= {path: {"title": "x"} for path in ("/conversations", "/conversations/{id}")}
+    bodies |= {path: {"limit_micro_usd": 1} for path in ("/admin/budget", "/admin/users/{id}/budget")}
     admin = acme.admin
 
     async def every_route_refuses() -> None:
         for method, path in guarded:
             answer = await client.request(
                 method,
-                path.format(id=acme.id),
+                path.format(id=acme.id if path.startswith("/tenants") else admin.id),
                 headers=admin.headers,
-                json=bodies[path] if method == "post" else None,
+                json=bodies.get(path) if method in ("post", "put", "patch") else None,
             )
             assert_problem(answer, 401)
 

@@ -16,7 +16,7 @@ LAYERS = [
     ["app.container"],
     ["app.services"],
     ["app.schemas"],
-    ["app.models", "app.llm"],
+    ["app.models", "app.llm", "app.webhooks"],
     ["app.db"],
     ["app.core"],
 ]

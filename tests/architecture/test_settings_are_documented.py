@@ -1,5 +1,6 @@
 """`Settings`, `.env.example` and the README's table hold the same names and defaults."""
 
+import json
 import re
 from pathlib import Path
 
@@ -16,6 +17,8 @@ def in_code() -> dict[str, str]:
         default = field.default
         if isinstance(default, SecretStr):
             default = default.get_secret_value()
+        if isinstance(default, dict):
+            default = json.dumps({model: price.model_dump(exclude_none=True) for model, price in default.items()})
         if isinstance(default, list):
             default = ",".join(default)
         if isinstance(default, float) and default.is_integer():

@@ -3,28 +3,46 @@
 import asyncio
 
 from app.core.errors import ProviderError
-from app.llm.base import Completion, Turn
+from app.llm.base import Completion, OnText, Turn
 
 
 class HeldProvider:
-    """Answers when the test says so: `called` counts the calls that wait, `release` lets all of them go."""
+    """Answers when the test says so: `calls` counts, `release` lets all of them go, `say` hands on text at once."""
 
     name = "held"
+    models = ("held-1",)
 
     def __init__(self) -> None:
         self.calls = 0
+        self.cancelled = 0
+        self.turns: list[list[Turn]] = []
         self.called = asyncio.Condition()
         self.release = asyncio.Event()
         self.error: Exception | None = None
+        self._listeners: list[OnText] = []
+        self._said = ""
 
-    async def complete(self, turns: list[Turn]) -> Completion:
+    async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
         async with self.called:
             self.calls += 1
+            self.turns.append(turns)
+            if on_text:
+                self._listeners.append(on_text)
             self.called.notify_all()
-        await self.release.wait()
+        try:
+            await self.release.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
         if self.error:
             raise self.error
-        return Completion(f"answer to {turns[-1].content}", "held-1", 1, 2)
+        text = self._said if on_text else f"answer to {turns[-1].content}"
+        return Completion(text, "held-1", 1, 2)
+
+    def say(self, text: str) -> None:
+        self._said += text
+        for listener in self._listeners:
+            listener(text)
 
     async def wait_for_calls(self, count: int) -> None:
         async with asyncio.timeout(20), self.called:
@@ -35,11 +53,12 @@ class HeldProvider:
 
 class FailingProvider:
     name = "failing"
+    models = ("failing-1",)
 
     def __init__(self, error: ProviderError) -> None:
         self.error = error
 
-    async def complete(self, turns: list[Turn]) -> Completion:
+    async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
         raise self.error
 
     async def close(self) -> None: ...

@@ -1,48 +1,19 @@
 """Reserve, call, settle: what is stored when, and what is held meanwhile."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
-from typing import Any
 
 import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.core.config import Settings
 from app.core.errors import ProviderError, ProviderRejected, ProviderTimeout, ProviderUnavailable
-from app.llm.base import Completion, LLMProvider, Turn
-from app.services.llm_service import LLMService
+from app.llm.base import Completion, OnText, Turn
 from app.services.message_sweeper import sweep
-from main import create_app, lifespan
+from tests.committed.conftest import Serve, rows_of
 from tests.committed.providers import FailingProvider, HeldProvider
-from tests.conftest import client_of
 from tests.helpers import Tenant, make_tenant
-
-Serve = Callable[[LLMProvider], AbstractAsyncContextManager[tuple[FastAPI, httpx.AsyncClient]]]
-
-
-@pytest.fixture
-def serve(settings: Settings) -> Serve:
-    """Serves the same database with another provider and a pool of two connections."""
-
-    @asynccontextmanager
-    async def start(provider: LLMProvider):
-        app = create_app(settings.model_copy(update={"db_pool_size": 2}))
-        async with lifespan(app):
-            container = app.state.container
-            object.__setattr__(container, "llm", LLMService(provider, timeout=20))
-            async with client_of(app) as client:
-                yield app, client
-
-    return start
-
-
-async def rows_of(superuser: asyncpg.Connection, tenant: Tenant) -> list[dict[str, Any]]:
-    rows = await superuser.fetch("SELECT * FROM messages WHERE tenant_id = $1 ORDER BY id", tenant.id)
-    return [dict(row) for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +71,7 @@ async def test_no_connection_is_held_while_the_provider_is_awaited(serve: Serve,
     assert all(row["response"] == f"answer to {row['content']}" for row in rows)
 
 
-async def test_a_cancelled_request_leaves_a_failed_message_and_no_connection(
+async def test_a_request_that_is_cancelled_leaves_a_message_that_is_answered(
     serve: Serve, superuser: asyncpg.Connection
 ) -> None:
     provider = HeldProvider()
@@ -111,6 +82,27 @@ async def test_a_cancelled_request_leaves_a_failed_message_and_no_connection(
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert app.state.container.database.engine.pool.checkedout() == 0
+        (row,) = await rows_of(superuser, acme)
+        assert row["status"] == "pending"
+        provider.release.set()
+        await app.state.container.engine.drain(10)
+
+    (row,) = await rows_of(superuser, acme)
+    assert (row["content"], row["status"], row["response"]) == ("x", "completed", "answer to x")
+
+
+async def test_a_shutdown_that_does_not_wait_leaves_a_failed_message(
+    serve: Serve, superuser: asyncpg.Connection
+) -> None:
+    provider = HeldProvider()
+    async with serve(provider) as (app, client):
+        acme = await make_tenant(client)
+        task = asyncio.create_task(client.post("/messages", json={"content": "x"}, headers=acme.user.headers))
+        await provider.wait_for_calls(1)
+        await app.state.container.engine.drain(0)
+        assert (await task).status_code == 503
+        refused = await client.post("/messages", json={"content": "y"}, headers=acme.user.headers)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
 
     (row,) = await rows_of(superuser, acme)
     assert (row["content"], row["status"], row["error_code"]) == ("x", "failed", "interrupted")
@@ -221,7 +213,7 @@ async def test_an_answer_with_characters_that_postgresql_cannot_store_is_stored_
     provider = HeldProvider()
     provider.release.set()
 
-    async def odd(turns: list[Turn]) -> Completion:
+    async def odd(turns: list[Turn], on_text: OnText | None = None) -> Completion:
         return Completion("a\x00b\ud800c", "m" * 400, None, None)
 
     provider.complete = odd

@@ -27,8 +27,9 @@ async def server(database_url: URL, tmp_path: Path) -> AsyncIterator[ServerProce
         yield server
 
 
-def lines(server: ServerProcess) -> list[dict[str, Any]]:
-    """Every line of the log after the welcome; each must be one JSON object."""
+async def lines(server: ServerProcess) -> list[dict[str, Any]]:
+    """Every line of the log after the welcome, once the server has stopped; each must be one JSON object."""
+    await server.stop()
     text = server.log.read_text()
     return [json.loads(line) for line in text[text.index('{"event"') :].splitlines()]
 
@@ -51,7 +52,7 @@ async def test_a_request_is_one_line_with_what_operators_ask_for(server: ServerP
         headers = {**acme.admin.headers, "X-Request-ID": "from-the-caller"}
         await client.get(f"/tenants/{acme.id}/users?limit=5", headers=headers)
 
-    (line,) = [line for line in lines(server) if line.get("request_id") == "from-the-caller"]
+    (line,) = [line for line in await lines(server) if line.get("request_id") == "from-the-caller"]
     assert line.pop("duration_ms") > 0
     assert line.pop("timestamp").endswith("Z")
     assert line == {
@@ -64,7 +65,7 @@ async def test_a_request_is_one_line_with_what_operators_ask_for(server: ServerP
         "route": "/tenants/{id}/users",
         "status": 200,
     }
-    assert {"uvicorn.error", None} == {line.get("logger") for line in lines(server)}
+    assert {"uvicorn.error", None} == {line.get("logger") for line in await lines(server)}
 
 
 async def use_secrets(client: httpx.AsyncClient, acme: Tenant) -> str:
@@ -93,7 +94,7 @@ async def test_no_password_token_or_prompt_is_in_any_line(server: ServerProcess)
     await server.stop()
 
     log = server.log.read_text()
-    assert len([line for line in lines(server) if line["event"] == "request"]) >= 12
+    assert len([line for line in await lines(server) if line["event"] == "request"]) >= 12
     for secret in (SECRET_PROMPT, SECRET_PASSWORD, token, token.split(".")[2]):
         assert secret not in log
 
@@ -109,7 +110,7 @@ async def test_an_unexpected_exception_is_a_problem_and_a_line_with_its_frames(s
     assert SECRET_PROMPT not in answer.text
     request_id = answer.json()["request_id"]
     assert request_id == answer.headers["x-request-id"]
-    error, request = [line for line in lines(server) if line.get("request_id") == request_id]
+    error, request = [line for line in await lines(server) if line.get("request_id") == request_id]
     assert (error["event"], error["level"]) == ("unexpected_error", "error")
     assert error["exception"]["type"] == "DBAPIError"
     assert "RaiseError" in error["exception"]["causes"]

@@ -104,7 +104,11 @@ async def test_connections_that_the_server_closed_are_replaced_unseen(
 ) -> None:
     async with database.session(rls.ENTER_NO_TENANT) as connection:
         pid = (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+        driver = (await connection.get_raw_connection()).driver_connection
     await superuser.execute("SELECT pg_terminate_backend($1, 5000)", pid)
+    async with asyncio.timeout(5):
+        while not driver.is_closed():  # the loop must have seen the socket close
+            await asyncio.sleep(0)
 
     for _ in range(3):
         await database.check()

@@ -3,7 +3,13 @@
 import asyncpg
 
 NOT_TENANT_DATA = {"alembic_version"}
-DEFINER_FUNCTIONS = {"auth_lookup", "sweep_abandoned_messages"}
+DEFINER_FUNCTIONS = {
+    "abandoned_messages",
+    "auth_lookup",
+    "claim_due_webhooks",
+    "delete_expired_idempotency_keys",
+    "search_messages",
+}
 
 
 async def test_every_table_forces_row_level_security(superuser: asyncpg.Connection) -> None:
@@ -58,7 +64,7 @@ async def test_the_runtime_role_may_not_read_password_hashes(superuser: asyncpg.
     assert may is False
 
 
-async def test_definer_functions_are_the_two_known_and_pinned(superuser: asyncpg.Connection) -> None:
+async def test_definer_functions_are_the_known_ones_and_pinned(superuser: asyncpg.Connection) -> None:
     rows = await superuser.fetch(
         "SELECT proname, proconfig, proacl, pg_get_userbyid(proowner) AS owner FROM pg_proc "
         "WHERE prosecdef AND pronamespace = 'public'::regnamespace"

@@ -1,128 +1,102 @@
-"""The openai provider against a loopback server that speaks the wire format, and against broken ones."""
+"""What only the openai provider does."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from app.core.errors import ProviderError, ProviderRejected, ProviderTimeout, ProviderUnavailable
-from app.llm.base import Turn
+from app.core.errors import ProviderError, ProviderRejected, ProviderUnavailable
 from app.llm.openai_compatible import OpenAICompatibleProvider
-from app.services.llm_service import LLMService
-from tests.llm.loopback import Answer, Loopback, completion, loopback, problem
+from tests.llm.loopback import completion
+from tests.llm.wire import KEY, OPENAI, OPENAI_USAGE, TURNS, openai_chunk, served, sse, streamed
 
-KEY = "sk-very-secret-key"
-TURNS = [Turn("system", "Be brief."), Turn("user", "What is async Python?")]
-
-
-@asynccontextmanager
-async def provider_of(
-    answer: Callable[[dict[str, Any]], Answer], seconds: float = 5, max_retries: int = 0
-) -> AsyncIterator[tuple[OpenAICompatibleProvider, Loopback]]:
-    async def handler(body: dict[str, Any]) -> Answer:
-        return answer(body)
-
-    async with loopback(handler) as server:
-        provider = OpenAICompatibleProvider(KEY, server.base_url, "tiny", seconds, max_retries)
-        yield provider, server
-        await provider.close()
+VARIABLES = ("ADMIN_KEY", "API_KEY", "BASE_URL", "ORG_ID", "PROJECT_ID")
 
 
-async def test_an_answer_is_read_with_its_model_and_tokens() -> None:
-    async with provider_of(lambda _: completion("Concurrency.")) as (provider, server):
-        answer = await provider.complete(TURNS)
-
-    assert (answer.text, answer.model, answer.input_tokens, answer.output_tokens) == ("Concurrency.", "tiny-1", 3, 5)
+async def test_the_turns_the_key_and_the_limit_are_sent() -> None:
+    async with served(OPENAI, lambda: completion("Hi")) as (provider, server):
+        await provider.complete(TURNS)
     headers, body = server.requests[0]
+    assert server.paths == ["/v1/chat/completions"]
     assert headers["authorization"] == f"Bearer {KEY}"
-    assert body["model"] == "tiny"
     assert body["messages"] == [{"role": turn.role, "content": turn.content} for turn in TURNS]
-
-
-async def test_a_server_that_counts_no_tokens_is_fine() -> None:
-    async with provider_of(lambda _: completion("Hi", usage=None)) as (provider, _):
-        answer = await provider.complete(TURNS)
-    assert (answer.input_tokens, answer.output_tokens) == (None, None)
+    assert body["max_tokens"] == 100
 
 
 @pytest.mark.parametrize(
-    ("answer", "error"),
+    ("url", "limit"),
     [
-        (problem(400), ProviderRejected),
-        (problem(401, f"Incorrect API key provided: {KEY}"), ProviderRejected),
-        (problem(404), ProviderRejected),
-        (problem(429), ProviderUnavailable),
-        (problem(500), ProviderError),
-        (problem(503), ProviderUnavailable),
-        ((200, {}, b"not json"), ProviderError),
-        ((200, {}, b"[]"), ProviderError),
-        ((200, {}, b'{"choices": []}'), ProviderError),
-        (completion(None), ProviderError),
-        (completion(["a", "list"]), ProviderError),
+        ("", "max_completion_tokens"),
+        ("https://eu.api.openai.com/v1", "max_completion_tokens"),
+        ("https://ours.openai.azure.com/openai/v1", "max_completion_tokens"),
+        ("http://127.0.0.1:8000/v1", "max_tokens"),
+        ("https://notopenai.com/v1", "max_tokens"),
     ],
 )
-async def test_every_failure_is_a_provider_error_without_the_providers_words(
-    answer: Answer, error: type[ProviderError], capsys: pytest.CaptureFixture[str]
-) -> None:
-    async with provider_of(lambda _: answer) as (provider, _):
-        with pytest.raises(ProviderError) as caught:
-            await provider.complete(TURNS)
-
-    assert type(caught.value) is error
-    assert KEY not in str(caught.value)
-    assert caught.value.__cause__ is None
-    assert KEY not in capsys.readouterr().out
-
-
-async def test_a_passing_failure_is_retried_and_a_lasting_one_a_bounded_number_of_times() -> None:
-    answers = iter([problem(503, **{"retry-after-ms": "1"}), completion("Second time lucky.")])
-    async with provider_of(lambda _: next(answers), max_retries=2) as (provider, server):
-        assert (await provider.complete(TURNS)).text == "Second time lucky."
-        assert len(server.requests) == 2
-
-    async with provider_of(lambda _: problem(503, **{"retry-after-ms": "1"}), max_retries=2) as (provider, server):
-        with pytest.raises(ProviderUnavailable):
-            await provider.complete(TURNS)
-        assert len(server.requests) == 3
-
-
-async def test_a_rejected_request_is_not_retried() -> None:
-    async with provider_of(lambda _: problem(400), max_retries=2) as (provider, server):
-        with pytest.raises(ProviderRejected):
-            await provider.complete(TURNS)
-    assert len(server.requests) == 1
-
-
-async def test_a_server_that_does_not_listen_is_unavailable() -> None:
-    provider = OpenAICompatibleProvider(KEY, "http://127.0.0.1:1/v1", "tiny", 5, 0)
-    with pytest.raises(ProviderUnavailable):
-        await provider.complete(TURNS)
+async def test_the_limit_has_the_name_that_the_server_knows(url: str, limit: str) -> None:
+    provider = OpenAICompatibleProvider(KEY, url, "tiny", 5, 0, 100)
+    assert provider._options == {"model": "tiny", limit: 100}
     await provider.close()
 
 
-async def test_the_deadline_bounds_the_whole_call_with_its_retries() -> None:
-    async def never(_: dict[str, Any]) -> Answer:
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    async with loopback(never) as server:
-        provider = OpenAICompatibleProvider(KEY, server.base_url, "tiny", timeout=30, max_retries=5)
-        with pytest.raises(ProviderTimeout):
-            await LLMService(provider, timeout=0.2).complete(TURNS)
-        await provider.close()
+async def test_a_stream_is_asked_to_count_its_tokens() -> None:
+    async with served(OPENAI, lambda: streamed(OPENAI.chunks(["Hi"]))) as (provider, server):
+        await provider.complete(TURNS, lambda _: None)
+    assert server.requests[0][1]["stream_options"] == {"include_usage": True}
 
 
-async def test_a_defect_of_an_adapter_is_a_provider_error_too() -> None:
-    class Broken:
-        name = "broken"
+async def test_a_server_that_counts_no_tokens_is_fine() -> None:
+    async with served(OPENAI, lambda: completion("Hi", usage=None)) as (provider, _):
+        answer = await provider.complete(TURNS)
+    assert (answer.input_tokens, answer.output_tokens, answer.cached_tokens) == (None, None, None)
 
-        async def complete(self, turns: list[Turn]) -> Any:
-            raise KeyError("What is async Python?")
 
-        async def close(self) -> None: ...
+async def test_a_stream_without_a_finish_reason_is_no_answer_though_it_says_done() -> None:
+    parts = [sse(openai_chunk({"content": "Hi"})), b"data: [DONE]\n\n"]
+    async with served(OPENAI, lambda: streamed(parts)) as (provider, _):
+        with pytest.raises(ProviderError):
+            await provider.complete(TURNS, lambda _: None)
 
-    with pytest.raises(ProviderError) as caught:
-        await LLMService(Broken(), timeout=1).complete(TURNS)
-    assert "async" not in str(caught.value)
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ({"message": KEY, "type": "server_error", "code": None}, ProviderError),
+        ({"message": KEY, "code": 503}, ProviderUnavailable),
+        ({"message": KEY, "code": 400}, ProviderRejected),
+    ],
+)
+async def test_an_error_inside_a_stream_is_a_provider_error(
+    error: dict[str, Any], expected: type[ProviderError], capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = [sse(openai_chunk({"content": "Hi"})), sse({"error": error})]
+    async with served(OPENAI, lambda: streamed(parts)) as (provider, _):
+        with pytest.raises(ProviderError) as caught:
+            await provider.complete(TURNS, lambda _: None)
+    assert type(caught.value) is expected
+    assert KEY not in capsys.readouterr().out
+
+
+async def test_what_a_content_filter_left_is_no_answer() -> None:
+    filtered = {"index": 0, "finish_reason": "content_filter", "message": {"role": "assistant", "content": "H"}}
+    async with served(OPENAI, lambda: completion("", choices=[filtered])) as (provider, _):
+        with pytest.raises(ProviderRejected):
+            await provider.complete(TURNS)
+
+
+async def test_comments_and_chunks_without_a_choice_are_passed_over() -> None:
+    parts = [b": processing\r\n\r\n", sse(openai_chunk({}, choices=[])), *OPENAI.chunks(["Hi"])]
+    async with served(OPENAI, lambda: streamed(parts)) as (provider, _):
+        answer = await provider.complete(TURNS, lambda _: None)
+    assert (answer.text, answer.output_tokens) == ("Hi", OPENAI_USAGE["completion_tokens"])
+
+
+async def test_the_environment_configures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        monkeypatch.setenv(f"OPENAI_{name}", "from-the-environment")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "x-custom: from-the-environment")
+    async with served(OPENAI, lambda: completion("Hi")) as (provider, server):
+        await provider.complete(TURNS)
+    assert "from-the-environment" not in str(server.requests[0][0])
+    provider = OpenAICompatibleProvider(KEY, "", "", 5, 0, 100)
+    assert str(provider._client.base_url) == "https://api.openai.com/v1/"
+    await provider.close()

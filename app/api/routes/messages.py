@@ -1,29 +1,54 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response, status
+from fastapi.responses import JSONResponse
 
 from app.api.errors import documented
 from app.api.pagination import link_next
-from app.dependencies import Filter, Messages, Paging
-from app.schemas.message import MessageCreate, MessageRead
+from app.api.sse import EventStream, position_of
+from app.dependencies import Filter, IdempotencyKey, LastEventId, Messages, Paging
+from app.models import MessageStatus
+from app.schemas.message import MessageCreate, MessageRead, MessageRetry, SendMode
+from app.services.generation import Reader
+from app.services.idempotency import IdempotentRequest
+from app.services.message_service import MessageService, Prompt, Sent
 
 router = APIRouter(tags=["messages"])
 
 MessageId = Annotated[str, Path(alias="id", max_length=100)]
 
+EVENTS = {
+    "description": "With `stream`: Server-Sent Events `message`, `delta`..., then `completed`, `failed` or `cancelled`",
+    "content": {"text/event-stream": {}},
+}
+ACCEPTED = {"model": MessageRead, "description": "With `background`: the pending message; `Location` shows its outcome"}
+
 
 @router.post(
     "/messages",
     status_code=status.HTTP_201_CREATED,
+    response_model=MessageRead,
     summary="Send prompt to LLM",
-    responses=documented(400, 401, 413, 422, 502, 503, 504),
+    responses={
+        200: EVENTS,
+        202: ACCEPTED,
+        **documented(400, 401, 402, 403, 404, 409, 413, 422, 429, 502, 503, 504),
+    },
 )
-async def send_message(body: MessageCreate, service: Messages) -> MessageRead:
-    """Answers once the message is `completed`.
+async def send_message(
+    body: MessageCreate, service: Messages, request: Request, key: IdempotencyKey = None
+) -> MessageRead | Response:
+    """Answers once the message has ended; with `stream` (or `Accept: text/event-stream`) as it is written.
 
-    If the provider fails, the answer is a problem with a `message_id`: the message is kept as `failed`.
+    The message is the server's from then on: a client that hangs up finds it at `GET /messages/{id}`. If the provider
+    fails, the answer is a problem with a `message_id`: the message is kept as `failed`.
     """
-    return MessageRead.model_validate(await service.create(body.content))
+    streams = _wants_events(body, request)
+    sent = await service.send(
+        Prompt(body.content, body.conversation_id, body.webhook_url, streams or body.background, body.background),
+        IdempotentRequest.of(key, "POST /messages", body.model_dump()),
+    )
+    return await _answer(service, sent, body, request, streams=streams)
 
 
 @router.get(
@@ -46,6 +71,54 @@ async def get_message(message_id: MessageId, service: Messages) -> MessageRead:
     return MessageRead.model_validate(await service.get(message_id))
 
 
+@router.get(
+    "/messages/{id}/stream",
+    summary="Follow a message",
+    response_class=Response,
+    responses={200: EVENTS, 204: {"description": "The stream was read to its end"}, **documented(401, 404, 422, 503)},
+)
+async def stream_message(
+    message_id: MessageId, service: Messages, request: Request, last_event_id: LastEventId = None
+) -> Response:
+    """Its events from `Last-Event-ID` on, no text lost or repeated; in whichever process it runs."""
+    position = position_of(last_event_id)
+    if position is not None and position.offset < 0:
+        await service.get(message_id)
+        return Response(status_code=status.HTTP_204_NO_CONTENT)  # an EventSource would connect again for ever
+    reader = Reader()
+    return EventStream(await service.resume(message_id, position, reader), reader, _heartbeat(request))
+
+
+@router.post(
+    "/messages/{id}/cancel",
+    summary="Cancel a message",
+    response_model=MessageRead,
+    responses={
+        202: {**ACCEPTED, "description": "Asked for; it has not ended yet"},
+        **documented(401, 403, 404, 409, 422, 503),
+    },
+)
+async def cancel_message(message_id: MessageId, service: Messages) -> MessageRead | Response:
+    """Stops the provider's call, whichever process makes it, and keeps the text so far. For its author and admins."""
+    return _read(await service.cancel(message_id), status.HTTP_200_OK)
+
+
+@router.post(
+    "/messages/{id}/retry",
+    summary="Retry a message",
+    response_model=MessageRead,
+    responses={202: ACCEPTED, **documented(400, 401, 402, 403, 404, 409, 413, 422, 429, 502, 503, 504)},
+)
+async def retry_message(
+    message_id: MessageId, service: Messages, request: Request, body: MessageRetry | None = None
+) -> MessageRead | Response:
+    """Answers a failed or cancelled message again, as `POST /messages` would. For its author and admins."""
+    mode = body or MessageRetry()
+    streams = _wants_events(mode, request)
+    sent = await service.retry(message_id, streams=streams or mode.background)
+    return await _answer(service, sent, mode, request, streams=streams, waited=status.HTTP_200_OK)
+
+
 @router.delete(
     "/messages/{id}",
     status_code=status.HTTP_204_NO_CONTENT,
@@ -53,5 +126,41 @@ async def get_message(message_id: MessageId, service: Messages) -> MessageRead:
     responses=documented(401, 403, 404, 409, 422, 503),
 )
 async def delete_message(message_id: MessageId, service: Messages) -> None:
-    """For its author and for admins; 409 while it is being answered."""
+    """For its author and for admins; 409 while it is being answered. What it used stays in `/usage`."""
     await service.delete(message_id)
+
+
+async def _answer(
+    service: MessageService,
+    sent: Sent,
+    mode: SendMode,
+    request: Request,
+    *,
+    streams: bool,
+    waited: int = status.HTTP_201_CREATED,
+) -> MessageRead | Response:
+    if streams:
+        reader = Reader()
+        return EventStream(service.events(sent, reader), reader, _heartbeat(request))
+    if mode.background:
+        return _read(sent.row, waited, always_accepted=True)
+    return MessageRead.model_validate(await service.outcome(sent))
+
+
+def _read(row: object, ended: int, *, always_accepted: bool = False) -> Response:
+    message = MessageRead.model_validate(row)
+    accepted = always_accepted or message.status == MessageStatus.PENDING
+    return JSONResponse(
+        message.model_dump(mode="json"),
+        status.HTTP_202_ACCEPTED if accepted else ended,
+        headers={"Location": f"/messages/{message.id}"} if accepted else None,
+    )
+
+
+def _wants_events(mode: SendMode, request: Request) -> bool:
+    return mode.stream or (not mode.background and "text/event-stream" in request.headers.get("accept", ""))
+
+
+def _heartbeat(request: Request) -> float:
+    seconds: float = request.app.state.settings.stream_heartbeat_seconds
+    return seconds

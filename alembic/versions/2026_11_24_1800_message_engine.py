@@ -1,0 +1,345 @@
+"""The message engine: conversations, partial text, cancelling, idempotency keys, budgets, webhooks, search.
+
+Revision ID: 0002
+Revises: 0001
+"""
+
+import sqlalchemy as sa
+
+from alembic import op
+
+revision: str = "0002"
+down_revision: str | None = "0001"
+branch_labels = None
+depends_on = None
+
+# Each with its type and default; None: it may be NULL.
+MESSAGE_COLUMNS = {
+    "conversation_id": (sa.String(36), None),
+    "attempts": (sa.Integer(), "1"),
+    "cancel_requested": (sa.Boolean(), "false"),
+    "cached_tokens": (sa.Integer(), None),
+    "cost_micro_usd": (sa.BigInteger(), None),
+    "tenant_claim_micro_usd": (sa.BigInteger(), "0"),
+    "user_claim_micro_usd": (sa.BigInteger(), "0"),
+    "claimed_at": (sa.DateTime(timezone=True), "now()"),
+    "webhook_url": (sa.Text(), None),
+    "webhook_due_at": (sa.DateTime(timezone=True), None),
+    "webhook_attempts": (sa.Integer(), "0"),
+}
+NEW_TABLES = ("conversations", "message_deltas", "idempotency_keys", "budgets", "deleted_usage")
+
+# One statement for all the streams of a process. SECURITY INVOKER, and each tenant is entered in turn: row-level
+# security holds on every row it writes. It returns the messages that are to be stopped.
+WRITE_DELTAS = """
+CREATE FUNCTION write_deltas(batch jsonb, notices text[]) RETURNS SETOF text LANGUAGE plpgsql SECURITY INVOKER
+AS $$
+DECLARE entry jsonb;
+BEGIN
+  FOR entry IN SELECT jsonb_array_elements(batch) LOOP
+    PERFORM set_config('app.tenant_id', entry->>'tenant_id', true);
+    INSERT INTO message_deltas (tenant_id, message_id, start, text)
+      SELECT m.tenant_id, m.id, d.start, d.text
+      FROM jsonb_to_recordset(entry->'deltas') AS d (id text, attempt int, start int, text text)
+      JOIN messages m ON m.tenant_id = entry->>'tenant_id' AND m.id = d.id AND m.attempts = d.attempt
+      WHERE m.status = 'pending' AND d.text <> '';
+    RETURN QUERY
+      SELECT m.id::text FROM jsonb_to_recordset(entry->'deltas') AS d (id text, attempt int, start int, text text)
+      JOIN messages m ON m.tenant_id = entry->>'tenant_id' AND m.id = d.id
+      WHERE m.cancel_requested OR m.status <> 'pending' OR m.attempts <> d.attempt;
+  END LOOP;
+  PERFORM set_config('app.tenant_id', '', true);
+  PERFORM pg_notify('llm_saas_messages', notice) FROM unnest(notices) AS notice;
+END $$
+"""
+
+# Work without a caller is found across tenants: by narrow functions that return ids, never text. What is then done
+# to a row is done inside its tenant.
+ABANDONED = """
+CREATE FUNCTION abandoned_messages() RETURNS TABLE (tenant_id text, id text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, {schema}, pg_temp
+AS $$
+  SELECT m.tenant_id, m.id FROM {schema}.messages m
+  WHERE m.status = 'pending' AND m.lease_expires_at < now() ORDER BY m.lease_expires_at LIMIT 1000
+$$
+"""
+
+# Claims them for a while, so that no other process delivers the same.
+DUE_WEBHOOKS = """
+CREATE FUNCTION claim_due_webhooks(claim interval) RETURNS TABLE (tenant_id text, id text)
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, {schema}, pg_temp
+AS $$
+  UPDATE {schema}.messages m SET webhook_due_at = now() + $1
+  FROM (SELECT w.id FROM {schema}.messages w WHERE w.webhook_due_at <= now()
+        ORDER BY w.webhook_due_at LIMIT 100 FOR UPDATE SKIP LOCKED) due
+  WHERE m.id = due.id RETURNING m.tenant_id, m.id
+$$
+"""
+
+EXPIRED_KEYS = """
+CREATE FUNCTION delete_expired_idempotency_keys() RETURNS bigint
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, {schema}, pg_temp
+AS $$
+  WITH gone AS (DELETE FROM {schema}.idempotency_keys k WHERE k.expires_at < now() RETURNING 1)
+  SELECT count(*) FROM gone
+$$
+"""
+
+# `@@` is not leakproof, so under row-level security the index would not serve it. The tenant is the transaction's.
+SEARCH = """
+CREATE FUNCTION search_messages(query text) RETURNS SETOF text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, {schema}, pg_temp
+AS $$
+  SELECT m.id::text FROM {schema}.messages m
+  WHERE m.tenant_id = {schema}.app_tenant() AND m.status <> 'pending'
+    AND to_tsvector('simple', left(m.content, 100000) || ' ' || left(m.response, 100000))
+        @@ websearch_to_tsquery('simple', $1)
+$$
+"""
+
+DEFINER_FUNCTIONS = (
+    "abandoned_messages()",
+    "claim_due_webhooks(interval)",
+    "delete_expired_idempotency_keys()",
+    "search_messages(text)",
+)
+
+GRANTS = """
+GRANT UPDATE (attempts, cancel_requested, cached_tokens, cost_micro_usd, tenant_claim_micro_usd,
+              user_claim_micro_usd, claimed_at, webhook_due_at, webhook_attempts) ON messages TO llm_saas_app;
+GRANT SELECT, INSERT, DELETE ON conversations TO llm_saas_app;
+GRANT UPDATE (title, system_prompt, updated_at) ON conversations TO llm_saas_app;
+GRANT SELECT, INSERT, DELETE ON message_deltas TO llm_saas_app;
+GRANT SELECT, INSERT ON idempotency_keys TO llm_saas_app;
+GRANT UPDATE (request_hash, resource_id, expires_at) ON idempotency_keys TO llm_saas_app;
+GRANT SELECT, INSERT ON budgets TO llm_saas_app;
+GRANT UPDATE (limit_micro_usd, period, spent_micro_usd, reserved_micro_usd, updated_at) ON budgets TO llm_saas_app;
+GRANT SELECT, INSERT ON deleted_usage TO llm_saas_app;
+REVOKE UPDATE (status, error_code, lease_expires_at, updated_at) ON messages FROM llm_saas_definer;
+GRANT SELECT (tenant_id, content, response, webhook_due_at) ON messages TO llm_saas_definer;
+GRANT UPDATE (webhook_due_at) ON messages TO llm_saas_definer;
+GRANT SELECT (expires_at), DELETE ON idempotency_keys TO llm_saas_definer;
+GRANT EXECUTE ON FUNCTION app_tenant() TO llm_saas_definer
+"""
+
+OLD_SWEEP = """
+CREATE FUNCTION sweep_abandoned_messages() RETURNS bigint
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, {schema}, pg_temp
+AS $$
+  WITH swept AS (
+    UPDATE {schema}.messages m
+    SET status = 'failed', error_code = 'interrupted', lease_expires_at = NULL, updated_at = now()
+    WHERE m.status = 'pending' AND m.lease_expires_at < now() RETURNING 1
+  )
+  SELECT count(*) FROM swept
+$$
+"""
+
+DEFINER_POLICIES = (
+    "CREATE POLICY definer_read ON messages FOR SELECT TO llm_saas_definer USING (true)",
+    """CREATE POLICY claim_webhook ON messages FOR UPDATE TO llm_saas_definer
+       USING (webhook_due_at IS NOT NULL) WITH CHECK (webhook_due_at IS NOT NULL)""",
+    "CREATE POLICY read_expired ON idempotency_keys FOR SELECT TO llm_saas_definer USING (expires_at < now())",
+    "CREATE POLICY delete_expired ON idempotency_keys FOR DELETE TO llm_saas_definer USING (expires_at < now())",
+)
+
+
+def upgrade() -> None:
+    connection = op.get_bind()
+    schema = connection.dialect.identifier_preparer.quote(connection.scalar(sa.text("SELECT current_schema()")))
+    create_tables()
+    extend_messages()
+    for table in NEW_TABLES:
+        op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+        op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
+        op.execute(
+            f"CREATE POLICY tenant_isolation ON {table} TO llm_saas_app"
+            " USING (tenant_id = app_tenant()) WITH CHECK (tenant_id = app_tenant())"
+        )
+    op.execute("DROP POLICY sweep_read ON messages")
+    op.execute("DROP POLICY sweep_write ON messages")
+    for policy in DEFINER_POLICIES:
+        op.execute(policy)
+    for grant in GRANTS.split(";"):
+        op.execute(grant)
+    create_functions(schema)
+
+
+def create_tables() -> None:
+    op.create_table(
+        "conversations",
+        sa.Column("id", sa.String(36), nullable=False),
+        *owner(),
+        sa.Column("title", sa.String(255)),
+        sa.Column("system_prompt", sa.Text()),
+        *timestamps(),
+        sa.PrimaryKeyConstraint("id", name="pk_conversations"),
+        sa.UniqueConstraint("tenant_id", "id", name="uq_conversations_tenant_id_id"),
+        *owner_keys("conversations"),
+    )
+    op.create_index(
+        "ix_conversations_tenant_id_created_at_id",
+        "conversations",
+        ["tenant_id", sa.text("created_at DESC"), sa.text("id DESC")],
+    )
+    # No key to messages: its check would cost more than the row. What ends a message deletes its deltas.
+    op.create_table(
+        "message_deltas",
+        sa.Column("tenant_id", sa.String(36), nullable=False),
+        sa.Column("message_id", sa.String(36), nullable=False),
+        sa.Column("start", sa.Integer(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("tenant_id", "message_id", "start", name="pk_message_deltas"),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], ondelete="CASCADE", name="fk_message_deltas_tenant_id"),
+    )
+    op.create_table(
+        "idempotency_keys",
+        *owner(),
+        sa.Column("key", sa.String(255), nullable=False),
+        sa.Column("request_hash", sa.String(64), nullable=False),
+        sa.Column("resource_id", sa.String(36), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("tenant_id", "user_id", "key", name="pk_idempotency_keys"),
+        *owner_keys("idempotency_keys"),
+    )
+    op.create_index("ix_idempotency_keys_expires_at", "idempotency_keys", ["expires_at"])
+    op.create_table(
+        "budgets",
+        sa.Column("id", sa.String(36), nullable=False),
+        *owner(user_optional=True),
+        sa.Column("limit_micro_usd", sa.BigInteger()),
+        sa.Column("period", sa.Date(), nullable=False),
+        sa.Column("spent_micro_usd", sa.BigInteger(), nullable=False),
+        sa.Column("reserved_micro_usd", sa.BigInteger(), nullable=False),
+        *timestamps(),
+        sa.PrimaryKeyConstraint("id", name="pk_budgets"),
+        sa.UniqueConstraint(
+            "tenant_id", "user_id", name="uq_budgets_tenant_id_user_id", postgresql_nulls_not_distinct=True
+        ),
+        *owner_keys("budgets"),
+    )
+    op.create_table(
+        "deleted_usage",
+        sa.Column("id", sa.String(36), nullable=False),
+        *owner(),
+        sa.Column("model", sa.String(255)),
+        *(sa.Column(name, sa.Integer()) for name in ("input_tokens", "cached_tokens", "output_tokens")),
+        sa.Column("cost_micro_usd", sa.BigInteger()),
+        *timestamps(),
+        sa.PrimaryKeyConstraint("id", name="pk_deleted_usage"),
+        *owner_keys("deleted_usage"),
+    )
+    op.create_index("ix_deleted_usage_tenant_id_created_at", "deleted_usage", ["tenant_id", "created_at"])
+
+
+def extend_messages() -> None:
+    for name, (kind, default) in MESSAGE_COLUMNS.items():
+        server_default = sa.text(default) if default else None
+        op.add_column("messages", sa.Column(name, kind, server_default=server_default, nullable=default is None))
+    op.create_foreign_key(
+        "fk_messages_tenant_id_conversation_id",
+        "messages",
+        "conversations",
+        ["tenant_id", "conversation_id"],
+        ["tenant_id", "id"],
+    )
+    op.create_index(
+        "ix_messages_tenant_id_conversation_id_created_at_id",
+        "messages",
+        ["tenant_id", "conversation_id", sa.text("created_at DESC"), sa.text("id DESC")],
+        postgresql_where=sa.text("conversation_id IS NOT NULL"),
+    )
+    op.create_index(
+        "uq_messages_pending_conversation",
+        "messages",
+        ["tenant_id", "conversation_id"],
+        unique=True,
+        postgresql_where=sa.text("conversation_id IS NOT NULL AND status = 'pending'"),
+    )
+    op.create_index(
+        "ix_messages_webhook_due_at",
+        "messages",
+        ["webhook_due_at"],
+        postgresql_where=sa.text("webhook_due_at IS NOT NULL"),
+    )
+    # Only what has ended is indexed: a message is entered once, with its answer. The bounds keep it below the megabyte
+    # that a tsvector may hold.
+    op.execute(
+        "CREATE INDEX ix_messages_search ON messages USING gin (to_tsvector('simple',"
+        " left(content, 100000) || ' ' || left(response, 100000))) WHERE status <> 'pending'"
+    )
+
+
+def owner(*, user_optional: bool = False) -> list[sa.Column]:
+    return [
+        sa.Column("tenant_id", sa.String(36), nullable=False),
+        sa.Column("user_id", sa.String(36), nullable=user_optional),
+    ]
+
+
+def owner_keys(table: str) -> list[sa.ForeignKeyConstraint]:
+    return [
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], ondelete="CASCADE", name=f"fk_{table}_tenant_id"),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "user_id"],
+            ["users.tenant_id", "users.id"],
+            ondelete="CASCADE",
+            name=f"fk_{table}_tenant_id_user_id",
+        ),
+    ]
+
+
+def timestamps() -> list[sa.Column]:
+    return [
+        sa.Column(name, sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False)
+        for name in ("created_at", "updated_at")
+    ]
+
+
+def create_functions(schema: str) -> None:
+    op.execute(WRITE_DELTAS)
+    op.execute("REVOKE ALL ON FUNCTION write_deltas(jsonb, text[]) FROM PUBLIC")
+    op.execute("GRANT EXECUTE ON FUNCTION write_deltas(jsonb, text[]) TO llm_saas_app")
+    op.execute("DROP FUNCTION sweep_abandoned_messages()")
+    for function in (ABANDONED, DUE_WEBHOOKS, EXPIRED_KEYS, SEARCH):
+        op.execute(function.format(schema=schema))
+    hand_to_definer(schema, DEFINER_FUNCTIONS)
+
+
+def hand_to_definer(schema: str, functions: tuple[str, ...]) -> None:
+    # The new owner of a function needs CREATE on the schema, for the moment of the change only.
+    op.execute(f"GRANT CREATE ON SCHEMA {schema} TO llm_saas_definer")
+    for name in functions:
+        op.execute(f"ALTER FUNCTION {name} OWNER TO llm_saas_definer")
+    op.execute(f"REVOKE CREATE ON SCHEMA {schema} FROM llm_saas_definer")
+    # Only their owner may grant what is theirs.
+    op.execute("SET LOCAL ROLE llm_saas_definer")
+    for name in functions:
+        op.execute(f"REVOKE ALL ON FUNCTION {name} FROM PUBLIC")
+        op.execute(f"GRANT EXECUTE ON FUNCTION {name} TO llm_saas_app")
+    op.execute("RESET ROLE")
+
+
+def downgrade() -> None:
+    """Drop what this revision made, with the data in it."""
+    connection = op.get_bind()
+    schema = connection.dialect.identifier_preparer.quote(connection.scalar(sa.text("SELECT current_schema()")))
+    for name in (*DEFINER_FUNCTIONS, "write_deltas(jsonb, text[])"):
+        op.execute(f"DROP FUNCTION {name}")
+    for policy in ("definer_read", "claim_webhook"):
+        op.execute(f"DROP POLICY {policy} ON messages")
+    op.drop_index("ix_messages_search", "messages")
+    for column in MESSAGE_COLUMNS:
+        op.drop_column("messages", column)
+    for table in reversed(NEW_TABLES):
+        op.drop_table(table)
+    op.execute("GRANT UPDATE (status, error_code, lease_expires_at, updated_at) ON messages TO llm_saas_definer")
+    op.execute(
+        "CREATE POLICY sweep_read ON messages FOR SELECT TO llm_saas_definer USING (status IN ('pending', 'failed'))"
+    )
+    op.execute(
+        "CREATE POLICY sweep_write ON messages FOR UPDATE TO llm_saas_definer"
+        " USING (status = 'pending') WITH CHECK (status = 'failed')"
+    )
+    op.execute(OLD_SWEEP.format(schema=schema))
+    hand_to_definer(schema, ("sweep_abandoned_messages()",))

@@ -1,0 +1,100 @@
+"""Server-Sent Events of a message: `message`, then `delta`s, then one of `completed`, `failed` and `cancelled`."""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from app.api.errors import problem_of
+from app.core.errors import AppError, InvalidPosition, provider_failure
+from app.models import MessageStatus
+from app.schemas.message import MessageRead
+from app.services.generation import Reader
+from app.services.message_stream import Delta, End, Event, Position
+
+HEARTBEAT = b": still here\n\n"
+ENDED = "end"
+_ID = re.compile(r"([1-9][0-9]{0,8})-([0-9]{1,9}|end)")
+
+
+class EventStream(Response):
+    """Sends the events as they come. The reader is closed when the client is gone; the message goes on without it.
+
+    Not a StreamingResponse: that has a task group around each stream, and tells nobody that its client left.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncIterator[Event], reader: Reader, heartbeat_seconds: float) -> None:
+        self._events, self._reader, self._heartbeat_seconds = events, reader, heartbeat_seconds
+        # A proxy that collects a response before handing it on would defeat the stream.
+        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        watch = asyncio.create_task(self._close_when_gone(receive))
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            sent_at = time.monotonic()
+            async for event in self._events:
+                chunk = _encoded(scope, event)
+                if not chunk and time.monotonic() - sent_at < self._heartbeat_seconds:
+                    continue
+                await send({"type": "http.response.body", "body": chunk or HEARTBEAT, "more_body": True})
+                sent_at = time.monotonic()
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            watch.cancel()
+            self._reader.close()
+            await self._events.aclose()  # type: ignore[attr-defined]
+
+    async def _close_when_gone(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._reader.close()
+
+
+def position_of(last_event_id: str | None) -> Position | None:
+    """Where a client stands by the id of the last event that it saw; None: at the beginning.
+
+    Raises:
+        InvalidPosition: no event of ours has this id.
+    """
+    if last_event_id is None:
+        return None
+    found = _ID.fullmatch(last_event_id)
+    if found is None:
+        raise InvalidPosition
+    return Position(int(found[1]), -1 if found[2] == ENDED else int(found[2]))
+
+
+def _encoded(scope: Scope, event: Event) -> bytes:
+    match event:
+        case None:
+            return b""
+        case Delta(text, position):
+            return _frame(
+                "delta", json.dumps({"text": text}, ensure_ascii=False), f"{position.attempt}-{position.offset}"
+            )
+        case End(row, error):
+            return _end(scope, row, error)
+        case row:
+            return _frame("message", MessageRead.model_validate(row).model_dump_json())
+
+
+def _end(scope: Scope, row: Any, error: AppError | None) -> bytes:
+    if row is None or row.status == MessageStatus.FAILED:
+        error = error or provider_failure(row.error_code, row.id)
+        data = problem_of(scope, error).model_dump_json(exclude_none=True)
+        return _frame("failed", data, f"{row.attempts}-{ENDED}" if row else None)
+    return _frame(row.status, MessageRead.model_validate(row).model_dump_json(), f"{row.attempts}-{ENDED}")
+
+
+def _frame(name: str, data: str, event_id: str | None = None) -> bytes:
+    identified = f"id: {event_id}\n" if event_id else ""
+    return f"event: {name}\n{identified}data: {data}\n\n".encode()

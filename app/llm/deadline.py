@@ -1,0 +1,76 @@
+"""A deadline: for a whole call, and for the silence between the pieces of a streamed one."""
+
+import asyncio
+from typing import Self
+
+import structlog
+
+from app.core.errors import ProviderError, ProviderTimeout
+from app.llm.base import Completion, LLMProvider, OnText, Turn
+
+logger = structlog.get_logger()
+
+
+class Deadline:
+    """Bounds a call by `call_seconds`, its retries included, and the wait for each piece by `token_seconds`.
+
+    It is also where every failure of an adapter becomes a `ProviderError`.
+    """
+
+    def __init__(self, provider: LLMProvider, call_seconds: float, token_seconds: float) -> None:
+        self._provider = provider
+        self._call_seconds = call_seconds
+        self._token_seconds = token_seconds
+        self.name = provider.name
+        self.models = provider.models
+
+    async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
+        try:
+            async with asyncio.timeout(self._call_seconds) as scope:
+                if on_text is None:
+                    return await self._provider.complete(turns)
+                with _Listener(scope, self._token_seconds, on_text) as listener:
+                    return await self._provider.complete(turns, listener.hear)
+        except TimeoutError:
+            raise ProviderTimeout from None
+        except ProviderError:
+            raise
+        except Exception as error:
+            # A defect of an adapter must not leave the message pending, nor its words reach the caller.
+            logger.exception("provider_adapter_failed", provider=self.name)
+            raise ProviderError from error
+
+    async def close(self) -> None:
+        await self._provider.close()
+
+
+class _Listener:
+    """Ends `scope` after `seconds` of silence.
+
+    A piece only notes its time: the one timer looks at it when it goes off, so a thousand pieces cost no timer each.
+    """
+
+    def __init__(self, scope: asyncio.Timeout, seconds: float, on_text: OnText) -> None:
+        self._scope = scope
+        self._seconds = seconds
+        self._on_text = on_text
+        self._loop = asyncio.get_running_loop()
+        self._heard = self._loop.time()
+
+    def __enter__(self) -> Self:
+        self._timer = self._loop.call_at(self._heard + self._seconds, self._look)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def hear(self, piece: str) -> None:
+        self._heard = self._loop.time()
+        self._on_text(piece)
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        if (due := self._heard + self._seconds) > now:
+            self._timer = self._loop.call_at(due, self._look)
+        elif not self._scope.expired():
+            self._scope.reschedule(now)

@@ -1,0 +1,51 @@
+"""A chain of providers: the next one answers where one fails."""
+
+from collections.abc import Sequence
+
+import structlog
+
+from app.core.errors import ProviderError
+from app.llm.base import Completion, LLMProvider, OnText, Turn
+
+logger = structlog.get_logger()
+
+
+class Fallback:
+    """Asks the providers in order until one answers.
+
+    If none does, the first one's error is raised: it is the provider that the operator chose, so its error and its
+    Retry-After tell the caller more than a stopgap's that is not even installed. The others are in the log.
+    """
+
+    def __init__(self, providers: Sequence[LLMProvider]) -> None:
+        if not providers:
+            raise ValueError("a fallback needs a provider")
+        self._providers = tuple(providers)
+        self.name = self._providers[0].name
+        self.models = tuple(model for provider in self._providers for model in provider.models)
+
+    async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
+        began = False
+
+        def hand_on(piece: str) -> None:
+            nonlocal began
+            began = True
+            assert on_text is not None
+            on_text(piece)
+
+        first: ProviderError | None = None
+        for provider in self._providers:
+            try:
+                return await provider.complete(turns, hand_on if on_text else None)
+            except ProviderError as error:
+                # The reader has the start of this answer; another one cannot follow it.
+                if began:
+                    raise
+                logger.warning("provider_failed_over", provider=provider.name, code=error.code)
+                first = first or error
+        assert first is not None
+        raise first
+
+    async def close(self) -> None:
+        for provider in self._providers:
+            await provider.close()

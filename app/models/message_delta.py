@@ -1,0 +1,15 @@
+from sqlalchemy import ForeignKey, Integer, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.base import Base
+
+
+class MessageDelta(Base):
+    """A piece of a running message's text, from its character `start` on; gone once the message has ended."""
+
+    __tablename__ = "message_deltas"
+
+    tenant_id: Mapped[str] = mapped_column(String(36), ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True)
+    message_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    start: Mapped[int] = mapped_column(Integer, primary_key=True)
+    text: Mapped[str] = mapped_column(Text)

@@ -1,0 +1,38 @@
+from typing import Annotated
+
+from pydantic import Field
+
+from app.schemas.base import ReadModel, RequestBody, Timestamp
+
+MAX_LIMIT = 2**53 - 1
+"""The largest integer that every JSON reader holds exactly."""
+
+
+class UsageRead(ReadModel):
+    key: Annotated[str | None, Field(description="The day (UTC), user id or model; null: no model answered.")]
+    messages: int
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    cost_micro_usd: int
+
+
+class BudgetUpdate(RequestBody):
+    limit_micro_usd: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=MAX_LIMIT,
+            strict=True,
+            examples=[1_000_000],
+            description="One US dollar is 1,000,000; null: no limit.",
+        ),
+    ]
+
+
+class BudgetRead(ReadModel):
+    user_id: Annotated[str | None, Field(description="null: the tenant's.")]
+    limit_micro_usd: int | None
+    spent_micro_usd: Annotated[int, Field(description="In this calendar month (UTC).")]
+    reserved_micro_usd: Annotated[int, Field(description="Set aside for messages that are being answered.")]
+    resets_at: Timestamp

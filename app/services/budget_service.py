@@ -1,0 +1,89 @@
+"""What a tenant and its users may spend in a month. Messages claim and settle it (`message_statements`)."""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, Row, String, bindparam, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.core.errors import AppError, BudgetExceeded, ModelWithoutPrice, NotFound
+from app.core.ids import is_id, new_id
+from app.db.session import TenantSession
+
+_MONTH = "date_trunc('month', now() AT TIME ZONE 'UTC')"
+_RESETS_AT = f"({_MONTH} + interval '1 month') AT TIME ZONE 'UTC'"
+_SHOWN = f"""
+  budgets.user_id, budgets.limit_micro_usd,
+  CASE WHEN budgets.period = {_MONTH}::date THEN budgets.spent_micro_usd ELSE 0 END AS spent_micro_usd,
+  CASE WHEN budgets.period = {_MONTH}::date THEN budgets.reserved_micro_usd ELSE 0 END AS reserved_micro_usd,
+  {_RESETS_AT} AS resets_at
+"""
+
+# Without a row there is no limit, and what was spent is what the messages cost.
+_SPENT = f"""
+  SELECT COALESCE(sum(cost_micro_usd), 0)::bigint FROM (
+    SELECT messages.cost_micro_usd FROM messages
+    WHERE messages.tenant_id = :tenant_id
+      AND (CAST(:user_id AS varchar) IS NULL OR messages.user_id = :user_id)
+      AND messages.created_at >= {_MONTH} AT TIME ZONE 'UTC'
+    UNION ALL
+    SELECT deleted_usage.cost_micro_usd FROM deleted_usage
+    WHERE deleted_usage.tenant_id = :tenant_id
+      AND (CAST(:user_id AS varchar) IS NULL OR deleted_usage.user_id = :user_id)
+      AND deleted_usage.created_at >= {_MONTH} AT TIME ZONE 'UTC'
+  ) AS costs
+"""
+READ = text(f"""
+SELECT {_SHOWN} FROM budgets
+WHERE budgets.tenant_id = :tenant_id AND budgets.user_id IS NOT DISTINCT FROM CAST(:user_id AS varchar)
+""")
+READ_WITHOUT = text(f"""
+SELECT CAST(:user_id AS varchar) AS user_id, NULL::bigint AS limit_micro_usd, ({_SPENT}) AS spent_micro_usd,
+       0::bigint AS reserved_micro_usd, {_RESETS_AT} AS resets_at
+""")
+# What was spent before there was a budget counts; what runs at this moment claimed nothing, and is added at its end.
+SET = text(f"""
+INSERT INTO budgets (id, tenant_id, user_id, limit_micro_usd, period, spent_micro_usd, reserved_micro_usd)
+VALUES (:id, :tenant_id, CAST(:user_id AS varchar), :limit, {_MONTH}::date, ({_SPENT}), 0)
+ON CONFLICT (tenant_id, user_id) DO UPDATE SET limit_micro_usd = excluded.limit_micro_usd, updated_at = now()
+WHERE budgets.tenant_id = :tenant_id
+RETURNING {_SHOWN}
+""").bindparams(bindparam("limit", type_=BigInteger), bindparam("tenant_id", type_=String))
+USER_EXISTS = text("SELECT users.id FROM users WHERE users.tenant_id = :tenant_id AND users.id = :user_id")
+RESETS_AT = text(f"SELECT {_RESETS_AT} AS resets_at")
+
+
+class BudgetService:
+    """Budgets of the caller's tenant; `user_id` None is the tenant's own."""
+
+    def __init__(self, db: TenantSession) -> None:
+        self._db = db
+        self._tenant_id = db.principal.tenant_id
+
+    async def get(self, user_id: str | None = None) -> Row[Any]:
+        """The budget in this month, in micro-USD; raises `NotFound` for a user who is not the tenant's."""
+        values = {"tenant_id": self._tenant_id, "user_id": user_id}
+        async with self._db.begin() as connection:
+            await self._require_user(connection, user_id)
+            found = (await connection.execute(READ, values)).one_or_none()
+            return found or (await connection.execute(READ_WITHOUT, values)).one()
+
+    async def set(self, limit_micro_usd: int | None, user_id: str | None = None) -> Row[Any]:
+        """Set the limit (None: none) from now on; raises `NotFound` for a user who is not the tenant's."""
+        values = {"id": new_id(), "tenant_id": self._tenant_id, "user_id": user_id, "limit": limit_micro_usd}
+        async with self._db.begin() as connection:
+            await self._require_user(connection, user_id)
+            return (await connection.execute(SET, values)).one()
+
+    async def _require_user(self, connection: AsyncConnection, user_id: str | None) -> None:
+        if user_id is None:
+            return
+        values = {"tenant_id": self._tenant_id, "user_id": user_id}
+        if not is_id(user_id) or (await connection.execute(USER_EXISTS, values)).one_or_none() is None:
+            raise NotFound
+
+
+async def refusal(connection: AsyncConnection, *, priced: bool) -> AppError:
+    """Why the budgets did not allow a message."""
+    if not priced:
+        return ModelWithoutPrice()
+    return BudgetExceeded((await connection.execute(RESETS_AT)).scalar_one())

@@ -1,0 +1,149 @@
+"""Conversations: their making, and the turns that go with a message."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from sqlalchemy import Row, Table, bindparam, delete, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.core.errors import ConversationBusy, NotFound, PermissionDenied
+from app.core.ids import is_id, new_id
+from app.core.principal import Principal
+from app.db.session import TenantSession
+from app.llm.base import Turn
+from app.models import Conversation, MessageStatus
+from app.services import idempotency
+from app.services.idempotency import IdempotentRequest
+from app.services.message_statements import DELETE_CONVERSATION, TURNS
+from app.services.pagination import Page, PageRequest, newest_first, page_of, parameters
+from app.services.pricing import estimated_tokens
+
+conversations = cast("Table", Conversation.__table__)
+
+IN_TENANT = conversations.c.tenant_id == bindparam("tenant_id")
+ONE = select(*conversations.c).where(IN_TENANT, conversations.c.id == bindparam("id"))
+LOCK = ONE.with_for_update()
+BY_OFFSET, BY_CURSOR = newest_first(select(*conversations.c).where(IN_TENANT), conversations)
+INSERT = (
+    insert(Conversation)
+    .values({name: bindparam(name) for name in ("id", "tenant_id", "user_id", "title", "system_prompt")})
+    .returning(*conversations.c)
+)
+OWN = (conversations.c.tenant_id == bindparam("in_tenant"), conversations.c.id == bindparam("conversation_id"))
+REMOVE = delete(Conversation).where(*OWN)
+PENDING = text("""
+SELECT messages.id FROM messages WHERE messages.tenant_id = :tenant_id
+  AND messages.conversation_id = :conversation_id AND messages.status = 'pending'
+""")
+
+
+class ConversationService:
+    """Conversations of the caller's tenant: all may read them, its owner and admins change them."""
+
+    def __init__(self, db: TenantSession) -> None:
+        self._db = db
+        self._tenant_id = db.principal.tenant_id
+
+    async def create(
+        self, title: str | None, system_prompt: str | None, request: IdempotentRequest | None = None
+    ) -> Row[Any]:
+        values = {
+            "id": new_id(),
+            "tenant_id": self._tenant_id,
+            "user_id": self._db.principal.user_id,
+            "title": title,
+            "system_prompt": system_prompt,
+        }
+        async with self._db.begin() as connection:
+            made_before = await idempotency.claim(connection, self._db.principal, request, str(values["id"]))
+            if made_before is not None:
+                return await find(connection, self._tenant_id, made_before)
+            return (await connection.execute(INSERT, values)).one()
+
+    async def get(self, conversation_id: str) -> Row[Any]:
+        async with self._db.begin() as connection:
+            return await find(connection, self._tenant_id, conversation_id)
+
+    async def list(self, page: PageRequest) -> Page:
+        statement = BY_OFFSET if page.cursor is None else BY_CURSOR
+        async with self._db.begin() as connection:
+            rows = (await connection.execute(statement, {"tenant_id": self._tenant_id, **parameters(page)})).all()
+        return page_of(rows, page)
+
+    async def change(self, conversation_id: str, changes: dict[str, str | None]) -> Row[Any]:
+        """Set some of `title` and `system_prompt`; raises `NotFound`, `PermissionDenied`."""
+        async with self._db.begin() as connection:
+            found = await find_to_change(connection, self._db.principal, conversation_id)
+            if not changes:
+                return found
+            statement = update(Conversation).where(*OWN).values(changes).returning(*conversations.c)
+            return (await connection.execute(statement, self._own(conversation_id))).one()
+
+    async def delete(self, conversation_id: str) -> None:
+        """Delete it with its messages.
+
+        Raises:
+            NotFound, PermissionDenied
+            ConversationBusy: one of its messages is being answered.
+        """
+        async with self._db.begin() as connection:
+            await find_to_change(connection, self._db.principal, conversation_id)
+            values = {"tenant_id": self._tenant_id, "conversation_id": conversation_id}
+            if (await connection.execute(PENDING, values)).first() is not None:
+                raise ConversationBusy
+            await connection.execute(DELETE_CONVERSATION, values)
+            await connection.execute(REMOVE, self._own(conversation_id))
+
+    def _own(self, conversation_id: str) -> dict[str, str]:
+        return {"in_tenant": self._tenant_id, "conversation_id": conversation_id}
+
+
+async def find(connection: AsyncConnection, tenant_id: str, conversation_id: str, *, lock: bool = False) -> Row[Any]:
+    """The tenant's conversation, locked if its messages are about to change; raises `NotFound`."""
+    if not is_id(conversation_id):
+        raise NotFound
+    statement = LOCK if lock else ONE
+    found = (await connection.execute(statement, {"tenant_id": tenant_id, "id": conversation_id})).one_or_none()
+    if found is None:
+        raise NotFound
+    return found
+
+
+async def find_to_change(connection: AsyncConnection, principal: Principal, conversation_id: str) -> Row[Any]:
+    """As `find`, locked; raises `PermissionDenied` for who is neither its owner nor an admin."""
+    found = await find(connection, principal.tenant_id, conversation_id, lock=True)
+    if found.user_id != principal.user_id and not principal.is_admin:
+        raise PermissionDenied
+    return found
+
+
+async def turns_before(
+    connection: AsyncConnection, principal: Principal, conversation_id: str, message_id: str, room: int
+) -> list[Turn]:
+    """The system prompt and as many of the earlier turns as have room in `room` tokens, the newest first.
+
+    The conversation stays locked until the transaction ends, so no other message can begin in between.
+
+    Raises:
+        NotFound, PermissionDenied
+        ConversationBusy: another message is being answered.
+    """
+    conversation = await find_to_change(connection, principal, conversation_id)
+    values = {"tenant_id": principal.tenant_id, "conversation_id": conversation_id, "before": message_id}
+    earlier = (await connection.execute(TURNS, values)).all()
+    if any(row.status == MessageStatus.PENDING for row in earlier):
+        raise ConversationBusy
+    system = [Turn("system", conversation.system_prompt)] if conversation.system_prompt else []
+    room -= sum(estimated_tokens(turn.content) for turn in system)
+    return [*system, *_newest_that_fit(earlier, room)]
+
+
+def _newest_that_fit(newest_first: Sequence[Row[Any]], room: int) -> list[Turn]:
+    kept: list[Turn] = []
+    for row in newest_first:
+        room -= estimated_tokens(row.content) + estimated_tokens(row.response)
+        if room < 0:
+            break
+        kept += [Turn("assistant", row.response), Turn("user", row.content)]
+    return kept[::-1]

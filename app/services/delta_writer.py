@@ -1,0 +1,92 @@
+"""Writes the partial text of all running streams of the process: one statement, a few times a second."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+from sqlalchemy import Text, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from app.core.errors import DatabaseUnavailable
+from app.db import rls
+from app.db.session import Database
+from app.services.generation import Generation
+
+INTERVAL_SECONDS = 0.25
+# Messages without new text are asked about less often: whether somebody cancelled them through another process.
+TICKS_PER_LOOK = 3
+# A notification holds less than 8,000 bytes.
+IDS_PER_NOTICE = 200
+
+WRITE = text("SELECT write_deltas(:batch, :notices)").bindparams(
+    bindparam("batch", type_=JSONB), bindparam("notices", type_=ARRAY(Text))
+)
+logger = structlog.get_logger()
+
+
+class DeltaWriter:
+    """`running` is the engine's; `stop` is called with the messages that are to stop."""
+
+    def __init__(self, database: Database, running: Mapping[str, Generation], stop: Callable[[str], None]) -> None:
+        self._database = database
+        self._running = running
+        self._stop = stop
+        self._writing = asyncio.Lock()
+        self._ended: list[str] = []
+
+    async def run(self) -> None:
+        tick = 0
+        while True:
+            await asyncio.sleep(INTERVAL_SECONDS)
+            tick += 1
+            try:
+                await self.write(look_at_all=tick % TICKS_PER_LOOK == 0)
+            except DatabaseUnavailable:
+                logger.warning("deltas_not_written", reason="database unavailable")
+            except Exception:
+                logger.exception("deltas_not_written")
+
+    async def finish(self, generation: Generation) -> None:
+        """Return when no write of it is under way and none will begin; readers elsewhere hear of its end."""
+        generation.streams = False
+        async with self._writing:
+            self._ended.append(generation.id)
+
+    async def write(self, *, look_at_all: bool) -> None:
+        """Write what is new; on a failure it stays new, and is written the next time."""
+        async with self._writing:
+            young = asyncio.get_running_loop().time() - INTERVAL_SECONDS * TICKS_PER_LOOK
+            chosen = [
+                (generation, generation.length)
+                for generation in self._running.values()
+                if (generation.streams and generation.length > generation.flushed)
+                or (look_at_all and generation.started < young)
+            ]
+            if not chosen and not self._ended:
+                return
+            ended, self._ended = self._ended, []
+            try:
+                to_stop = await self._execute(chosen, ended)
+            except BaseException:
+                self._ended = ended + self._ended
+                raise
+            for generation, length in chosen:
+                if generation.streams:
+                    generation.flushed = length
+            for message_id in to_stop:
+                self._stop(message_id)
+
+    async def _execute(self, chosen: list[tuple[Generation, int]], ended: list[str]) -> list[str]:
+        by_tenant: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for generation, _ in chosen:
+            piece = generation.text_from(generation.flushed) if generation.streams else ""
+            entry = {"id": generation.id, "attempt": generation.attempt, "start": generation.flushed, "text": piece}
+            by_tenant[generation.tenant_id].append(entry)
+        batch = [{"tenant_id": tenant_id, "deltas": deltas} for tenant_id, deltas in by_tenant.items()]
+        ids = [*(generation.id for generation, length in chosen if length > generation.flushed), *ended]
+        notices = [",".join(ids[at : at + IDS_PER_NOTICE]) for at in range(0, len(ids), IDS_PER_NOTICE)]
+        async with self._database.session(rls.ENTER_NO_TENANT) as connection:
+            rows = await connection.execute(WRITE, {"batch": batch, "notices": notices})
+            return list(rows.scalars())

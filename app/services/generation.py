@@ -1,0 +1,131 @@
+"""A message that is being answered in this process: its text so far, and who waits for more."""
+
+import asyncio
+from bisect import bisect_right
+from typing import Any
+
+from sqlalchemy import Row
+
+from app.core.errors import ProviderError
+
+
+class Reader:
+    """Waits for something new. It holds no queue: what a reader has not seen is found by its offset."""
+
+    __slots__ = ("_awaited", "_woken", "closed")
+
+    def __init__(self) -> None:
+        self._awaited: asyncio.Future[None] | None = None
+        self._woken = False
+        self.closed = False
+
+    def wake(self) -> None:
+        self._woken = True
+        if self._awaited is not None and not self._awaited.done():
+            self._awaited.set_result(None)
+
+    def close(self) -> None:
+        """The client is gone: end the wait for good."""
+        self.closed = True
+        self.wake()
+
+    async def changed(self) -> None:
+        """Return at the next wake, at once if there was one since the last call."""
+        if not self._woken:
+            self._awaited = asyncio.get_running_loop().create_future()
+            await self._awaited
+            self._awaited = None
+        self._woken = False
+
+
+class Generation:
+    """One run of a message. It belongs to the server: a reader may come, go, and come again.
+
+    `row` is the message as it was reserved. `ended` is set last, by the engine.
+    """
+
+    __slots__ = (
+        "_ends", "_held", "_pieces", "attempt", "calling", "cancelled", "claim", "ended", "error", "flushed", "id",
+        "readers", "row", "started", "streams", "task", "tenant_id",
+    )  # fmt: skip
+
+    def __init__(self, row: Row[Any], claim: int | None, *, streams: bool) -> None:
+        self.row = row
+        self.id: str = row.id
+        self.tenant_id: str = row.tenant_id
+        self.attempt: int = row.attempts
+        self.claim = claim
+        self.streams = streams
+        self.task: asyncio.Task[None]
+        self.started = asyncio.get_running_loop().time()
+        self.ended: asyncio.Future[Row[Any] | None] = asyncio.get_running_loop().create_future()
+        self.ended.add_done_callback(_retrieve)
+        self.calling = True
+        self.cancelled = False
+        self.error: ProviderError | None = None
+        self.readers: set[Reader] = set()
+        self.flushed = 0
+        self._pieces: list[str] = []
+        self._ends: list[int] = []
+        self._held = ""
+
+    def interrupt(self) -> bool:
+        """Stop the provider's call; False if it has returned: then nothing may stop the storing of the end."""
+        if self.calling:
+            self.task.cancel()
+        return self.calling
+
+    @property
+    def length(self) -> int:
+        """Characters so far."""
+        return self._ends[-1] if self._ends else 0
+
+    def append(self, piece: str) -> None:
+        """Take the next piece from the provider, fit for PostgreSQL, so that offsets here and there are the same."""
+        if self._held or not piece.isascii():
+            piece, self._held = _split_pair(self._held + piece)
+        self._add(storable(piece))
+
+    def finish_text(self) -> None:
+        """Nothing more comes: a half character that waited for its other half is replaced."""
+        held, self._held = self._held, ""
+        self._add(storable(held))
+
+    def _add(self, piece: str) -> None:
+        if not piece:
+            return
+        self._ends.append(self.length + len(piece))
+        self._pieces.append(piece)
+        self.wake()
+
+    def text_from(self, offset: int) -> str:
+        """The text after the first `offset` characters."""
+        first = bisect_right(self._ends, offset)
+        start = self._ends[first - 1] if first else 0
+        return "".join(self._pieces[first:])[offset - start :]
+
+    def wake(self) -> None:
+        for reader in self.readers:
+            reader.wake()
+
+
+def storable(text: str) -> str:
+    """The text with U+FFFD for what PostgreSQL cannot store: NUL and lone surrogates."""
+    if "\x00" in text:
+        text = text.replace("\x00", "\ufffd")
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _split_pair(text: str) -> tuple[str, str]:
+    """The text without a high surrogate at its end, and that surrogate: its other half may come with the next piece."""
+    if text and "\ud800" <= text[-1] <= "\udbff":
+        return text[:-1], text[-1]
+    return text, ""
+
+
+def _retrieve(future: "asyncio.Future[Any]") -> None:
+    """Nobody may be waiting: an error that was not fetched is no defect."""
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,204 @@
+"""Runs the messages of this process: calls the provider, stores what comes, ends each of them.
+
+A run is a task of its own. The request that began it waits for it or reads along, and may go away.
+"""
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import Row
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.core.errors import (
+    AppError,
+    DatabaseUnavailable,
+    MessageInterrupted,
+    ProviderError,
+    ShuttingDown,
+    TooManyRunning,
+)
+from app.db import rls
+from app.db.session import Database
+from app.llm.base import Completion, Turn
+from app.models import MessageStatus
+from app.services.delta_writer import DeltaWriter
+from app.services.generation import Generation, storable
+from app.services.llm_service import LLMService
+from app.services.message_statements import SETTLE
+
+TRANSACTION_ROLLBACK = "40"  # SQLSTATE class: deadlock, serialization failure
+FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.1, 5.0
+logger = structlog.get_logger()
+
+
+class MessageEngine:
+    """`lease` bounds how long a killed process leaves a message `pending`; a live one ends each before that.
+
+    `running_per_tenant` bounds what one tenant may have running in this process.
+    """
+
+    def __init__(self, database: Database, llm: LLMService, lease: timedelta, running_per_tenant: int) -> None:
+        self.llm = llm
+        self.lease = lease
+        self._database = database
+        self._running: dict[str, Generation] = {}
+        self._tenants: Counter[str] = Counter()
+        self._running_per_tenant = running_per_tenant
+        self._deltas = DeltaWriter(database, self._running, self.cancel)
+        self._closed = False
+
+    # --- admitting and starting
+
+    def admit(self, tenant_id: str) -> None:
+        """Take a place for a message of the tenant; `start` or `release` gives it back in the end.
+
+        Raises:
+            ShuttingDown, TooManyRunning
+        """
+        if self._closed:
+            raise ShuttingDown
+        if self._tenants[tenant_id] >= self._running_per_tenant:
+            raise TooManyRunning
+        self._tenants[tenant_id] += 1
+
+    def release(self, tenant_id: str) -> None:
+        self._tenants[tenant_id] -= 1
+        if not self._tenants[tenant_id]:
+            del self._tenants[tenant_id]
+
+    def start(self, row: Row[Any], turns: list[Turn], claim: int | None, *, streams: bool) -> Generation:
+        """Run a message that was admitted and reserved."""
+        generation = Generation(row, claim, streams=streams)
+        self._running[generation.id] = generation
+        # Nothing runs before the next await: the run finds its task set.
+        generation.task = asyncio.create_task(self._run(generation, turns))
+        return generation
+
+    def find(self, message_id: str) -> Generation | None:
+        return self._running.get(message_id)
+
+    def cancel(self, message_id: str) -> None:
+        """Stop the provider's call if it runs here."""
+        generation = self._running.get(message_id)
+        if generation is not None:
+            generation.cancelled = generation.interrupt() or generation.cancelled
+
+    def wake_readers(self) -> None:
+        """Let every reader look, so that one with nothing to read can show that it is there."""
+        for generation in self._running.values():
+            generation.wake()
+
+    # --- one run
+
+    async def _run(self, generation: Generation, turns: list[Turn]) -> None:
+        try:
+            end = await self._call(generation, turns)
+            if generation.streams:
+                await self._deltas.finish(generation)
+            row = await self._settle(generation, end)
+            if row is None:
+                generation.error = MessageInterrupted()
+            if generation.error is not None:
+                generation.error.message_id = generation.id
+            generation.ended.set_result(row)
+        except Exception as error:
+            # It stays pending, and ends with its lease.
+            logger.exception("message_not_settled", message_id=generation.id)
+            generation.ended.set_exception(error if isinstance(error, AppError) else DatabaseUnavailable())
+        finally:
+            del self._running[generation.id]
+            self.release(generation.tenant_id)
+            generation.wake()
+
+    async def _call(self, generation: Generation, turns: list[Turn]) -> dict[str, Any]:
+        """Await the provider; how the message ends, as parameters of `SETTLE`."""
+        completion: Completion | None = None
+        try:
+            completion = await self.llm.complete(turns, generation.append if generation.streams else None)
+        except ProviderError as error:
+            generation.error = error
+        except asyncio.CancelledError:
+            generation.task.uncancel()
+            if not generation.cancelled:  # by a shutdown
+                generation.error = MessageInterrupted()
+        generation.calling = False
+        generation.finish_text()
+        if isinstance(generation.error, ProviderError):
+            return _failed(generation.error.code, generation.text_from(0))
+        if completion is None:
+            return self._ended(MessageStatus.CANCELLED, generation, turns, self.llm.partial(generation.text_from(0)))
+        return self._ended(MessageStatus.COMPLETED, generation, turns, completion)
+
+    def _ended(
+        self, status: MessageStatus, generation: Generation, turns: list[Turn], completion: Completion
+    ) -> dict[str, Any]:
+        response = generation.text_from(0) if generation.streams else storable(completion.text)
+        cost = self.llm.cost(completion, turns)
+        if generation.claim is not None and (cost is None or status == MessageStatus.CANCELLED):
+            # Nobody counted: never more than was set aside.
+            cost = generation.claim if cost is None else min(cost, generation.claim)
+        return {
+            "status": status.value,
+            "error_code": None,
+            "response": response,
+            "model": storable(completion.model)[:255],
+            "input_tokens": completion.input_tokens,
+            "cached_tokens": completion.cached_tokens,
+            "output_tokens": completion.output_tokens,
+            "cost_micro_usd": cost,
+        }
+
+    async def _settle(self, generation: Generation, end: dict[str, Any]) -> Row[Any] | None:
+        """Store the end; an answer that was paid for outlives a database that is away for a while.
+
+        None if the message was deleted or ended by another meanwhile.
+        """
+        # Its user may be gone or demoted by now: the tenant is entered without one.
+        session = self._database.session(rls.enter_tenant(generation.tenant_id))
+        values = {"tenant_id": generation.tenant_id, "id": generation.id, "attempt": generation.attempt, **end}
+        deadline = generation.started + self.lease.total_seconds()
+        pause = FIRST_RETRY_SECONDS
+        while True:
+            try:
+                async with session as connection:
+                    return (await connection.execute(SETTLE, values)).one_or_none()
+            except (DatabaseUnavailable, SQLAlchemyError) as error:
+                if asyncio.get_running_loop().time() + pause > deadline or not _may_pass(error):
+                    raise
+                logger.warning("settle_retried", message_id=generation.id, error=type(error).__name__)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_RETRY_SECONDS)
+
+    # --- the life of the process
+
+    async def run(self) -> None:
+        """Write what streams have produced, and hear of cancelled messages, until cancelled."""
+        await self._deltas.run()
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more messages; give those that run `seconds` to end, and end the rest as interrupted."""
+        self._closed = True
+        tasks = {generation.task for generation in self._running.values()}
+        if not tasks:
+            return
+        logger.info("draining", messages=len(tasks))
+        await asyncio.wait(tasks, timeout=seconds)
+        for generation in list(self._running.values()):
+            generation.interrupt()
+        await asyncio.wait(tasks)
+
+
+def _failed(error_code: str, response: str) -> dict[str, Any]:
+    """What came before the failure is kept; what it cost is not charged."""
+    numbers = dict.fromkeys(("model", "input_tokens", "cached_tokens", "output_tokens", "cost_micro_usd"))
+    return {"status": MessageStatus.FAILED.value, "error_code": error_code, "response": response, **numbers}
+
+
+def _may_pass(error: Exception) -> bool:
+    if isinstance(error, DatabaseUnavailable):
+        return True
+    state = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+    return state.startswith(TRANSACTION_ROLLBACK)

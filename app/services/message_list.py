@@ -1,0 +1,48 @@
+"""Which messages a list shows."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any, cast
+
+from sqlalchemy import Select, Table, bindparam, func, select
+
+from app.models import Message, MessageStatus
+from app.services.message_statements import COLUMNS
+from app.services.pagination import newest_first
+
+messages = cast("Table", Message.__table__)
+
+SHOWN = [messages.c[name.strip()] for name in COLUMNS.split(",")]
+IN_TENANT = messages.c.tenant_id == bindparam("tenant_id")
+CONDITIONS = {
+    "user_id": messages.c.user_id == bindparam("user_id"),
+    "conversation_id": messages.c.conversation_id == bindparam("conversation_id"),
+    "status": messages.c.status == bindparam("status"),
+    "since": messages.c.created_at >= bindparam("since"),
+    # The function looks into the transaction's tenant alone, and is what lets the index serve (ADR 8).
+    "q": messages.c.id.in_(select(func.search_messages(bindparam("q")))),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFilter:
+    """What a list of messages is narrowed to; None leaves a condition out. `q` is searched for in prompt and answer."""
+
+    user_id: str | None = None
+    conversation_id: str | None = None
+    status: MessageStatus | None = None
+    since: datetime | None = None
+    q: str | None = None
+
+    def parameters(self) -> dict[str, Any]:
+        values = {name: getattr(self, name) for name in CONDITIONS}
+        values["status"] = self.status and self.status.value
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@cache
+def listing(conditions: frozenset[str]) -> tuple[Select[Any], Select[Any]]:
+    """The list by offset and by cursor. Each set of conditions has a plan of its own, and is built once."""
+    narrowed = (CONDITIONS[name] for name in sorted(conditions))
+    return newest_first(select(*SHOWN).where(IN_TENANT, *narrowed), messages)

@@ -1,0 +1,53 @@
+"""What the processes tell each other about messages, and who in this one waits to hear it."""
+
+import asyncio
+from collections import defaultdict
+
+from app.db.listener import Listener
+from app.services.generation import Reader
+from app.services.message_engine import MessageEngine
+
+CHANNEL = "llm_saas_messages"
+# Readers look again after this long also when they heard nothing: a notification may be lost with its connection, and
+# a pooler in transaction mode hands on none.
+LOOK_SECONDS = 2.0
+
+
+class MessageSignals:
+    """Wakes the readers of messages that run elsewhere, and cancels here what was cancelled there."""
+
+    def __init__(self, database_url: str, engine: MessageEngine) -> None:
+        self._listener = Listener(database_url, CHANNEL, self._heard)
+        self._engine = engine
+        self._readers: dict[str, set[Reader]] = defaultdict(set)
+
+    def add(self, message_id: str, reader: Reader) -> None:
+        self._readers[message_id].add(reader)
+
+    def remove(self, message_id: str, reader: Reader) -> None:
+        self._readers[message_id].discard(reader)
+        if not self._readers[message_id]:
+            del self._readers[message_id]
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._listener.run())
+            tasks.create_task(self._wake_slowly())
+
+    def _heard(self, payload: str) -> None:
+        verb, _, message_id = payload.rpartition(" ")
+        if verb == "cancel":
+            self._engine.cancel(message_id)
+            return
+        for changed in payload.split(","):
+            for reader in self._readers.get(changed, ()):
+                reader.wake()
+
+    async def _wake_slowly(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self._engine.wake_readers()
+            for readers in self._readers.values():
+                for reader in readers:
+                    reader.wake()

@@ -1,0 +1,146 @@
+"""The SQL of a message's life. Each step is one statement, so that no half of it can be stored.
+
+reserve and retry  claim the budgets and make the message `pending`, or neither
+settle             ends it, turns the claims into what it cost, forgets its deltas
+"""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, BindParameter, Boolean, Integer, Interval, String, TextClause, bindparam, text
+
+COLUMNS = (
+    "id, content, response, user_id, tenant_id, conversation_id, status, error_code, model, input_tokens,"
+    " cached_tokens, output_tokens, cost_micro_usd, attempts, created_at, updated_at"
+)
+_MONTH = "date_trunc('month', now() AT TIME ZONE 'UTC')::date"
+
+# Locked in one order, so that two messages never wait for each other. What was spent in an earlier month is no more.
+_BUDGETS = f"""
+budget AS (
+  SELECT budgets.id, budgets.limit_micro_usd IS NULL OR (:priced AND :claim + CASE WHEN budgets.period = {_MONTH}
+           THEN budgets.spent_micro_usd + budgets.reserved_micro_usd ELSE 0 END <= budgets.limit_micro_usd) AS fits
+  FROM budgets
+  WHERE budgets.tenant_id = :tenant_id AND (budgets.user_id IS NULL OR budgets.user_id = :user_id)
+  ORDER BY budgets.user_id NULLS FIRST FOR UPDATE
+), claimed AS (
+  UPDATE budgets SET
+    spent_micro_usd = CASE WHEN budgets.period = {_MONTH} THEN budgets.spent_micro_usd ELSE 0 END,
+    reserved_micro_usd = :claim + CASE WHEN budgets.period = {_MONTH} THEN budgets.reserved_micro_usd ELSE 0 END,
+    period = {_MONTH}
+  FROM budget WHERE budgets.tenant_id = :tenant_id AND budgets.id = budget.id AND budget.fits
+  RETURNING budgets.user_id
+)"""
+_FITS = "(SELECT count(*) FROM budget) = (SELECT count(*) FROM claimed)"
+_TENANT_CLAIM = "CASE WHEN EXISTS (SELECT FROM claimed WHERE user_id IS NULL) THEN :claim ELSE 0 END"
+_USER_CLAIM = "CASE WHEN EXISTS (SELECT FROM claimed WHERE user_id IS NOT NULL) THEN :claim ELSE 0 END"
+_LEASE = bindparam("lease", type_=Interval)
+_CLAIM = bindparam("claim", type_=BigInteger)
+_PRICED = bindparam("priced", type_=Boolean)
+
+RESERVE = text(f"""
+WITH {_BUDGETS}
+INSERT INTO messages (id, tenant_id, user_id, content, conversation_id, webhook_url, lease_expires_at,
+                      tenant_claim_micro_usd, user_claim_micro_usd)
+SELECT :id, :tenant_id, :user_id, :content, :conversation_id, :webhook_url, now() + :lease,
+       {_TENANT_CLAIM}, {_USER_CLAIM}
+WHERE {_FITS}
+RETURNING {COLUMNS}
+""").bindparams(_LEASE, _CLAIM, _PRICED)
+
+RETRY = text(f"""
+WITH {_BUDGETS}
+UPDATE messages SET
+  status = 'pending', error_code = NULL, response = '', attempts = messages.attempts + 1, cancel_requested = false,
+  claimed_at = now(), lease_expires_at = now() + :lease, updated_at = now(), webhook_due_at = NULL,
+  webhook_attempts = 0, tenant_claim_micro_usd = {_TENANT_CLAIM}, user_claim_micro_usd = {_USER_CLAIM}
+WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.status IN ('failed', 'cancelled') AND {_FITS}
+RETURNING {COLUMNS}
+""").bindparams(_LEASE, _CLAIM, _PRICED)
+
+# Only a pending message can end, and only the run that began it: another may have ended it first.
+_SETTLE = """
+WITH ended AS (
+  UPDATE messages SET
+    status = {status}, error_code = {error_code}, response = {response}, lease_expires_at = NULL, updated_at = now(),
+    model = COALESCE(:model, messages.model),
+    input_tokens = {sum_input_tokens}, cached_tokens = {sum_cached_tokens}, output_tokens = {sum_output_tokens},
+    cost_micro_usd = {sum_cost_micro_usd},
+    webhook_due_at = CASE WHEN messages.webhook_url IS NULL THEN NULL ELSE now() END
+  WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.status = 'pending'
+    AND {owned}
+  RETURNING messages.*
+), budget AS (
+  SELECT budgets.id FROM budgets, ended
+  WHERE budgets.tenant_id = :tenant_id AND (budgets.user_id IS NULL OR budgets.user_id = ended.user_id)
+    AND budgets.period = date_trunc('month', ended.claimed_at AT TIME ZONE 'UTC')::date
+  ORDER BY budgets.user_id NULLS FIRST FOR UPDATE OF budgets
+), settled AS (
+  UPDATE budgets SET
+    spent_micro_usd = budgets.spent_micro_usd + COALESCE(:cost_micro_usd, 0),
+    reserved_micro_usd = budgets.reserved_micro_usd
+      - CASE WHEN budgets.user_id IS NULL THEN ended.tenant_claim_micro_usd ELSE ended.user_claim_micro_usd END
+  FROM budget, ended WHERE budgets.tenant_id = :tenant_id AND budgets.id = budget.id
+), cleared AS (
+  DELETE FROM message_deltas WHERE message_deltas.tenant_id = :tenant_id AND message_deltas.message_id = :id
+)
+SELECT {columns} FROM ended
+"""
+_NUMBERS = ("input_tokens", "cached_tokens", "output_tokens", "cost_micro_usd")
+_TYPES: tuple[BindParameter[Any], ...] = (
+    *(bindparam(name, type_=BigInteger if name == "cost_micro_usd" else Integer) for name in _NUMBERS),
+    bindparam("model", type_=String),
+)
+
+
+def _settle(*, status: str, error_code: str, response: str, owned: str) -> TextClause:
+    # A message that is run again adds to what its earlier runs used.
+    sums = {
+        f"sum_{name}": f"CASE WHEN :{name} IS NULL THEN messages.{name} ELSE COALESCE(messages.{name}, 0) + :{name} END"
+        for name in _NUMBERS
+    }
+    sql = _SETTLE.format(status=status, error_code=error_code, response=response, owned=owned, columns=COLUMNS, **sums)
+    return text(sql).bindparams(*_TYPES)
+
+
+SETTLE = _settle(status=":status", error_code=":error_code", response=":response", owned="messages.attempts = :attempt")
+# In the place of a dead process: the text is what that one had written.
+SETTLE_ABANDONED = _settle(
+    status="CASE WHEN messages.cancel_requested THEN 'cancelled' ELSE 'failed' END",
+    error_code="CASE WHEN messages.cancel_requested THEN NULL ELSE 'interrupted' END",
+    response="COALESCE((SELECT string_agg(message_deltas.text, '' ORDER BY message_deltas.start) FROM message_deltas"
+    " WHERE message_deltas.tenant_id = :tenant_id AND message_deltas.message_id = :id), '')",
+    owned="messages.lease_expires_at < now()",
+)
+
+# The other processes hear of it when the transaction commits.
+REQUEST_CANCEL = text("""
+UPDATE messages SET cancel_requested = true
+WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.status = 'pending'
+RETURNING pg_notify('llm_saas_messages', 'cancel ' || messages.id)
+""")
+
+# A message that runs is not deleted under its provider's hands: the row is where its answer goes. Its figures stay.
+_DELETE = """
+WITH gone AS (
+  DELETE FROM messages
+  WHERE messages.tenant_id = :tenant_id AND {which} AND messages.status <> 'pending' RETURNING *
+), kept AS (
+  INSERT INTO deleted_usage (id, tenant_id, user_id, model, input_tokens, cached_tokens, output_tokens, cost_micro_usd,
+                             created_at)
+  SELECT id, tenant_id, user_id, model, input_tokens, cached_tokens, output_tokens, cost_micro_usd, created_at FROM gone
+)
+SELECT count(*) FROM gone
+"""
+DELETE = text(_DELETE.format(which="messages.id = :id"))
+DELETE_CONVERSATION = text(_DELETE.format(which="messages.conversation_id = :conversation_id"))
+
+# The newest first: the caller stops when its token budget is full.
+TURNS = text("""
+SELECT content, response, status FROM messages
+WHERE messages.tenant_id = :tenant_id AND messages.conversation_id = :conversation_id
+  AND messages.status IN ('completed', 'pending') AND messages.id <> :before
+  AND (messages.created_at, messages.id) < (COALESCE(
+    (SELECT retried.created_at FROM messages retried WHERE retried.tenant_id = :tenant_id AND retried.id = :before),
+    'infinity'), :before)
+ORDER BY messages.created_at DESC, messages.id DESC LIMIT 200
+""")

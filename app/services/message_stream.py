@@ -1,0 +1,114 @@
+"""The events of one message, from a position on: from this process's memory where it runs here, else from the database.
+
+The text's offset in characters is the same in both, so a reader may begin in one process and go on in another.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, text
+
+from app.core.errors import AppError
+from app.models import MessageStatus
+from app.services.generation import Generation, Reader
+from app.services.message_signals import MessageSignals
+
+READ_DELTAS = text("""
+SELECT message_deltas.start, message_deltas.text FROM message_deltas
+WHERE message_deltas.tenant_id = :tenant_id AND message_deltas.message_id = :id
+  AND message_deltas.start + length(message_deltas.text) > :offset
+ORDER BY message_deltas.start
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a reader stands: after `offset` characters of the run number `attempt`."""
+
+    attempt: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    text: str
+    position: Position
+    """After the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The message as it is stored now; `error` says why it failed, or why nobody knows its end."""
+
+    row: Row[Any] | None
+    error: AppError | None = None
+
+
+Event = Row[Any] | Delta | End | None
+"""The message first, then deltas, then one end. None: nothing new, the reader is still there."""
+
+Read = Callable[[int], Awaitable[tuple[Row[Any], Sequence[Row[Any]]]]]
+"""The message, and its stored deltas that reach beyond an offset."""
+
+
+async def follow_running(generation: Generation, reader: Reader, offset: int) -> AsyncIterator[Event]:
+    """A message that runs in this process."""
+    yield generation.row
+    generation.readers.add(reader)
+    try:
+        while not reader.closed:
+            if piece := generation.text_from(offset):
+                offset += len(piece)
+                yield Delta(piece, Position(generation.attempt, offset))
+            elif generation.ended.done():
+                for event in _ending(generation, offset):
+                    yield event
+                return
+            else:
+                yield None
+                await reader.changed()
+    finally:
+        generation.readers.discard(reader)
+
+
+async def follow_stored(
+    row: Row[Any], read: Read, signals: MessageSignals, reader: Reader, offset: int
+) -> AsyncIterator[Event]:
+    """A message that has ended, or runs in another process."""
+    yield row
+    signals.add(row.id, reader)
+    try:
+        while not reader.closed:
+            current, deltas = await read(offset)
+            if current.attempts != row.attempts:  # somebody runs it again: what was read is no more
+                row, offset = current, 0
+                yield row
+                continue
+            for delta in deltas:
+                piece = delta.text[max(0, offset - delta.start) :]
+                offset = delta.start + len(delta.text)
+                yield Delta(piece, Position(row.attempts, offset))
+            if current.status != MessageStatus.PENDING:
+                for event in _rest(current, offset):
+                    yield event
+                return
+            yield None
+            await reader.changed()
+    finally:
+        signals.remove(row.id, reader)
+
+
+def _ending(generation: Generation, offset: int) -> Sequence[Event]:
+    failure = generation.ended.exception()
+    if failure is not None:
+        return [End(None, failure if isinstance(failure, AppError) else AppError())]
+    row = generation.ended.result()
+    return [End(None, generation.error)] if row is None else _rest(row, offset, generation.error)
+
+
+def _rest(row: Row[Any], offset: int, error: AppError | None = None) -> Sequence[Event]:
+    """The text that the reader has not seen, and the end."""
+    piece = row.response[offset:]
+    ending = End(row, error)
+    return [Delta(piece, Position(row.attempts, len(row.response))), ending] if piece else [ending]

@@ -1,0 +1,126 @@
+"""Calls the webhooks of messages that have ended, until they answer or the attempts are used up.
+
+What is due stands in the message's row, written by the statement that ended it: a killed process loses no call.
+"""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import Interval, Row, bindparam, text
+
+from app.core.errors import DatabaseUnavailable, InvalidWebhookUrl
+from app.db import rls
+from app.db.session import Database
+from app.services.message_statements import COLUMNS
+from app.webhooks.client import Delivery, WebhookClient
+from app.webhooks.guard import Network
+from app.webhooks.schedule import next_attempt_after
+from app.webhooks.url import check_url
+
+LOOK_SECONDS = 1.0
+# Longer than a delivery takes: until then it is nobody else's.
+CLAIM = timedelta(minutes=1)
+
+CLAIM_DUE = text("SELECT tenant_id, id FROM claim_due_webhooks(:claim)").bindparams(bindparam("claim", type_=Interval))
+READ = text(f"""
+SELECT {COLUMNS}, messages.webhook_url, messages.webhook_attempts FROM messages
+WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.webhook_due_at IS NOT NULL
+""")
+NOTE = text("""
+UPDATE messages SET webhook_attempts = messages.webhook_attempts + 1, webhook_due_at = now() + :pause
+WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.attempts = :attempts
+  AND messages.webhook_due_at IS NOT NULL
+""").bindparams(bindparam("pause", type_=Interval))
+logger = structlog.get_logger()
+
+
+class WebhookService:
+    """`body_of` renders a message as the interface does."""
+
+    def __init__(
+        self,
+        database: Database,
+        signing_key: str,
+        allowed_networks: Sequence[Network],
+        body_of: Callable[[Row[Any]], dict[str, Any]],
+    ) -> None:
+        self._database = database
+        self._signing_key = signing_key.encode()
+        self._allowed_networks = tuple(allowed_networks)
+        self._client = WebhookClient(self._allowed_networks)
+        self._body_of = body_of
+
+    def check(self, url: str) -> str:
+        """The URL as it is kept; raises `InvalidWebhookUrl`. The address is checked again at each connection."""
+        try:
+            return check_url(url, self._allowed_networks)
+        except ValueError:
+            raise InvalidWebhookUrl from None
+
+    def secret_of(self, tenant_id: str) -> str:
+        """What the tenant verifies signatures with (Standard Webhooks); it changes with SECRET_KEY."""
+        return "whsec_" + base64.b64encode(self._secret(tenant_id)).decode()
+
+    def _secret(self, tenant_id: str) -> bytes:
+        return hmac.digest(self._signing_key, f"webhook:{tenant_id}".encode(), hashlib.sha256)
+
+    async def run(self) -> None:
+        """Deliver what is due until cancelled."""
+        while True:
+            try:
+                await self.deliver_due()
+            except DatabaseUnavailable:
+                logger.warning("webhooks_skipped", reason="database unavailable")
+            except Exception:
+                logger.exception("webhooks_failed")
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def deliver_due(self) -> int:
+        """Make one attempt for each that is due; how many were."""
+        async with self._database.session(rls.ENTER_NO_TENANT) as connection:
+            due = (await connection.execute(CLAIM_DUE, {"claim": CLAIM})).all()
+        await asyncio.gather(*(self._deliver(tenant_id, message_id) for tenant_id, message_id in due))
+        return len(due)
+
+    async def _deliver(self, tenant_id: str, message_id: str) -> None:
+        session = self._database.session(rls.enter_tenant(tenant_id))
+        async with session as connection:
+            values = {"tenant_id": tenant_id, "id": message_id}
+            message = (await connection.execute(READ, values)).one_or_none()
+        if message is None:  # deleted, or run again, meanwhile
+            return
+        # One id for each end of the message: a receiver that has seen it may ignore it.
+        event_id = f"{message_id}-{message.attempts}"
+        delivery = await self._client.deliver(
+            message.webhook_url, event_id, self._body(message), [self._secret(tenant_id)]
+        )
+        pause = None if delivery.final else next_attempt_after(message.webhook_attempts + 1)
+        async with session as connection:
+            await connection.execute(NOTE, {**values, "attempts": message.attempts, "pause": pause})
+        _log(delivery, message, gave_up=pause is None)
+
+    def _body(self, message: Row[Any]) -> bytes:
+        event = {
+            "type": f"message.{message.status}",
+            "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "data": self._body_of(message),
+        }
+        return json.dumps(event, ensure_ascii=False).encode()
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+def _log(delivery: Delivery, message: Row[Any], *, gave_up: bool) -> None:
+    fields = {"message_id": message.id, "tenant_id": message.tenant_id, "reason": delivery.reason}
+    if delivery.ok:
+        logger.info("webhook_delivered", **fields)
+    else:
+        logger.warning("webhook_failed", attempt=message.webhook_attempts + 1, gave_up=gave_up, **fields)

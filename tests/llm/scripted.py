@@ -1,0 +1,47 @@
+"""A provider without a network, that does what a test tells it to."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from app.llm.base import Completion, OnText, Turn
+
+TURNS = [Turn("user", "Hi")]
+ANSWER = Completion("Hello", "script-1")
+Script = Callable[[OnText | None], Awaitable[Completion]]
+
+
+class Scripted:
+    """Plays `scripts` in order, the last one for ever; an exception is raised, a completion returned."""
+
+    def __init__(self, *scripts: Script | Exception | Completion, name: str = "scripted") -> None:
+        self.name = name
+        self.models: tuple[str, ...] = (f"{name}-1",)
+        self.calls = 0
+        self.closed = False
+        self._scripts = scripts
+
+    async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
+        script = self._scripts[min(self.calls, len(self._scripts) - 1)]
+        self.calls += 1
+        if isinstance(script, Exception):
+            raise script
+        return script if isinstance(script, Completion) else await script(on_text)
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+def says(*pieces: str, then: Exception | None = None) -> Script:
+    async def script(on_text: OnText | None) -> Completion:
+        for piece in pieces if on_text else ():
+            on_text(piece)  # type: ignore[misc]
+        if then:
+            raise then
+        return Completion("".join(pieces), "script-1")
+
+    return script
+
+
+async def silence(_: OnText | None) -> Completion:
+    await asyncio.Event().wait()
+    raise AssertionError

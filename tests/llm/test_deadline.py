@@ -1,0 +1,142 @@
+"""The deadline of a call and of its silences."""
+
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+
+from app.core.errors import ProviderError, ProviderTimeout, ProviderUnavailable
+from app.llm.base import Completion, OnText
+from app.llm.deadline import Deadline
+from tests.llm.scripted import ANSWER, TURNS, Script, Scripted, says, silence
+
+
+def deadline(script: Script | Exception | Completion, call: float = 60, token: float = 60) -> Deadline:
+    return Deadline(Scripted(script), call, token)
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_a_call_ends_after_its_seconds(streaming: bool) -> None:
+    ended = asyncio.Event()
+
+    async def script(on_text: OnText | None) -> Completion:
+        try:
+            return await silence(on_text)
+        finally:
+            ended.set()
+
+    with pytest.raises(ProviderTimeout) as caught:
+        await deadline(script, call=0.05).complete(TURNS, (lambda _: None) if streaming else None)
+    assert ended.is_set()
+    assert caught.value.__cause__ is None
+
+
+async def test_a_call_that_keeps_talking_ends_after_its_seconds_too() -> None:
+    async def chatter(on_text: OnText | None) -> Completion:
+        assert on_text is not None
+        while True:
+            on_text("x")
+            await asyncio.sleep(0.001)
+
+    with pytest.raises(ProviderTimeout):
+        await deadline(chatter, call=0.1, token=0.05).complete(TURNS, lambda _: None)
+
+
+async def test_silence_before_the_first_piece_ends_the_call() -> None:
+    with pytest.raises(ProviderTimeout):
+        await deadline(silence, token=0.05).complete(TURNS, lambda _: None)
+
+
+async def test_silence_between_two_pieces_ends_the_call() -> None:
+    async def script(on_text: OnText | None) -> Completion:
+        assert on_text is not None
+        on_text("x")
+        return await silence(on_text)
+
+    heard: list[str] = []
+    with pytest.raises(ProviderTimeout):
+        await deadline(script, token=0.05).complete(TURNS, heard.append)
+    assert heard == ["x"]
+
+
+async def test_each_piece_begins_the_silence_anew() -> None:
+    """Three times as long as one silence may be, in pieces that come in time."""
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+
+    async def script(on_text: OnText | None) -> Completion:
+        assert on_text is not None
+        while loop.time() - start < 0.6:
+            on_text("x")
+            await asyncio.sleep(0.01)
+        return ANSWER
+
+    assert await deadline(script, token=0.2).complete(TURNS, lambda _: None) == ANSWER
+
+
+async def test_without_streaming_only_the_whole_call_is_bounded() -> None:
+    async def slow(_: OnText | None) -> Completion:
+        await asyncio.sleep(0.1)
+        return ANSWER
+
+    assert await deadline(slow, token=0.01).complete(TURNS) == ANSWER
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_a_cancellation_from_outside_stays_one(streaming: bool) -> None:
+    task = asyncio.create_task(deadline(silence).complete(TURNS, (lambda _: None) if streaming else None))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()
+
+
+async def test_a_timeout_of_the_adapters_own_is_a_provider_timeout() -> None:
+    with pytest.raises(ProviderTimeout):
+        await deadline(TimeoutError()).complete(TURNS)
+
+
+async def test_a_provider_error_passes_as_it_is() -> None:
+    error = ProviderUnavailable()
+    error.retry_after = 7
+    with pytest.raises(ProviderUnavailable) as caught:
+        await deadline(error).complete(TURNS)
+    assert caught.value is error
+
+
+async def test_a_defect_of_an_adapter_is_a_provider_error_too() -> None:
+    defect = KeyError("What is async Python?")
+    with capture_logs() as logs, pytest.raises(ProviderError) as caught:
+        await deadline(defect).complete(TURNS)
+    assert type(caught.value) is ProviderError
+    assert "async" not in str(caught.value)
+    assert caught.value.__cause__ is defect
+    assert [(log["event"], log["provider"]) for log in logs] == [("provider_adapter_failed", "scripted")]
+
+
+async def test_a_thousand_pieces_cost_no_timer_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    timers = 0
+    call_at = loop.call_at
+
+    def counting(*args: object, **options: object) -> object:
+        nonlocal timers
+        timers += 1
+        return call_at(*args, **options)  # type: ignore[arg-type]
+
+    heard: list[str] = []
+    monkeypatch.setattr(loop, "call_at", counting)
+    await deadline(says(*"x" * 1000)).complete(TURNS, heard.append)
+    assert len(heard) == 1000
+    assert timers == 2
+
+
+async def test_it_hands_everything_on() -> None:
+    provider = Scripted(says("a", "b"))
+    bounded = Deadline(provider, 60, 60)
+    heard: list[str] = []
+    assert (await bounded.complete(TURNS, heard.append)).text == "ab"
+    assert heard == ["a", "b"]
+    assert (bounded.name, bounded.models) == ("scripted", ("scripted-1",))
+    await bounded.close()
+    assert provider.closed

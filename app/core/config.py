@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     llm_prices: dict[str, Price] = MOCK_PRICES
     llm_mock_latency_seconds: Annotated[float, Field(ge=0, le=3600)] = 0.0
     llm_mock_fail_every: Annotated[int, Field(ge=0)] = 0
-    message_lease_seconds: Annotated[float, Field(gt=0, le=86400)] = 120.0
+    message_lease_seconds: Annotated[float, Field(gt=0, le=86400)] = 240.0
     openai_api_key: SecretStr = SecretStr("")
     openai_base_url: str = ""
     anthropic_api_key: SecretStr = SecretStr("")

@@ -133,7 +133,7 @@ class MessageService:
             "user_id": self._db.principal.user_id,
             "content": prompt.content,
             "conversation_id": prompt.conversation_id,
-            "webhook_url": prompt.webhook_url and self._webhooks.check(prompt.webhook_url),
+            "webhook_url": None if prompt.webhook_url is None else self._webhooks.check(prompt.webhook_url),
         }
         async with self._db.begin() as connection:
             if made_before := await idempotency.claim(connection, self._db.principal, request, message_id):

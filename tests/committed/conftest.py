@@ -1,5 +1,7 @@
 """The service with a provider that a test holds in its hand."""
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+import uvicorn
 from fastapi import FastAPI
 
 from app.core.config import Settings
@@ -33,6 +36,34 @@ def serve(settings: Settings) -> Serve:
             app.state.container.engine.llm = LLMService(provider, prices, configured.llm_max_output_tokens)
             async with client_of(app) as client:
                 yield app, client
+
+    return start
+
+
+@pytest.fixture
+def listen(settings: Settings) -> Serve:
+    """As `serve`, behind a socket: what streams can be read while it does, and clients can hang up."""
+
+    @asynccontextmanager
+    async def start(provider: LLMProvider, **changes: Any) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
+        configured = settings.model_copy(update={"db_pool_size": 2, **changes})
+        app = create_app(configured)
+        listener = socket.socket()
+        listener.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5))
+        server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+        task = asyncio.create_task(server.serve([listener]))
+        while not server.started:
+            assert not task.done()
+            await asyncio.sleep(0.01)
+        prices = PriceTable(configured.llm_prices)
+        app.state.container.engine.llm = LLMService(provider, prices, configured.llm_max_output_tokens)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        async with httpx.AsyncClient(base_url=url, timeout=30, limits=httpx.Limits(max_connections=None)) as client:
+            yield app, client
+        server.should_exit = True
+        await task
+        listener.close()
 
     return start
 

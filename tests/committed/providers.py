@@ -19,7 +19,7 @@ class HeldProvider:
         self.called = asyncio.Condition()
         self.release = asyncio.Event()
         self.error: Exception | None = None
-        self._listeners: list[OnText] = []
+        self._listeners: set[OnText] = set()
         self._said = ""
 
     async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
@@ -27,13 +27,15 @@ class HeldProvider:
             self.calls += 1
             self.turns.append(turns)
             if on_text:
-                self._listeners.append(on_text)
+                self._listeners.add(on_text)
             self.called.notify_all()
         try:
             await self.release.wait()
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
+        finally:
+            self._listeners.discard(on_text)  # type: ignore[arg-type]
         if self.error:
             raise self.error
         text = self._said if on_text else f"answer to {turns[-1].content}"

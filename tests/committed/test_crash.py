@@ -1,17 +1,20 @@
 """The service as a process: killed hard, stopped softly, started again; and its clients hang up."""
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import httpx
 import pytest
 from sqlalchemy import URL
 
 from app.core.ids import new_id
 from tests.committed.server import running
+from tests.committed.sse import Event, following, rest, text_of
 from tests.helpers import make_tenant
 
 # uvicorn ends by the signal that it was sent, once it has shut down.
@@ -116,3 +119,89 @@ async def test_a_restart_finds_the_embedded_database_and_the_tokens_valid(tmp_pa
         assert me.json()["email"] == acme.user.email
         assert await server.stop() in CLEAN
     assert not (tmp_path / "data" / "postgres" / "data" / "postmaster.pid").exists()
+
+
+async def test_after_a_kill_partial_text_is_kept_budgets_are_whole_and_a_retry_works(
+    tmp_path: Path, database: dict[str, str], superuser: asyncpg.Connection
+) -> None:
+    async with running(tmp_path, **database, llm_mock_latency_seconds="20") as server, server.client() as client:
+        acme = await make_tenant(client)
+        await client.put("/admin/budget", json={"limit_micro_usd": 10**6}, headers=acme.admin.headers)
+        body = {"content": "some words to be said one by one", "background": True}
+        sent = [(await client.post("/messages", json=body, headers=acme.user.headers)).json()["id"] for _ in range(3)]
+        await client.post(f"/messages/{sent[0]}/cancel", headers=acme.user.headers)
+
+        async def some_text_written() -> bool:
+            found = await superuser.fetch(
+                "SELECT DISTINCT message_id FROM message_deltas WHERE tenant_id = $1", acme.id
+            )
+            return {row["message_id"] for row in found} >= set(sent[1:])
+
+        await until(some_text_written)
+        server.kill()
+    reserved = "SELECT reserved_micro_usd FROM budgets WHERE tenant_id = $1"
+    assert await superuser.fetchval(reserved, acme.id) > 0
+    await superuser.execute(
+        "UPDATE messages SET lease_expires_at = now(), cancel_requested = (id = $2) WHERE tenant_id = $1 "
+        "AND status = 'pending'",
+        acme.id,
+        sent[2],
+    )
+
+    async with running(tmp_path, **database) as server, server.client() as client:
+
+        async def all_ended() -> bool:
+            return ("pending", None) not in await statuses(superuser, acme.id)
+
+        await until(all_ended)
+        ends = {row["id"]: row for row in (await client.get("/messages", headers=acme.user.headers)).json()}
+        assert [ends[message_id]["status"] for message_id in sent] == ["cancelled", "failed", "cancelled"]
+        assert ends[sent[1]]["error_code"] == "interrupted"
+        for message_id in sent[1:]:
+            assert ends[message_id]["response"]
+            assert "[mock] No language model".startswith(ends[message_id]["response"][:10])
+        assert await superuser.fetchval(reserved, acme.id) == 0
+        assert await superuser.fetchval("SELECT count(*) FROM message_deltas WHERE tenant_id = $1", acme.id) == 0
+        retried = await client.post(f"/messages/{sent[1]}/retry", headers=acme.user.headers)
+        assert (retried.status_code, retried.json()["status"], retried.json()["attempts"]) == (200, "completed", 2)
+
+
+async def test_a_reader_whose_process_was_killed_goes_on_at_another(
+    tmp_path: Path, database: dict[str, str], superuser: asyncpg.Connection
+) -> None:
+    async with (
+        running(tmp_path, **database, llm_mock_latency_seconds="3") as runs,
+        running(tmp_path, **database) as other,
+        running(tmp_path, **database) as dies,
+        dies.client() as first,
+        other.client() as second,
+        runs.client() as sender,
+    ):
+        acme = await make_tenant(sender)
+        body = {"content": "some words to be said one by one", "background": True}
+        message = (await sender.post("/messages", json=body, headers=acme.user.headers)).json()
+        seen: list[Event] = []
+        with contextlib.suppress(httpx.TransportError):
+            async with following(first, message["id"], acme.user.headers) as events:
+                async for event in events:
+                    seen.append(event)
+                    if len(text_of(seen)) > 20:
+                        dies.kill()
+        last_id = next(event.id for event in reversed(seen) if event.id)
+        async with following(second, message["id"], acme.user.headers, last_id) as events:
+            later = await rest(events)
+
+    assert later[-1].name == "completed"
+    assert text_of(seen) + text_of(later) == later[-1].data["response"]
+
+
+async def test_a_soft_stop_finishes_what_runs_in_the_background(
+    tmp_path: Path, database: dict[str, str], superuser: asyncpg.Connection
+) -> None:
+    async with running(tmp_path, **database, llm_mock_latency_seconds="0.5") as server, server.client() as client:
+        acme = await make_tenant(client)
+        body = {"content": "x", "background": True}
+        for _ in range(3):
+            assert (await client.post("/messages", json=body, headers=acme.user.headers)).status_code == 202
+        assert await server.stop() in CLEAN
+    assert await statuses(superuser, acme.id) == [("completed", None)] * 3

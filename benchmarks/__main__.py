@@ -4,13 +4,15 @@ import asyncio
 import logging
 import sys
 
-from benchmarks import environment, latency, round_trips, slow_provider, throughput
+from benchmarks import environment, extras, latency, round_trips, slow_provider, streams, throughput
 
 SECTIONS = {
     "throughput": throughput.run,
     "round_trips": round_trips.run,
     "slow_provider": slow_provider.run,
     "latency": latency.run,
+    "streams": streams.run,
+    "extras": extras.run,
 }
 
 

@@ -31,6 +31,7 @@ NEW_TABLES = ("conversations", "message_deltas", "idempotency_keys", "budgets", 
 
 # One statement for all the streams of a process. SECURITY INVOKER, and each tenant is entered in turn: row-level
 # security holds on every row it writes. It returns the messages that are to be stopped.
+# LATERAL with LIMIT: each look-up goes by key. A plan for tenants of average size would read all messages of a large one.
 WRITE_DELTAS = """
 CREATE FUNCTION write_deltas(batch jsonb, notices text[]) RETURNS SETOF text LANGUAGE plpgsql SECURITY INVOKER
 AS $$
@@ -41,11 +42,15 @@ BEGIN
     INSERT INTO message_deltas (tenant_id, message_id, start, text)
       SELECT m.tenant_id, m.id, d.start, d.text
       FROM jsonb_to_recordset(entry->'deltas') AS d (id text, attempt int, start int, text text)
-      JOIN messages m ON m.tenant_id = entry->>'tenant_id' AND m.id = d.id AND m.attempts = d.attempt
-      WHERE m.status = 'pending' AND d.text <> '';
+      CROSS JOIN LATERAL (
+        SELECT * FROM messages WHERE messages.tenant_id = entry->>'tenant_id' AND messages.id = d.id LIMIT 1
+      ) AS m
+      WHERE m.status = 'pending' AND m.attempts = d.attempt AND d.text <> '';
     RETURN QUERY
-      SELECT m.id::text FROM jsonb_to_recordset(entry->'deltas') AS d (id text, attempt int, start int, text text)
-      JOIN messages m ON m.tenant_id = entry->>'tenant_id' AND m.id = d.id
+      SELECT m.id::text FROM jsonb_to_recordset(entry->'deltas') AS d (id text, attempt int)
+      CROSS JOIN LATERAL (
+        SELECT * FROM messages WHERE messages.tenant_id = entry->>'tenant_id' AND messages.id = d.id LIMIT 1
+      ) AS m
       WHERE m.cancel_requested OR m.status <> 'pending' OR m.attempts <> d.attempt;
   END LOOP;
   PERFORM set_config('app.tenant_id', '', true);

@@ -30,7 +30,7 @@ async def sweep(database: Database) -> int:
         # Inside its tenant, and only if no other process was faster.
         async with database.session(rls.enter_tenant(tenant_id)) as connection:
             ended = await connection.execute(SETTLE_ABANDONED, {"tenant_id": tenant_id, "id": message_id, **UNUSED})
-            swept += len(ended.all())
+            swept += ended.one_or_none() is not None
     if swept:
         logger.warning("abandoned_messages_swept", count=swept)
     return swept

@@ -103,12 +103,13 @@ async def _own_first_piece(pieces: int, latency: float) -> float:
 
     times = []
     for _ in range(5):
-        arrived: list[float] = []
+        first = asyncio.Event()
         began = time.perf_counter()
-        await MockProvider(latency).complete(
-            [Turn("user", str(_prompt(pieces)["content"]))], lambda _: arrived.append(time.perf_counter())
-        )
-        times.append(arrived[0] - began)
+        turns = [Turn("user", str(_prompt(pieces)["content"]))]
+        call = asyncio.create_task(MockProvider(latency).complete(turns, lambda _, first=first: first.set()))
+        await first.wait()
+        times.append(time.perf_counter() - began)
+        await call
     return statistics.median(times)
 
 

@@ -20,8 +20,7 @@ MESSAGE_COLUMNS = {
     "cancel_requested": (sa.Boolean(), "false"),
     "cached_tokens": (sa.Integer(), None),
     "cost_micro_usd": (sa.BigInteger(), None),
-    "tenant_claim_micro_usd": (sa.BigInteger(), "0"),
-    "user_claim_micro_usd": (sa.BigInteger(), "0"),
+    "claim_micro_usd": (sa.BigInteger(), None),
     "claimed_at": (sa.DateTime(timezone=True), "now()"),
     "webhook_url": (sa.Text(), None),
     "webhook_due_at": (sa.DateTime(timezone=True), None),
@@ -31,7 +30,7 @@ NEW_TABLES = ("conversations", "message_deltas", "idempotency_keys", "budgets", 
 
 # One statement for all the streams of a process. SECURITY INVOKER, and each tenant is entered in turn: row-level
 # security holds on every row it writes. It returns the messages that are to be stopped.
-# LATERAL with LIMIT: each look-up goes by key. A plan for tenants of average size would read all messages of a large one.
+# LATERAL with LIMIT: each look-up goes by key. A plan for tenants of average size would read all rows of a large one.
 WRITE_DELTAS = """
 CREATE FUNCTION write_deltas(batch jsonb, notices text[]) RETURNS SETOF text LANGUAGE plpgsql SECURITY INVOKER
 AS $$
@@ -57,6 +56,66 @@ BEGIN
   PERFORM pg_notify('llm_saas_messages', notice) FROM unnest(notices) AS notice;
 END $$
 """
+
+# Runs at COMMIT (the triggers are deferred), so a budget's row is locked for the commit alone and not while a client
+# gets round to committing. The rows are locked in one order: two messages never wait for each other. The shared lock
+# keeps a budget from being made between the look and the commit. SECURITY DEFINER: a message may also go by a cascade,
+# which runs as the owner; the tenant is the row's, which its policy has checked.
+ACCOUNT = """
+CREATE FUNCTION account_message() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, {schema}, pg_temp
+AS $$
+DECLARE
+  message record := COALESCE(NEW, OLD);
+  month date := date_trunc('month', message.claimed_at AT TIME ZONE 'UTC');
+  claims boolean := TG_OP <> 'DELETE' AND message.status = 'pending';
+  claim bigint := COALESCE(message.claim_micro_usd, 0);
+  cost bigint := 0;
+  budget record;
+BEGIN
+  PERFORM pg_advisory_xact_lock_shared(hashtextextended(message.tenant_id, 0));
+  IF TG_OP = 'UPDATE' THEN
+    cost := COALESCE(NEW.cost_micro_usd, 0) - COALESCE(OLD.cost_micro_usd, 0);
+  END IF;
+  FOR budget IN
+    SELECT b.* FROM {schema}.budgets b
+    WHERE b.tenant_id = message.tenant_id AND (b.user_id IS NULL OR b.user_id = message.user_id)
+    ORDER BY b.user_id NULLS FIRST FOR UPDATE
+  LOOP
+    IF claims THEN
+      IF budget.period < month THEN
+        budget.spent_micro_usd := 0;
+        budget.reserved_micro_usd := 0;
+      END IF;
+      -- A moment of an earlier month that commits in this one is counted in neither.
+      CONTINUE WHEN budget.period > month;
+      IF message.claim_micro_usd IS NULL AND budget.limit_micro_usd IS NOT NULL THEN
+        RAISE EXCEPTION 'the model has no price' USING ERRCODE = 'LS004';
+      ELSIF budget.spent_micro_usd + budget.reserved_micro_usd + claim > budget.limit_micro_usd THEN
+        RAISE EXCEPTION 'the budget does not cover the message' USING ERRCODE = 'LS003';
+      END IF;
+      UPDATE {schema}.budgets b
+        SET period = month, spent_micro_usd = budget.spent_micro_usd,
+          reserved_micro_usd = budget.reserved_micro_usd + claim
+        WHERE b.id = budget.id;
+    ELSIF budget.period = month THEN
+      UPDATE {schema}.budgets b
+        SET spent_micro_usd = budget.spent_micro_usd + cost, reserved_micro_usd = budget.reserved_micro_usd - claim
+        WHERE b.id = budget.id;
+    END IF;
+  END LOOP;
+  RETURN NULL;
+END $$
+"""
+
+TRIGGERS = (
+    """CREATE CONSTRAINT TRIGGER message_claims AFTER INSERT ON messages DEFERRABLE INITIALLY DEFERRED
+       FOR EACH ROW WHEN (NEW.status = 'pending') EXECUTE FUNCTION account_message()""",
+    """CREATE CONSTRAINT TRIGGER message_begins_or_ends AFTER UPDATE ON messages DEFERRABLE INITIALLY DEFERRED
+       FOR EACH ROW WHEN ((OLD.status = 'pending') <> (NEW.status = 'pending')) EXECUTE FUNCTION account_message()""",
+    """CREATE CONSTRAINT TRIGGER message_goes AFTER DELETE ON messages DEFERRABLE INITIALLY DEFERRED
+       FOR EACH ROW WHEN (OLD.status = 'pending') EXECUTE FUNCTION account_message()""",
+)
 
 # Work without a caller is found across tenants: by narrow functions that return ids, never text. What is then done
 # to a row is done inside its tenant.
@@ -103,6 +162,7 @@ $$
 """
 
 DEFINER_FUNCTIONS = (
+    "account_message()",
     "abandoned_messages()",
     "claim_due_webhooks(interval)",
     "delete_expired_idempotency_keys()",
@@ -110,15 +170,17 @@ DEFINER_FUNCTIONS = (
 )
 
 GRANTS = """
-GRANT UPDATE (attempts, cancel_requested, cached_tokens, cost_micro_usd, tenant_claim_micro_usd,
-              user_claim_micro_usd, claimed_at, webhook_due_at, webhook_attempts) ON messages TO llm_saas_app;
+GRANT UPDATE (attempts, cancel_requested, cached_tokens, cost_micro_usd, claim_micro_usd, claimed_at,
+              webhook_due_at, webhook_attempts) ON messages TO llm_saas_app;
 GRANT SELECT, INSERT, DELETE ON conversations TO llm_saas_app;
 GRANT UPDATE (title, system_prompt, updated_at) ON conversations TO llm_saas_app;
 GRANT SELECT, INSERT, DELETE ON message_deltas TO llm_saas_app;
 GRANT SELECT, INSERT ON idempotency_keys TO llm_saas_app;
 GRANT UPDATE (request_hash, resource_id, expires_at) ON idempotency_keys TO llm_saas_app;
 GRANT SELECT, INSERT ON budgets TO llm_saas_app;
-GRANT UPDATE (limit_micro_usd, period, spent_micro_usd, reserved_micro_usd, updated_at) ON budgets TO llm_saas_app;
+GRANT UPDATE (limit_micro_usd, updated_at) ON budgets TO llm_saas_app;
+GRANT SELECT ON budgets TO llm_saas_definer;
+GRANT UPDATE (period, spent_micro_usd, reserved_micro_usd) ON budgets TO llm_saas_definer;
 GRANT SELECT, INSERT ON deleted_usage TO llm_saas_app;
 REVOKE UPDATE (status, error_code, lease_expires_at, updated_at) ON messages FROM llm_saas_definer;
 GRANT SELECT (tenant_id, content, response, webhook_due_at) ON messages TO llm_saas_definer;
@@ -144,6 +206,7 @@ DEFINER_POLICIES = (
     "CREATE POLICY definer_read ON messages FOR SELECT TO llm_saas_definer USING (true)",
     """CREATE POLICY claim_webhook ON messages FOR UPDATE TO llm_saas_definer
        USING (webhook_due_at IS NOT NULL) WITH CHECK (webhook_due_at IS NOT NULL)""",
+    "CREATE POLICY account ON budgets TO llm_saas_definer USING (true) WITH CHECK (true)",
     "CREATE POLICY read_expired ON idempotency_keys FOR SELECT TO llm_saas_definer USING (expires_at < now())",
     "CREATE POLICY delete_expired ON idempotency_keys FOR DELETE TO llm_saas_definer USING (expires_at < now())",
 )
@@ -306,8 +369,10 @@ def create_functions(schema: str) -> None:
     op.execute("REVOKE ALL ON FUNCTION write_deltas(jsonb, text[]) FROM PUBLIC")
     op.execute("GRANT EXECUTE ON FUNCTION write_deltas(jsonb, text[]) TO llm_saas_app")
     op.execute("DROP FUNCTION sweep_abandoned_messages()")
-    for function in (ABANDONED, DUE_WEBHOOKS, EXPIRED_KEYS, SEARCH):
+    for function in (ACCOUNT, ABANDONED, DUE_WEBHOOKS, EXPIRED_KEYS, SEARCH):
         op.execute(function.format(schema=schema))
+    for trigger in TRIGGERS:
+        op.execute(trigger)
     hand_to_definer(schema, DEFINER_FUNCTIONS)
 
 
@@ -329,6 +394,8 @@ def downgrade() -> None:
     """Drop what this revision made, with the data in it."""
     connection = op.get_bind()
     schema = connection.dialect.identifier_preparer.quote(connection.scalar(sa.text("SELECT current_schema()")))
+    for trigger in ("message_claims", "message_begins_or_ends", "message_goes"):
+        op.execute(f"DROP TRIGGER {trigger} ON messages")
     for name in (*DEFINER_FUNCTIONS, "write_deltas(jsonb, text[])"):
         op.execute(f"DROP FUNCTION {name}")
     for policy in ("definer_read", "claim_webhook"):

@@ -31,7 +31,7 @@ AppError
     └── MessageInterrupted
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 
 class AppError(Exception):
@@ -119,9 +119,10 @@ class BudgetExceeded(AppError):
 
     detail = "The budget of this month does not cover the message."
 
-    def __init__(self, resets_at: datetime) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.resets_at = resets_at
+        now = datetime.now(UTC)
+        self.resets_at = datetime(now.year + now.month // 12, now.month % 12 + 1, 1, tzinfo=UTC)
 
 
 class TooManyRunning(AppError):

@@ -9,12 +9,17 @@ from typing import Any
 
 import asyncpg
 
-from app.core.errors import AppError, AuthenticationError, IsolationUnavailable
+from app.core.errors import AppError, AuthenticationError, BudgetExceeded, IsolationUnavailable, ModelWithoutPrice
 from app.core.ids import is_id
 from app.core.principal import Principal
 
-# SQLSTATEs raised by the functions of the initial migration.
-ERRORS: dict[str, type[AppError]] = {"LS001": AuthenticationError, "LS002": IsolationUnavailable}
+# SQLSTATEs raised by the functions of the migrations.
+ERRORS: dict[str, type[AppError]] = {
+    "LS001": AuthenticationError,
+    "LS002": IsolationUnavailable,
+    "LS003": BudgetExceeded,
+    "LS004": ModelWithoutPrice,
+}
 
 ENTER_NO_TENANT = "BEGIN; SELECT enter_tenant(NULL)"
 """For the look-up at login and the sweep: the role is taken, and no tenant's row is visible."""

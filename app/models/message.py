@@ -31,8 +31,8 @@ class MessageStatus(StrEnum):
 class Message(TimestampMixin, Base):
     """A prompt and its answer.
 
-    `lease_expires_at` is set while a process works on it; `attempts` counts the runs, the first included. The claims
-    are what this run holds of the tenant's and the user's budget, from `claimed_at` until it ends.
+    `lease_expires_at` is set while a process works on it; `attempts` counts the runs, the first included. The claim is
+    what this run holds of the tenant's and the user's budget, from `claimed_at` until it ends (NULL: without a price).
     """
 
     __tablename__ = "messages"
@@ -92,8 +92,7 @@ class Message(TimestampMixin, Base):
     cost_micro_usd: Mapped[int | None] = mapped_column(BigInteger)
     attempts: Mapped[int] = mapped_column(Integer, server_default="1")
     cancel_requested: Mapped[bool] = mapped_column(Boolean, server_default="false")
-    tenant_claim_micro_usd: Mapped[int] = mapped_column(BigInteger, server_default="0")
-    user_claim_micro_usd: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    claim_micro_usd: Mapped[int | None] = mapped_column(BigInteger)
     claimed_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=text("now()"))
     webhook_url: Mapped[str | None] = mapped_column(Text)
     webhook_due_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

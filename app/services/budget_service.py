@@ -1,11 +1,11 @@
-"""What a tenant and its users may spend in a month. Messages claim and settle it (`message_statements`)."""
+"""What a tenant and its users may spend in a month. Messages claim it and settle it when they commit."""
 
 from typing import Any
 
 from sqlalchemy import BigInteger, Row, String, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.core.errors import AppError, BudgetExceeded, ModelWithoutPrice, NotFound
+from app.core.errors import NotFound
 from app.core.ids import is_id, new_id
 from app.db.session import TenantSession
 
@@ -40,16 +40,22 @@ READ_WITHOUT = text(f"""
 SELECT CAST(:user_id AS varchar) AS user_id, NULL::bigint AS limit_micro_usd, ({_SPENT}) AS spent_micro_usd,
        0::bigint AS reserved_micro_usd, {_RESETS_AT} AS resets_at
 """)
-# What was spent before there was a budget counts; what runs at this moment claimed nothing, and is added at its end.
+# Messages that are committing look for budgets under the shared form of this lock.
+LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:tenant_id, 0))")
+# What was spent before there was a budget counts, and what runs at this moment has its claim.
 SET = text(f"""
 INSERT INTO budgets (id, tenant_id, user_id, limit_micro_usd, period, spent_micro_usd, reserved_micro_usd)
-VALUES (:id, :tenant_id, CAST(:user_id AS varchar), :limit, {_MONTH}::date, ({_SPENT}), 0)
+VALUES (:id, :tenant_id, CAST(:user_id AS varchar), :limit, {_MONTH}::date, ({_SPENT}), (
+  SELECT COALESCE(sum(messages.claim_micro_usd), 0)::bigint FROM messages
+  WHERE messages.tenant_id = :tenant_id
+    AND (CAST(:user_id AS varchar) IS NULL OR messages.user_id = :user_id)
+    AND messages.status = 'pending' AND messages.claimed_at >= {_MONTH} AT TIME ZONE 'UTC'
+))
 ON CONFLICT (tenant_id, user_id) DO UPDATE SET limit_micro_usd = excluded.limit_micro_usd, updated_at = now()
 WHERE budgets.tenant_id = :tenant_id
 RETURNING {_SHOWN}
 """).bindparams(bindparam("limit", type_=BigInteger), bindparam("tenant_id", type_=String))
 USER_EXISTS = text("SELECT users.id FROM users WHERE users.tenant_id = :tenant_id AND users.id = :user_id")
-RESETS_AT = text(f"SELECT {_RESETS_AT} AS resets_at")
 
 
 class BudgetService:
@@ -72,6 +78,7 @@ class BudgetService:
         values = {"id": new_id(), "tenant_id": self._tenant_id, "user_id": user_id, "limit": limit_micro_usd}
         async with self._db.begin() as connection:
             await self._require_user(connection, user_id)
+            await connection.execute(LOCK, {"tenant_id": self._tenant_id})
             return (await connection.execute(SET, values)).one()
 
     async def _require_user(self, connection: AsyncConnection, user_id: str | None) -> None:
@@ -80,10 +87,3 @@ class BudgetService:
         values = {"tenant_id": self._tenant_id, "user_id": user_id}
         if not is_id(user_id) or (await connection.execute(USER_EXISTS, values)).one_or_none() is None:
             raise NotFound
-
-
-async def refusal(connection: AsyncConnection, *, priced: bool) -> AppError:
-    """Why the budgets did not allow a message."""
-    if not priced:
-        return ModelWithoutPrice()
-    return BudgetExceeded((await connection.execute(RESETS_AT)).scalar_one())

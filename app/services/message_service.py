@@ -29,14 +29,13 @@ from app.db.session import TenantSession
 from app.llm.base import Turn
 from app.models import MessageStatus
 from app.services import idempotency
-from app.services.budget_service import refusal
 from app.services.conversation_service import turns_before
 from app.services.generation import Generation, Reader
 from app.services.idempotency import IdempotentRequest
 from app.services.message_engine import MessageEngine
 from app.services.message_list import IN_TENANT, SHOWN, MessageFilter, listing, messages
 from app.services.message_signals import MessageSignals
-from app.services.message_statements import DELETE, REQUEST_CANCEL, RESERVE, RETRY
+from app.services.message_statements import DELETE, REQUEST_CANCEL, RESERVE, RESERVE_ONCE, RETRY
 from app.services.message_stream import READ_DELTAS, End, Event, Position, follow_running, follow_stored
 from app.services.pagination import Page, PageRequest, page_of, parameters
 from app.services.pricing import estimated_tokens
@@ -135,18 +134,27 @@ class MessageService:
             "conversation_id": prompt.conversation_id,
             "webhook_url": None if prompt.webhook_url is None else self._webhooks.check(prompt.webhook_url),
         }
+        statement: TextClause = RESERVE
         async with self._db.begin() as connection:
-            if made_before := await idempotency.claim(connection, self._db.principal, request, message_id):
-                row = await self._find(connection, made_before)
-                if row.status == MessageStatus.PENDING and not prompt.background:
-                    raise IdempotencyKeyInFlight(row.id)
-                return Sent(row, None)
+            if request and prompt.conversation_id is None:
+                statement, values = RESERVE_ONCE, values | request.parameters(self._db.principal, message_id)
+            elif made := await idempotency.claim(connection, self._db.principal, request, message_id):
+                # Before the conversation is looked at: what it was made for may be busy or gone by now.
+                return await self._replay(connection, made, prompt)
             turns = await self._turns(connection, prompt.content, prompt.conversation_id, message_id)
             claim = self._engine.llm.most_cost(turns)
-            reserved = await self._reserve(connection, RESERVE, values, claim)
+            reserved = await self._reserve(connection, statement, values, claim)
             if reserved is None:
-                raise await refusal(connection, priced=claim is not None)
+                assert request is not None
+                made = await idempotency.made_before(connection, self._db.principal, request)
+                return await self._replay(connection, made, prompt)
         return Sent(reserved, self._engine.start(reserved, turns, claim, streams=prompt.streams))
+
+    async def _replay(self, connection: AsyncConnection, message_id: str, prompt: Prompt) -> Sent:
+        row = await self._find(connection, message_id)
+        if row.status == MessageStatus.PENDING and not prompt.background:
+            raise IdempotencyKeyInFlight(row.id)
+        return Sent(row, None)
 
     async def _retry(self, message_id: str, *, streams: bool) -> Sent:
         async with self._db.begin() as connection:
@@ -155,14 +163,9 @@ class MessageService:
                 raise MessageEnded
             turns = await self._turns(connection, message.content, message.conversation_id, message_id)
             claim = self._engine.llm.most_cost(turns)
-            # Its author's budget pays, whoever asks for it again.
-            values = {"id": message_id, "user_id": message.user_id}
-            reserved = await self._reserve(connection, RETRY, values, claim)
+            reserved = await self._reserve(connection, RETRY, {"id": message_id}, claim)
             if reserved is None:
-                current = await self._find(connection, message_id)
-                if current.status in (MessageStatus.PENDING, MessageStatus.COMPLETED):
-                    raise MessageRunning
-                raise await refusal(connection, priced=claim is not None)
+                raise MessageRunning
         return Sent(reserved, self._engine.start(reserved, turns, claim, streams=streams))
 
     async def _turns(
@@ -177,9 +180,8 @@ class MessageService:
     async def _reserve(
         self, connection: AsyncConnection, statement: TextClause, values: dict[str, Any], claim: int | None
     ) -> Row[Any] | None:
-        """The pending message; None if a budget or its state did not allow it."""
-        values |= {"tenant_id": self._tenant_id, "lease": self._engine.lease}
-        values |= {"claim": claim or 0, "priced": claim is not None}
+        """The pending message; None if the statement's condition did not hold. Budgets are claimed at the commit."""
+        values |= {"tenant_id": self._tenant_id, "lease": self._engine.lease, "claim": claim}
         try:
             return (await connection.execute(statement, values)).one_or_none()
         except IntegrityError as error:

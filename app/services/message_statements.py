@@ -1,61 +1,52 @@
 """The SQL of a message's life. Each step is one statement, so that no half of it can be stored.
 
-reserve and retry  claim the budgets and make the message `pending`, or neither
-settle             ends it, turns the claims into what it cost, forgets its deltas
+reserve and retry  make the message `pending`, with the most that it may cost as its claim
+settle             ends it, with what it cost, and forgets its deltas
+
+The budgets follow by triggers when the transaction commits (`account_message` in the migration): a commit whose claim
+does not fit fails as a whole.
 """
 
 from typing import Any
 
-from sqlalchemy import BigInteger, BindParameter, Boolean, Integer, Interval, String, TextClause, bindparam, text
+from sqlalchemy import BigInteger, BindParameter, Integer, Interval, String, TextClause, bindparam, text
+
+from app.services.idempotency import CLAIM_SQL
 
 COLUMNS = (
     "id, content, response, user_id, tenant_id, conversation_id, status, error_code, model, input_tokens,"
     " cached_tokens, output_tokens, cost_micro_usd, attempts, created_at, updated_at"
 )
-_MONTH = "date_trunc('month', now() AT TIME ZONE 'UTC')::date"
-
-# Locked in one order, so that two messages never wait for each other. What was spent in an earlier month is no more.
-_BUDGETS = f"""
-budget AS (
-  SELECT budgets.id, budgets.limit_micro_usd IS NULL OR (:priced AND :claim + CASE WHEN budgets.period = {_MONTH}
-           THEN budgets.spent_micro_usd + budgets.reserved_micro_usd ELSE 0 END <= budgets.limit_micro_usd) AS fits
-  FROM budgets
-  WHERE budgets.tenant_id = :tenant_id AND (budgets.user_id IS NULL OR budgets.user_id = :user_id)
-  ORDER BY budgets.user_id NULLS FIRST FOR UPDATE
-), claimed AS (
-  UPDATE budgets SET
-    spent_micro_usd = CASE WHEN budgets.period = {_MONTH} THEN budgets.spent_micro_usd ELSE 0 END,
-    reserved_micro_usd = :claim + CASE WHEN budgets.period = {_MONTH} THEN budgets.reserved_micro_usd ELSE 0 END,
-    period = {_MONTH}
-  FROM budget WHERE budgets.tenant_id = :tenant_id AND budgets.id = budget.id AND budget.fits
-  RETURNING budgets.user_id
-)"""
-_FITS = "(SELECT count(*) FROM budget) = (SELECT count(*) FROM claimed)"
-_TENANT_CLAIM = "CASE WHEN EXISTS (SELECT FROM claimed WHERE user_id IS NULL) THEN :claim ELSE 0 END"
-_USER_CLAIM = "CASE WHEN EXISTS (SELECT FROM claimed WHERE user_id IS NOT NULL) THEN :claim ELSE 0 END"
 _LEASE = bindparam("lease", type_=Interval)
 _CLAIM = bindparam("claim", type_=BigInteger)
-_PRICED = bindparam("priced", type_=Boolean)
 
 RESERVE = text(f"""
-WITH {_BUDGETS}
-INSERT INTO messages (id, tenant_id, user_id, content, conversation_id, webhook_url, lease_expires_at,
-                      tenant_claim_micro_usd, user_claim_micro_usd)
-SELECT :id, :tenant_id, :user_id, :content, :conversation_id, :webhook_url, now() + :lease,
-       {_TENANT_CLAIM}, {_USER_CLAIM}
-WHERE {_FITS}
+INSERT INTO messages (id, tenant_id, user_id, content, conversation_id, webhook_url, claim_micro_usd, lease_expires_at)
+VALUES (:id, :tenant_id, :user_id, :content, :conversation_id, :webhook_url, :claim, now() + :lease)
 RETURNING {COLUMNS}
-""").bindparams(_LEASE, _CLAIM, _PRICED)
+""").bindparams(_LEASE, _CLAIM)
+# With an idempotency key, in the same trip: no row if the key made something before.
+RESERVE_ONCE = text(f"""
+WITH claimed AS ({CLAIM_SQL})
+INSERT INTO messages (id, tenant_id, user_id, content, conversation_id, webhook_url, claim_micro_usd, lease_expires_at)
+SELECT :id, :tenant_id, :user_id, :content, :conversation_id, :webhook_url, :claim, now() + :lease
+WHERE EXISTS (SELECT FROM claimed)
+RETURNING {COLUMNS}
+""").bindparams(
+    _LEASE,
+    _CLAIM,
+    bindparam("kept_for", type_=Interval),
+    *(bindparam(name, type_=String) for name in ("id", "tenant_id", "user_id", "conversation_id", "resource_id")),
+)
 
 RETRY = text(f"""
-WITH {_BUDGETS}
 UPDATE messages SET
   status = 'pending', error_code = NULL, response = '', attempts = messages.attempts + 1, cancel_requested = false,
-  claimed_at = now(), lease_expires_at = now() + :lease, updated_at = now(), webhook_due_at = NULL,
-  webhook_attempts = 0, tenant_claim_micro_usd = {_TENANT_CLAIM}, user_claim_micro_usd = {_USER_CLAIM}
-WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.status IN ('failed', 'cancelled') AND {_FITS}
+  claim_micro_usd = :claim, claimed_at = now(), lease_expires_at = now() + :lease, updated_at = now(),
+  webhook_due_at = NULL, webhook_attempts = 0
+WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.status IN ('failed', 'cancelled')
 RETURNING {COLUMNS}
-""").bindparams(_LEASE, _CLAIM, _PRICED)
+""").bindparams(_LEASE, _CLAIM)
 
 # Only a pending message can end, and only the run that began it: another may have ended it first.
 _SETTLE = """
@@ -69,17 +60,6 @@ WITH ended AS (
   WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.status = 'pending'
     AND {owned}
   RETURNING messages.*
-), budget AS (
-  SELECT budgets.id FROM budgets, ended
-  WHERE budgets.tenant_id = :tenant_id AND (budgets.user_id IS NULL OR budgets.user_id = ended.user_id)
-    AND budgets.period = date_trunc('month', ended.claimed_at AT TIME ZONE 'UTC')::date
-  ORDER BY budgets.user_id NULLS FIRST FOR UPDATE OF budgets
-), settled AS (
-  UPDATE budgets SET
-    spent_micro_usd = budgets.spent_micro_usd + COALESCE(:cost_micro_usd, 0),
-    reserved_micro_usd = budgets.reserved_micro_usd
-      - CASE WHEN budgets.user_id IS NULL THEN ended.tenant_claim_micro_usd ELSE ended.user_claim_micro_usd END
-  FROM budget, ended WHERE budgets.tenant_id = :tenant_id AND budgets.id = budget.id
 ), cleared AS (
   DELETE FROM message_deltas WHERE message_deltas.tenant_id = :tenant_id AND message_deltas.message_id = :id
 )

@@ -4,6 +4,7 @@ import asyncpg
 
 NOT_TENANT_DATA = {"alembic_version"}
 DEFINER_FUNCTIONS = {
+    "account_message",
     "abandoned_messages",
     "auth_lookup",
     "claim_due_webhooks",

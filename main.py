@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from app import __version__
 from app.api.errors import install_error_handlers, status_problem
 from app.api.openapi import DESCRIPTION, install_openapi
-from app.api.routes import admin, auth, conversations, health, messages, tenants, usage
+from app.api.routes import admin, api_keys, auth, conversations, health, messages, tenants, usage, well_known
 from app.container import Container
 from app.core.config import Settings, get_settings
 from app.core.logging import configure_logging
@@ -47,7 +47,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         swagger_ui_parameters={"persistAuthorization": True},
     )
     app.state.settings = settings
-    for routes in (messages, conversations, auth, tenants, admin, usage, health):
+    for routes in (messages, conversations, auth, api_keys, tenants, admin, usage, well_known, health):
         # Not include_router: it keeps each router as a level of its own, which every request would walk.
         app.router.routes.extend(routes.router.routes)
     install_error_handlers(app)

@@ -10,11 +10,12 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from jose import jwk, jwt
+from jose import jwt
 from passlib.context import CryptContext
 
 from app.core.errors import AuthenticationError, Overloaded
 from app.core.ids import is_id, new_id
+from app.core.keys import KeyRing
 from app.core.principal import Principal
 
 ISSUER = "llm-saas-backend"
@@ -82,18 +83,17 @@ def _lower_thread_priority() -> None:
 class TokenService:
     """Mints and verifies access tokens.
 
-    A verified token is remembered until it expires: its signature cannot change, and whether the user may still
+    A verified token is remembered until it expires: its signature cannot change, and whether the session may still
     use it is asked of the database in every transaction.
     """
 
-    def __init__(self, key: str, algorithm: str, expire_minutes: int) -> None:
-        self._key = jwk.construct(key, algorithm)
-        self._algorithm = algorithm
+    def __init__(self, keys: KeyRing, expire_minutes: int) -> None:
+        self._keys = keys
         self.expires_in = expire_minutes * 60
         self._verified: OrderedDict[str, tuple[float, Principal]] = OrderedDict()
 
     def mint(self, principal: Principal) -> str:
-        now = int(time.time())
+        now, key = int(time.time()), self._keys.signing
         claims = {
             "iss": ISSUER,
             "aud": AUDIENCE,
@@ -102,11 +102,12 @@ class TokenService:
             "tenant_id": principal.tenant_id,
             "role": principal.role,
             "ver": principal.token_version,
+            "sid": principal.session_id,
             "jti": new_id(),
             "iat": now,
             "exp": now + self.expires_in,
         }
-        return str(jwt.encode(claims, self._key, algorithm=self._algorithm))
+        return str(jwt.encode(claims, key.signer, algorithm=key.algorithm, headers={"kid": key.kid}))
 
     def verify(self, token: str) -> Principal:
         """The caller that the token names.
@@ -122,8 +123,11 @@ class TokenService:
         if len(token) > MAX_TOKEN_BYTES:
             raise AuthenticationError
         try:
+            key = self._keys.find(jwt.get_unverified_header(token).get("kid"))
+            if key is None:
+                raise AuthenticationError
             claims = jwt.decode(
-                token, self._key, algorithms=[self._algorithm], audience=AUDIENCE, issuer=ISSUER, options=_REQUIRED
+                token, key.verifier, algorithms=[key.algorithm], audience=AUDIENCE, issuer=ISSUER, options=_REQUIRED
             )
             principal = _principal_of(claims)
             expires_at = float(claims["exp"])
@@ -140,6 +144,6 @@ def _principal_of(claims: dict[str, Any]) -> Principal:
     version = claims["ver"]
     if claims.get("typ") != "access" or type(version) is not int or not 0 <= version < 2**31:
         raise AuthenticationError
-    if claims["role"] not in ("admin", "user") or not is_id(claims["sub"]) or not is_id(claims["tenant_id"]):
+    if claims["role"] not in ("admin", "user") or not all(is_id(claims[name]) for name in ("sub", "tenant_id", "sid")):
         raise AuthenticationError
-    return Principal(claims["sub"], claims["tenant_id"], claims["role"], version)
+    return Principal(claims["sub"], claims["tenant_id"], claims["role"], version, claims["sid"])

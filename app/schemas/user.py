@@ -37,11 +37,26 @@ class Credentials(RequestBody):
 
 
 class UserRegister(Credentials):
+    """`invite_token`: where the tenant is joined by invite."""
+
     tenant_id: Annotated[Id, Field(examples=["0193a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"])]
+    invite_token: Annotated[str | None, Field(max_length=100), STORABLE] = None
 
 
 class UserCreate(Credentials):
     role: UserRole = UserRole.USER
+
+
+class UserUpdate(RequestBody):
+    """What is left out stays as it is."""
+
+    role: UserRole | None = None
+    disabled: bool | None = None
+
+
+class PasswordChange(RequestBody):
+    current_password: Annotated[str, Field(max_length=4096), STORABLE]
+    new_password: Password
 
 
 class UserLogin(RequestBody):
@@ -56,16 +71,29 @@ class UserRead(ReadModel):
     email: str
     role: UserRole
     tenant_id: str
+    disabled_at: Timestamp | None = None
     created_at: Timestamp
 
 
 class AccessToken(ReadModel):
-    """RFC 6749's answer; `expires_in` is in seconds."""
+    """RFC 6749's answer; lives are in seconds. The refresh token serves once: each answer brings the next."""
 
     access_token: str
     token_type: str = "bearer"  # noqa: S105 - not a password
     expires_in: int
+    refresh_token: str
+    refresh_expires_in: int
 
 
 class TokenResponse(AccessToken):
     user: UserRead
+
+
+class RefreshRequest(RequestBody):
+    refresh_token: Annotated[str, Field(max_length=200)]
+
+
+class LogoutRequest(RequestBody):
+    """`everywhere`: all sessions of the user, not this one alone."""
+
+    everywhere: bool = False

@@ -7,6 +7,7 @@ import structlog
 from sqlalchemy import Row, bindparam, text, update
 
 from app.core.errors import InvalidCredentials
+from app.core.passwords import too_long
 from app.core.principal import Principal
 from app.core.security import PasswordHasher, TokenService, normalise_email
 from app.db import rls
@@ -14,6 +15,7 @@ from app.db.session import Database
 from app.models import User
 from app.services.user_service import SELECT_USER
 
+MAX_LOGIN_EMAIL_CHARACTERS = 1024
 users = User.__table__
 logger = structlog.get_logger()
 
@@ -49,7 +51,8 @@ class AuthService:
         Raises:
             InvalidCredentials
         """
-        if "\x00" in email or "\x00" in password:  # a form can hold it; no account does
+        # What a form can hold and no account has. Unbounded, the normalisation alone would hold the loop for minutes.
+        if "\x00" in email or "\x00" in password or len(email) > MAX_LOGIN_EMAIL_CHARACTERS or too_long(password):
             raise InvalidCredentials
         async with self._database.session(rls.ENTER_NO_TENANT) as connection:
             account = (await connection.execute(AUTH_LOOKUP, {"email": normalise_email(email)})).one_or_none()

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self, cast, get_args
 from pydantic import BaseModel, Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.core.hosts import canonical_pattern
 from app.core.secret_key import load_or_create_secret_key
 
 MIN_SECRET_KEY_BYTES = 32
@@ -73,11 +74,12 @@ class Settings(BaseSettings):
     webhook_allowed_networks: Annotated[list[IPvAnyNetwork], NoDecode] = []
 
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024
+    trusted_hosts: Annotated[list[str], NoDecode] = []
     cors_origins: Annotated[list[str], NoDecode] = []
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
 
-    @field_validator("cors_origins", "llm_fallbacks", "webhook_allowed_networks", mode="before")
+    @field_validator("cors_origins", "llm_fallbacks", "trusted_hosts", "webhook_allowed_networks", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         """Accept the comma-separated form that an environment variable can hold."""
@@ -89,6 +91,11 @@ class Settings(BaseSettings):
     @classmethod
     def _without_slash(cls, value: list[str]) -> list[str]:
         return [origin.rstrip("/") for origin in value]
+
+    @field_validator("trusted_hosts")
+    @classmethod
+    def _as_compared(cls, value: list[str]) -> list[str]:
+        return [canonical_pattern(pattern) for pattern in value]
 
     @field_validator("database_url", "migration_database_url")
     @classmethod

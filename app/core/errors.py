@@ -14,6 +14,7 @@ AppError
 │   ├── ConversationBusy
 │   ├── IdempotencyKeyInFlight
 │   └── ModelWithoutPrice
+├── UntrustedHost
 ├── InvalidCursor
 ├── InvalidPosition
 ├── InvalidWebhookUrl
@@ -127,6 +128,10 @@ class BudgetExceeded(AppError):
 
 class TooManyRunning(AppError):
     detail = "Too many messages of this tenant are being answered at once. Try again in a moment."
+
+
+class UntrustedHost(AppError):
+    detail = "The Host header does not name this service."
 
 
 class InvalidCursor(AppError):

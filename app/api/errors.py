@@ -37,6 +37,7 @@ STATUSES: dict[type[errors.AppError], int] = {
     errors.ConversationBusy: 409,
     errors.IdempotencyKeyInFlight: 409,
     errors.ModelWithoutPrice: 409,
+    errors.UntrustedHost: 400,
     errors.InvalidCursor: 422,
     errors.TimeIsPast: 422,
     errors.InvalidPosition: 422,
@@ -87,8 +88,11 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http_exception)
 
 
-def status_problem(scope: Scope, status: int) -> Response:
-    """The answer when no route could give one (500, 413, 431)."""
+def refusal(scope: Scope, reason: int | errors.AppError) -> Response:
+    """The answer when no route could give one: to a status (500, 413, 431), or to an error."""
+    if isinstance(reason, errors.AppError):
+        return _response(problem_of(scope, reason))
+    status = reason
     return _response(_problem(scope, status, kind=_slug(HTTPStatus(status).phrase)))
 
 

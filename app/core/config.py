@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self, cast, get_args
 from pydantic import BaseModel, Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.core.hosts import canonical_pattern
 from app.core.keys import Key, KeyRing, asymmetric_key, make_private_key, shared_key, shared_keys
 from app.core.secret_key import load_or_create
 
@@ -81,6 +82,7 @@ class Settings(BaseSettings):
     webhook_allowed_networks: Annotated[list[IPvAnyNetwork], NoDecode] = []
 
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024
+    trusted_hosts: Annotated[list[str], NoDecode] = []
     cors_origins: Annotated[list[str], NoDecode] = []
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
@@ -90,6 +92,7 @@ class Settings(BaseSettings):
         "jwt_previous_keys",
         "llm_fallbacks",
         "previous_secret_keys",
+        "trusted_hosts",
         "webhook_allowed_networks",
         mode="before",
     )
@@ -104,6 +107,11 @@ class Settings(BaseSettings):
     @classmethod
     def _without_slash(cls, value: list[str]) -> list[str]:
         return [origin.rstrip("/") for origin in value]
+
+    @field_validator("trusted_hosts")
+    @classmethod
+    def _as_compared(cls, value: list[str]) -> list[str]:
+        return [canonical_pattern(pattern) for pattern in value]
 
     @field_validator("database_url", "migration_database_url")
     @classmethod

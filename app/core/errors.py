@@ -23,6 +23,7 @@ AppError
 │   ├── ConversationBusy
 │   ├── IdempotencyKeyInFlight
 │   └── ModelWithoutPrice
+├── UntrustedHost
 ├── InvalidCursor
 ├── TimeIsPast
 ├── InvalidPosition
@@ -173,6 +174,10 @@ class BudgetExceeded(AppError):
 
 class TooManyRunning(AppError):
     detail = "Too many messages of this tenant are being answered at once. Try again in a moment."
+
+
+class UntrustedHost(AppError):
+    detail = "The Host header does not name this service."
 
 
 class InvalidCursor(AppError):

@@ -16,6 +16,7 @@ from passlib.context import CryptContext
 from app.core.errors import AuthenticationError, Overloaded
 from app.core.ids import is_id, new_id
 from app.core.keys import KeyRing
+from app.core.passwords import normalise_password
 from app.core.principal import Principal
 
 ISSUER = "llm-saas-backend"
@@ -23,6 +24,7 @@ AUDIENCE = "llm-saas-api"
 MAX_TOKEN_BYTES = 4096
 MAX_WAITING_HASHES = 256
 VERIFIED_TOKENS_KEPT = 10_000
+PLAIN_BCRYPT_BYTES = 72
 _REQUIRED = {f"require_{claim}": True for claim in ("exp", "iat", "sub", "aud", "iss", "jti")}
 
 
@@ -54,13 +56,27 @@ class PasswordHasher:
         self._nobody = self._context.hash(new_id())
 
     async def hash(self, password: str) -> str:
-        hashed: str = await self._run(self._context.hash, password)
+        hashed: str = await self._run(self._context.hash, normalise_password(password))
         return hashed
 
     async def verify(self, password: str, hashed: str | None) -> tuple[bool, str | None]:
         """Whether the password is right, and a replacement hash where the stored one is outdated."""
-        ok, replacement = await self._run(self._context.verify_and_update, password, hashed or self._nobody)
+        ok, replacement = await self._run(self._verify, password, hashed or self._nobody)
         return (ok, replacement) if hashed else (False, None)
+
+    def _verify(self, password: str, hashed: str) -> tuple[bool, str | None]:
+        normal = normalise_password(password)
+        plain = self._context.identify(hashed) == "bcrypt"
+        # The second spelling is for hashes of what was typed, made before passwords were normalised.
+        for spelling in (normal,) if normal == password else (normal, password):
+            secret = spelling.encode()
+            # Plain bcrypt looked at 72 bytes and forgave the rest, where this library raises.
+            if not self._context.verify(secret[:PLAIN_BCRYPT_BYTES] if plain else spelling, hashed):
+                continue
+            outdated = spelling != normal or self._context.needs_update(hashed)
+            vouched_for = not plain or len(secret) <= PLAIN_BCRYPT_BYTES
+            return True, self._context.hash(normal) if outdated and vouched_for else None
+        return False, None
 
     async def _run(self, function: Any, *args: str) -> Any:
         if self._waiting >= MAX_WAITING_HASHES:

@@ -4,6 +4,13 @@ from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from app.core.passwords import (
+    MAX_PASSWORD_BYTES,
+    MIN_PASSWORD_CHARACTERS,
+    is_common,
+    normalise_password,
+    too_long,
+)
 from app.core.security import normalise_email
 from app.models import UserRole
 from app.schemas.base import STORABLE, Id, ReadModel, RequestBody, Timestamp
@@ -22,13 +29,42 @@ def _normalised(email: str) -> str:
     return normal
 
 
+def _bounded(password: str) -> str:
+    if too_long(password):
+        raise PydanticCustomError(
+            "password_too_long", f"The password must have at most {MAX_PASSWORD_BYTES} bytes in UTF-8"
+        )
+    return password
+
+
+def _hard_to_guess(password: str) -> str:
+    if len(normalise_password(password)) < MIN_PASSWORD_CHARACTERS:
+        message = f"The password must have at least {MIN_PASSWORD_CHARACTERS} characters"
+        raise PydanticCustomError("password_too_short", message)
+    if is_common(password):
+        raise PydanticCustomError("password_too_common", "This password is among the most common ones: choose another")
+    return password
+
+
 Email = Annotated[
     str,
     Field(max_length=MAX_EMAIL_CHARACTERS, examples=["alice@acme.com"], json_schema_extra={"format": "email"}),
     STORABLE,
     AfterValidator(_normalised),
 ]
-Password = Annotated[str, Field(min_length=8, max_length=4096, examples=["s3cur3P@ssw0rd"]), STORABLE]
+# Schema and pydantic count characters; bytes and the normal form are counted after that.
+Password = Annotated[
+    str,
+    Field(min_length=MIN_PASSWORD_CHARACTERS, max_length=MAX_PASSWORD_BYTES, examples=["s3cur3P@ssw0rd"]),
+    STORABLE,
+    AfterValidator(_bounded),
+    AfterValidator(_hard_to_guess),
+]
+
+# Looser: what cannot be a password is a wrong one, not bad input.
+PresentPassword = Annotated[
+    str, Field(max_length=MAX_PASSWORD_BYTES, examples=["s3cur3P@ssw0rd"]), STORABLE, AfterValidator(_bounded)
+]
 
 
 class Credentials(RequestBody):
@@ -55,7 +91,7 @@ class UserUpdate(RequestBody):
 
 
 class PasswordChange(RequestBody):
-    current_password: Annotated[str, Field(max_length=4096), STORABLE]
+    current_password: PresentPassword
     new_password: Password
 
 
@@ -63,7 +99,7 @@ class UserLogin(RequestBody):
     """Looser than registration: what cannot be an account is a wrong login, not bad input."""
 
     email: Annotated[str, Field(max_length=1024, examples=["alice@acme.com"]), STORABLE]
-    password: Annotated[str, Field(max_length=4096, examples=["s3cur3P@ssw0rd"]), STORABLE]
+    password: PresentPassword
 
 
 class UserRead(ReadModel):

@@ -4,6 +4,7 @@ import structlog
 from sqlalchemy import bindparam, text, update
 
 from app.core.errors import InvalidCredentials, WrongPassword
+from app.core.passwords import too_long
 from app.core.principal import Origin, Principal
 from app.core.security import PasswordHasher, normalise_email
 from app.db import rls
@@ -13,6 +14,7 @@ from app.services.audit_service import Actor, record, record_by
 from app.services.session_service import END_ALL, Granted, SessionService
 from app.services.user_service import SELECT_USER
 
+MAX_LOGIN_EMAIL_CHARACTERS = 1024
 users = User.__table__
 logger = structlog.get_logger()
 
@@ -38,7 +40,8 @@ class AuthService:
         Raises:
             InvalidCredentials
         """
-        if "\x00" in email or "\x00" in password:  # a form can hold it; no account does
+        # What a form can hold and no account has. Unbounded, the normalisation alone would hold the loop for minutes.
+        if "\x00" in email or "\x00" in password or len(email) > MAX_LOGIN_EMAIL_CHARACTERS or too_long(password):
             raise InvalidCredentials
         async with self._database.session(rls.ENTER_NO_TENANT) as connection:
             account = (await connection.execute(AUTH_LOOKUP, {"email": normalise_email(email)})).one_or_none()

@@ -20,6 +20,7 @@ AppError
 ├── IdempotencyKeyReused
 ├── BudgetExceeded
 ├── TooManyRunning
+├── RateLimited
 ├── Overloaded
 │   └── ShuttingDown
 ├── DatabaseUnavailable
@@ -32,6 +33,8 @@ AppError
 """
 
 from datetime import UTC, datetime
+
+from app.core.rate_limits.policy import Standing
 
 
 class AppError(Exception):
@@ -127,6 +130,14 @@ class BudgetExceeded(AppError):
 
 class TooManyRunning(AppError):
     detail = "Too many messages of this tenant are being answered at once. Try again in a moment."
+
+
+class RateLimited(AppError):
+    detail = "Too many requests. Try again after the seconds in Retry-After."
+
+    def __init__(self, standing: Standing) -> None:
+        super().__init__()
+        self.standing = standing
 
 
 class InvalidCursor(AppError):

@@ -14,6 +14,7 @@ class Principal:
     tenant_id: str
     role: Role
     token_version: int
+    key_id: str | None = None
 
     @property
     def is_admin(self) -> bool:

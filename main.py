@@ -17,6 +17,7 @@ from app.api.errors import install_error_handlers, status_problem
 from app.api.openapi import DESCRIPTION, install_openapi
 from app.api.routes import admin, auth, conversations, health, messages, tenants, usage
 from app.container import Container
+from app.core.client_address import ClientAddress
 from app.core.config import Settings, get_settings
 from app.core.logging import configure_logging
 from app.core.middleware import RequestContextMiddleware
@@ -58,9 +59,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_origins=settings.cors_origins,
             allow_methods=["*"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-ID"],
-            expose_headers=["Link", "Location", "Retry-After", "X-Request-ID"],
+            expose_headers=["Link", "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-ID"],
         )
-    app.add_middleware(RequestContextMiddleware, max_body_bytes=settings.max_body_bytes, on_error=status_problem)
+    app.add_middleware(
+        RequestContextMiddleware,
+        max_body_bytes=settings.max_body_bytes,
+        client_address=ClientAddress(settings.trusted_proxies),
+        on_error=status_problem,
+    )
     return app
 
 
@@ -72,6 +78,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         url = await stack.enter_async_context(ready_database(settings))
         container = Container.create(settings, url)
         stack.push_async_callback(container.close)
+        await container.open()
         app.state.container = container
         interval = settings.message_lease_seconds / SWEEPS_PER_LEASE
         for work in (
@@ -117,5 +124,6 @@ if __name__ == "__main__":
         port=configured.port,
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # it believes X-Forwarded-For from loopback; TRUSTED_PROXIES decides here
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )

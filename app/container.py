@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from app.core.config import Settings
+from app.core.rate_limits.limiter import RateLimiter
 from app.core.security import PasswordHasher, TokenService
 from app.db.session import Database
 from app.llm.factory import create_provider
@@ -25,6 +26,7 @@ class Container:
     signals: MessageSignals
     webhooks: WebhookService
     context_tokens: int
+    limits: RateLimiter
 
     @classmethod
     def create(cls, settings: Settings, database_url: str) -> "Container":
@@ -44,13 +46,18 @@ class Container:
             MessageSignals(database_url, engine),
             WebhookService(database, signing_key, settings.webhook_allowed_networks, _webhook_body),
             settings.llm_context_tokens,
+            RateLimiter(settings),
         )
+
+    async def open(self) -> None:
+        await self.limits.open()
 
     async def close(self) -> None:
         await self.webhooks.close()
         await self.llm.close()
         self.passwords.close()
         await self.database.close()
+        await self.limits.close()
 
 
 def _webhook_body(message: object) -> dict[str, object]:

@@ -46,8 +46,10 @@ class BearerToken(OAuth2PasswordBearer):
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise AuthenticationError
-        principal = _container(request).tokens.verify(token)
-        request.scope["state"]["principal"] = principal
+        container, state = _container(request), request.scope["state"]
+        principal = container.tokens.verify(token)
+        state["principal"] = principal
+        state["rate_limit"] = await container.limits.count_principal(principal)
         return principal
 
 
@@ -62,6 +64,15 @@ async def get_current_admin(principal: CurrentUser) -> Principal:
 
 
 CurrentAdmin = Annotated[Principal, Depends(get_current_admin)]
+
+
+async def limit_address(request: Request) -> None:
+    """For the routes that have no caller: the client's address is counted instead."""
+    state = request.scope["state"]
+    state["rate_limit"] = await _container(request).limits.count_address(state["client_address"])
+
+
+LIMITED_BY_ADDRESS = Depends(limit_address)
 
 
 async def get_db(request: Request) -> Database:
@@ -138,11 +149,12 @@ async def get_registration(request: Request, db: Db) -> RegistrationService:
 
 async def get_auth(request: Request, db: Db) -> AuthService:
     container = _container(request)
-    return AuthService(db, container.passwords, container.tokens)
+    return AuthService(db, container.passwords, container.tokens, container.limits)
 
 
 async def get_health(request: Request, db: Db) -> HealthService:
-    return HealthService(db, _container(request).llm)
+    container = _container(request)
+    return HealthService(db, container.llm, container.limits)
 
 
 async def get_users(request: Request, principal: CurrentUser) -> UserService:

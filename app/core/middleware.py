@@ -1,4 +1,4 @@
-"""The outermost layer of a request: its id, its one log line, and the answer when all else failed."""
+"""The outermost layer of a request: its id, its client, its one log line, and the answer when all else failed."""
 
 import re
 import time
@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.core.client_address import ClientAddress
 from app.core.ids import new_id
 
 MAX_HEADER_BYTES = 65_536
@@ -27,9 +28,16 @@ class RequestContextMiddleware:
     soon as it grows too large.
     """
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int, on_error: Callable[[Scope, int], Response]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_body_bytes: int,
+        client_address: ClientAddress,
+        on_error: Callable[[Scope, int], Response],
+    ) -> None:
         self.app = app
         self.max_body_bytes = max_body_bytes
+        self.client_address = client_address
         self.on_error = on_error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -40,6 +48,7 @@ class RequestContextMiddleware:
         request_id, refusal = self._read_headers(scope)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
+        state["client_address"] = self.client_address.of(scope.get("client"), scope["headers"])
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         status = 0
@@ -49,6 +58,8 @@ class RequestContextMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                if standing := state.get("rate_limit"):
+                    message["headers"].extend(standing.headers())
             await send(message)
 
         try:

@@ -8,6 +8,7 @@ from sqlalchemy import Row, bindparam, text, update
 
 from app.core.errors import InvalidCredentials
 from app.core.principal import Principal
+from app.core.rate_limits.limiter import RateLimiter
 from app.core.security import PasswordHasher, TokenService, normalise_email
 from app.db import rls
 from app.db.session import Database
@@ -36,10 +37,13 @@ class Login:
 
 
 class AuthService:
-    def __init__(self, database: Database, passwords: PasswordHasher, tokens: TokenService) -> None:
+    def __init__(
+        self, database: Database, passwords: PasswordHasher, tokens: TokenService, limits: RateLimiter
+    ) -> None:
         self._database = database
         self._passwords = passwords
         self._tokens = tokens
+        self._limits = limits
 
     async def login(self, email: str, password: str) -> Login:
         """An access token and its user.
@@ -47,8 +51,9 @@ class AuthService:
         No connection is held while the password is hashed, and an unknown email takes as long as a wrong password.
 
         Raises:
-            InvalidCredentials
+            InvalidCredentials, RateLimited
         """
+        await self._limits.count_login(email)
         if "\x00" in email or "\x00" in password:  # a form can hold it; no account does
             raise InvalidCredentials
         async with self._database.session(rls.ENTER_NO_TENANT) as connection:

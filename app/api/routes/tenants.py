@@ -5,7 +5,7 @@ from fastapi import APIRouter, Path, Request, Response, status
 from app.api.errors import documented
 from app.api.pagination import link_next
 from app.core.errors import PermissionDenied
-from app.dependencies import CurrentAdmin, Paging, Tenants, Users
+from app.dependencies import LIMITED_BY_ADDRESS, CurrentAdmin, Paging, Tenants, Users
 from app.schemas.tenant import TenantCreate, TenantCreated
 from app.schemas.user import UserRead
 from app.services.tenant_service import FirstAdmin
@@ -18,7 +18,8 @@ router = APIRouter(tags=["tenants"])
     status_code=status.HTTP_201_CREATED,
     response_model_exclude_none=True,
     summary="Create a new tenant",
-    responses=documented(400, 409, 413, 422, 503),
+    responses=documented(400, 409, 413, 422, 429, 503),
+    dependencies=[LIMITED_BY_ADDRESS],
 )
 async def create_tenant(body: TenantCreate, service: Tenants) -> TenantCreated:
     """With `admin`, the tenant's first admin is created in the same transaction: both or neither."""

@@ -38,13 +38,15 @@ DECLARE entry jsonb;
 BEGIN
   FOR entry IN SELECT jsonb_array_elements(batch) LOOP
     PERFORM set_config('app.tenant_id', entry->>'tenant_id', true);
-    INSERT INTO message_deltas (tenant_id, message_id, start, text)
-      SELECT m.tenant_id, m.id, d.start, d.text
+    -- What was written by a commit that nobody confirmed is written again.
+    INSERT INTO message_deltas (tenant_id, message_id, attempt, start, text)
+      SELECT m.tenant_id, m.id, d.attempt, d.start, d.text
       FROM jsonb_to_recordset(entry->'deltas') AS d (id text, attempt int, start int, text text)
       CROSS JOIN LATERAL (
         SELECT * FROM messages WHERE messages.tenant_id = entry->>'tenant_id' AND messages.id = d.id LIMIT 1
       ) AS m
-      WHERE m.status = 'pending' AND m.attempts = d.attempt AND d.text <> '';
+      WHERE m.status = 'pending' AND m.attempts = d.attempt AND d.text <> ''
+      ON CONFLICT ON CONSTRAINT pk_message_deltas DO UPDATE SET text = excluded.text;
     RETURN QUERY
       SELECT m.id::text FROM jsonb_to_recordset(entry->'deltas') AS d (id text, attempt int)
       CROSS JOIN LATERAL (
@@ -104,6 +106,10 @@ BEGIN
         WHERE b.id = budget.id;
     END IF;
   END LOOP;
+  IF TG_OP = 'DELETE' THEN
+    -- A message goes while it is pending only with its user, whose text does not stay behind.
+    DELETE FROM {schema}.message_deltas d WHERE d.tenant_id = OLD.tenant_id AND d.message_id = OLD.id;
+  END IF;
   RETURN NULL;
 END $$
 """
@@ -174,7 +180,8 @@ GRANT UPDATE (attempts, cancel_requested, cached_tokens, cost_micro_usd, claim_m
               webhook_due_at, webhook_attempts) ON messages TO llm_saas_app;
 GRANT SELECT, INSERT, DELETE ON conversations TO llm_saas_app;
 GRANT UPDATE (title, system_prompt, updated_at) ON conversations TO llm_saas_app;
-GRANT SELECT, INSERT, DELETE ON message_deltas TO llm_saas_app;
+GRANT SELECT, INSERT, UPDATE (text), DELETE ON message_deltas TO llm_saas_app;
+GRANT SELECT (tenant_id, message_id), DELETE ON message_deltas TO llm_saas_definer;
 GRANT SELECT, INSERT ON idempotency_keys TO llm_saas_app;
 GRANT UPDATE (request_hash, resource_id, expires_at) ON idempotency_keys TO llm_saas_app;
 GRANT SELECT, INSERT ON budgets TO llm_saas_app;
@@ -206,6 +213,7 @@ DEFINER_POLICIES = (
     "CREATE POLICY definer_read ON messages FOR SELECT TO llm_saas_definer USING (true)",
     """CREATE POLICY claim_webhook ON messages FOR UPDATE TO llm_saas_definer
        USING (webhook_due_at IS NOT NULL) WITH CHECK (webhook_due_at IS NOT NULL)""",
+    "CREATE POLICY forget ON message_deltas TO llm_saas_definer USING (true)",
     "CREATE POLICY account ON budgets TO llm_saas_definer USING (true) WITH CHECK (true)",
     "CREATE POLICY read_expired ON idempotency_keys FOR SELECT TO llm_saas_definer USING (expires_at < now())",
     "CREATE POLICY delete_expired ON idempotency_keys FOR DELETE TO llm_saas_definer USING (expires_at < now())",
@@ -255,9 +263,10 @@ def create_tables() -> None:
         "message_deltas",
         sa.Column("tenant_id", sa.String(36), nullable=False),
         sa.Column("message_id", sa.String(36), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("start", sa.Integer(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("tenant_id", "message_id", "start", name="pk_message_deltas"),
+        sa.PrimaryKeyConstraint("tenant_id", "message_id", "attempt", "start", name="pk_message_deltas"),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], ondelete="CASCADE", name="fk_message_deltas_tenant_id"),
     )
     op.create_table(

@@ -36,7 +36,7 @@ from app.services.message_engine import MessageEngine
 from app.services.message_list import IN_TENANT, SHOWN, MessageFilter, listing, messages
 from app.services.message_signals import MessageSignals
 from app.services.message_statements import DELETE, REQUEST_CANCEL, RESERVE, RESERVE_ONCE, RETRY
-from app.services.message_stream import READ_DELTAS, End, Event, Position, follow_running, follow_stored
+from app.services.message_stream import ENDED, READ_DELTAS, End, Event, Position, follow_running, follow_stored
 from app.services.pagination import Page, PageRequest, page_of, parameters
 from app.services.pricing import estimated_tokens
 from app.services.webhook_service import WebhookService
@@ -203,9 +203,9 @@ class MessageService:
             values = {"tenant_id": self._tenant_id, "id": message_id}
             if (await connection.execute(REQUEST_CANCEL, values)).one_or_none() is None:
                 message = await self._find(connection, message_id)
-        generation = self._engine.find(message_id)
+        generation = self._engine.find(message_id, message.attempts)
         if generation is not None:
-            self._engine.cancel(message_id)
+            self._engine.cancel(message_id, message.attempts)
             ended = await asyncio.shield(generation.ended)
             message = message if ended is None else ended
         elif message.status == MessageStatus.PENDING:
@@ -220,21 +220,23 @@ class MessageService:
             return follow_running(sent.generation, reader, 0)
         return follow_stored(sent.row, self._read_of(sent.row.id), self._signals, reader, 0)
 
-    async def resume(self, message_id: str, position: Position | None, reader: Reader) -> AsyncIterator[Event]:
-        """What happens to a message after a position, in whichever process it runs; raises `NotFound`."""
+    async def resume(self, message_id: str, position: Position | None, reader: Reader) -> AsyncIterator[Event] | None:
+        """What happens to a message after a position, in whichever process it runs; None if it was read to its end."""
         row = await self.get(message_id)
         # What an earlier run wrote is no more.
         offset = position.offset if position is not None and position.attempt == row.attempts else 0
-        generation = self._engine.find(message_id)
+        if offset == ENDED:
+            return None
+        generation = self._engine.find(message_id, row.attempts)
         if generation is not None:
             return follow_running(generation, reader, offset)
         return follow_stored(row, self._read_of(message_id), self._signals, reader, offset)
 
     def _read_of(self, message_id: str) -> Any:
         async def read(offset: int) -> tuple[Row[Any], Sequence[Row[Any]]]:
-            values = {"tenant_id": self._tenant_id, "id": message_id, "offset": offset}
             async with self._db.begin() as connection:
                 row = await self._find(connection, message_id)
+                values = {"tenant_id": self._tenant_id, "id": message_id, "attempt": row.attempts, "offset": offset}
                 return row, (await connection.execute(READ_DELTAS, values)).all()
 
         return read
@@ -263,10 +265,11 @@ class MessageService:
             MessageRunning: its provider call has not ended.
         """
         async with self._db.begin() as connection:
-            message = await self._find_to_change(connection, message_id)
+            await self._find_to_change(connection, message_id)
             deleted = await connection.execute(DELETE, {"tenant_id": self._tenant_id, "id": message_id})
-        if not deleted.scalar_one() and message.status == MessageStatus.PENDING:
-            raise MessageRunning
+            if not deleted.scalar_one():
+                await self._find(connection, message_id)  # or somebody was faster
+                raise MessageRunning
 
     async def list(self, page: PageRequest, narrowed: MessageFilter) -> Page:
         filters = narrowed.parameters()

@@ -48,7 +48,8 @@ WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.status 
 RETURNING {COLUMNS}
 """).bindparams(_LEASE, _CLAIM)
 
-# Only a pending message can end, and only the run that began it: another may have ended it first.
+# Only a pending message can end, and only the run that began it: another may have ended it first. Who asked for the end
+# waits for it, perhaps elsewhere; other ends are told with the deltas, because each notification queues the commits.
 _SETTLE = """
 WITH ended AS (
   UPDATE messages SET
@@ -62,8 +63,9 @@ WITH ended AS (
   RETURNING messages.*
 ), cleared AS (
   DELETE FROM message_deltas WHERE message_deltas.tenant_id = :tenant_id AND message_deltas.message_id = :id
+    AND message_deltas.attempt <= {attempt}
 )
-SELECT {columns} FROM ended
+SELECT {columns}, CASE WHEN cancel_requested THEN pg_notify('llm_saas_messages', id) END FROM ended
 """
 _NUMBERS = ("input_tokens", "cached_tokens", "output_tokens", "cost_micro_usd")
 _TYPES: tuple[BindParameter[Any], ...] = (
@@ -72,31 +74,41 @@ _TYPES: tuple[BindParameter[Any], ...] = (
 )
 
 
-def _settle(*, status: str, error_code: str, response: str, owned: str) -> TextClause:
+def _settle(*, status: str, error_code: str, response: str, owned: str, attempt: str) -> TextClause:
     # A message that is run again adds to what its earlier runs used.
     sums = {
         f"sum_{name}": f"CASE WHEN :{name} IS NULL THEN messages.{name} ELSE COALESCE(messages.{name}, 0) + :{name} END"
         for name in _NUMBERS
     }
-    sql = _SETTLE.format(status=status, error_code=error_code, response=response, owned=owned, columns=COLUMNS, **sums)
+    sql = _SETTLE.format(
+        status=status, error_code=error_code, response=response, owned=owned, attempt=attempt, columns=COLUMNS, **sums
+    )
     return text(sql).bindparams(*_TYPES)
 
 
-SETTLE = _settle(status=":status", error_code=":error_code", response=":response", owned="messages.attempts = :attempt")
+SETTLE = _settle(
+    status=":status",
+    error_code=":error_code",
+    response=":response",
+    owned="messages.attempts = :attempt",
+    attempt=":attempt",
+)
 # In the place of a dead process: the text is what that one had written.
 SETTLE_ABANDONED = _settle(
     status="CASE WHEN messages.cancel_requested THEN 'cancelled' ELSE 'failed' END",
     error_code="CASE WHEN messages.cancel_requested THEN NULL ELSE 'interrupted' END",
     response="COALESCE((SELECT string_agg(message_deltas.text, '' ORDER BY message_deltas.start) FROM message_deltas"
-    " WHERE message_deltas.tenant_id = :tenant_id AND message_deltas.message_id = :id), '')",
+    " WHERE message_deltas.tenant_id = :tenant_id AND message_deltas.message_id = :id"
+    " AND message_deltas.attempt = messages.attempts), '')",
     owned="messages.lease_expires_at < now()",
+    attempt="(SELECT ended.attempts FROM ended)",
 )
 
 # The other processes hear of it when the transaction commits.
 REQUEST_CANCEL = text("""
 UPDATE messages SET cancel_requested = true
 WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.status = 'pending'
-RETURNING pg_notify('llm_saas_messages', 'cancel ' || messages.id)
+RETURNING pg_notify('llm_saas_messages', 'cancel ' || messages.attempts || ' ' || messages.id)
 """)
 
 # A message that runs is not deleted under its provider's hands: the row is where its answer goes. Its figures stay.

@@ -17,14 +17,17 @@ from app.services.message_signals import MessageSignals
 READ_DELTAS = text("""
 SELECT message_deltas.start, message_deltas.text FROM message_deltas
 WHERE message_deltas.tenant_id = :tenant_id AND message_deltas.message_id = :id
-  AND message_deltas.start + length(message_deltas.text) > :offset
+  AND message_deltas.attempt = :attempt AND message_deltas.start + length(message_deltas.text) > :offset
 ORDER BY message_deltas.start
 """)
 
 
+ENDED = -1
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a reader stands: after `offset` characters of the run number `attempt`."""
+    """Where a reader stands: after `offset` characters of the run number `attempt`; `ENDED`: it has seen the end."""
 
     attempt: int
     offset: int

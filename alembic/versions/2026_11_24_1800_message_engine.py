@@ -134,14 +134,14 @@ AS $$
 $$
 """
 
-# Claims them for a while, so that no other process delivers the same.
+# Claims them for a while, so that no other process delivers the same; none of the tenants that have enough under way.
 DUE_WEBHOOKS = """
-CREATE FUNCTION claim_due_webhooks(claim interval) RETURNS TABLE (tenant_id text, id text)
+CREATE FUNCTION claim_due_webhooks(claim interval, most integer, busy text[]) RETURNS TABLE (tenant_id text, id text)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, {schema}, pg_temp
 AS $$
   UPDATE {schema}.messages m SET webhook_due_at = now() + $1
-  FROM (SELECT w.id FROM {schema}.messages w WHERE w.webhook_due_at <= now()
-        ORDER BY w.webhook_due_at LIMIT 100 FOR UPDATE SKIP LOCKED) due
+  FROM (SELECT w.id FROM {schema}.messages w WHERE w.webhook_due_at <= now() AND w.tenant_id <> ALL ($3)
+        ORDER BY w.webhook_due_at LIMIT $2 FOR UPDATE SKIP LOCKED) due
   WHERE m.id = due.id RETURNING m.tenant_id, m.id
 $$
 """
@@ -162,7 +162,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, {schema}, pg_
 AS $$
   SELECT m.id::text FROM {schema}.messages m
   WHERE m.tenant_id = {schema}.app_tenant() AND m.status <> 'pending'
-    AND to_tsvector('simple', left(m.content, 100000) || ' ' || left(m.response, 100000))
+    AND to_tsvector('simple', left(m.content, 60000) || ' ' || left(m.response, 60000))
         @@ websearch_to_tsquery('simple', $1)
 $$
 """
@@ -170,7 +170,7 @@ $$
 DEFINER_FUNCTIONS = (
     "account_message()",
     "abandoned_messages()",
-    "claim_due_webhooks(interval)",
+    "claim_due_webhooks(interval, integer, text[])",
     "delete_expired_idempotency_keys()",
     "search_messages(text)",
 )
@@ -340,10 +340,10 @@ def extend_messages() -> None:
         postgresql_where=sa.text("webhook_due_at IS NOT NULL"),
     )
     # Only what has ended is indexed: a message is entered once, with its answer. The bounds keep it below the megabyte
-    # that a tsvector may hold.
+    # that a tsvector may hold: at most eight bytes a character, where parts of words are entered besides the words.
     op.execute(
         "CREATE INDEX ix_messages_search ON messages USING gin (to_tsvector('simple',"
-        " left(content, 100000) || ' ' || left(response, 100000))) WHERE status <> 'pending'"
+        " left(content, 60000) || ' ' || left(response, 60000))) WHERE status <> 'pending'"
     )
 
 

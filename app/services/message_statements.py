@@ -20,9 +20,12 @@ COLUMNS = (
 _LEASE = bindparam("lease", type_=Interval)
 _CLAIM = bindparam("claim", type_=BigInteger)
 
+# Not now(), when the transaction began: it may have waited for the conversation, and turns are in the order of this.
 RESERVE = text(f"""
-INSERT INTO messages (id, tenant_id, user_id, content, conversation_id, webhook_url, claim_micro_usd, lease_expires_at)
-VALUES (:id, :tenant_id, :user_id, :content, :conversation_id, :webhook_url, :claim, now() + :lease)
+INSERT INTO messages (id, tenant_id, user_id, content, conversation_id, webhook_url, claim_micro_usd, lease_expires_at,
+                      created_at, updated_at)
+VALUES (:id, :tenant_id, :user_id, :content, :conversation_id, :webhook_url, :claim, now() + :lease,
+        clock_timestamp(), clock_timestamp())
 RETURNING {COLUMNS}
 """).bindparams(_LEASE, _CLAIM)
 # With an idempotency key, in the same trip: no row if the key made something before.
@@ -67,7 +70,8 @@ WITH ended AS (
 )
 SELECT {columns}, CASE WHEN cancel_requested THEN pg_notify('llm_saas_messages', id) END FROM ended
 """
-_NUMBERS = ("input_tokens", "cached_tokens", "output_tokens", "cost_micro_usd")
+# What a column holds: a provider may count as it likes, and the message must end.
+_NUMBERS = dict.fromkeys(("input_tokens", "cached_tokens", "output_tokens"), 2**31 - 1) | {"cost_micro_usd": 2**63 - 1}
 _TYPES: tuple[BindParameter[Any], ...] = (
     *(bindparam(name, type_=BigInteger if name == "cost_micro_usd" else Integer) for name in _NUMBERS),
     bindparam("model", type_=String),
@@ -77,8 +81,9 @@ _TYPES: tuple[BindParameter[Any], ...] = (
 def _settle(*, status: str, error_code: str, response: str, owned: str, attempt: str) -> TextClause:
     # A message that is run again adds to what its earlier runs used.
     sums = {
-        f"sum_{name}": f"CASE WHEN :{name} IS NULL THEN messages.{name} ELSE COALESCE(messages.{name}, 0) + :{name} END"
-        for name in _NUMBERS
+        f"sum_{name}": f"CASE WHEN :{name} IS NULL THEN messages.{name} ELSE"
+        f" LEAST(COALESCE(messages.{name}, 0)::numeric + :{name}, {most}) END"
+        for name, most in _NUMBERS.items()
     }
     sql = _SETTLE.format(
         status=status, error_code=error_code, response=response, owned=owned, attempt=attempt, columns=COLUMNS, **sums
@@ -126,13 +131,19 @@ SELECT count(*) FROM gone
 DELETE = text(_DELETE.format(which="messages.id = :id"))
 DELETE_CONVERSATION = text(_DELETE.format(which="messages.conversation_id = :conversation_id"))
 
-# The newest first: the caller stops when its token budget is full.
+# The newest first, until `bytes` are full: a conversation may hold more than the memory.
 TURNS = text("""
-SELECT content, response, status FROM messages
-WHERE messages.tenant_id = :tenant_id AND messages.conversation_id = :conversation_id
-  AND messages.status IN ('completed', 'pending') AND messages.id <> :before
-  AND (messages.created_at, messages.id) < (COALESCE(
-    (SELECT retried.created_at FROM messages retried WHERE retried.tenant_id = :tenant_id AND retried.id = :before),
-    'infinity'), :before)
-ORDER BY messages.created_at DESC, messages.id DESC LIMIT 200
+SELECT content, response, status FROM (
+  SELECT turns.*, sum(octet_length(content) + octet_length(response)) OVER (ORDER BY created_at DESC, id DESC) AS total
+  FROM (
+    SELECT id, content, response, status, created_at FROM messages
+    WHERE messages.tenant_id = :tenant_id AND messages.conversation_id = :conversation_id
+      AND messages.status IN ('completed', 'pending') AND messages.id <> :before
+      AND (messages.created_at, messages.id) < (COALESCE(
+        (SELECT retried.created_at FROM messages retried WHERE retried.tenant_id = :tenant_id AND retried.id = :before),
+        'infinity'), :before)
+    ORDER BY messages.created_at DESC, messages.id DESC LIMIT 200
+  ) AS turns
+) AS summed
+WHERE total <= :bytes OR status = 'pending' ORDER BY created_at DESC, id DESC
 """)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Row, text
 
-from app.core.errors import AppError
+from app.core.errors import AppError, DatabaseUnavailable
 from app.models import MessageStatus
 from app.services.generation import Generation, Reader
 from app.services.message_signals import MessageSignals
@@ -83,7 +83,15 @@ async def follow_stored(
     signals.add(row.id, reader)
     try:
         while not reader.closed:
-            current, deltas = await read(offset)
+            try:
+                current, deltas = await read(offset)
+            except DatabaseUnavailable:  # it comes back, and the message goes on meanwhile
+                yield None
+                await reader.changed()
+                continue
+            except AppError as error:  # the message is gone, or the reader's access
+                yield End(None, error)
+                return
             if current.attempts != row.attempts:  # somebody runs it again: what was read is no more
                 row, offset = current, 0
                 yield row

@@ -19,8 +19,10 @@ logger = structlog.get_logger()
 # Across tenants, by a SECURITY DEFINER function: nobody knows the tenant before the login. None for a disabled user.
 AUTH_LOOKUP = text("SELECT id, tenant_id, role, token_version, hashed_password FROM auth_lookup(:email)")
 OF_USER = (users.c.tenant_id == bindparam("in_tenant"), users.c.id == bindparam("of_user"))
-REPLACE_HASH = update(User).where(*OF_USER).values(hashed_password=bindparam("hashed"))
-CHANGE_PASSWORD = REPLACE_HASH.values(token_version=users.c.token_version + 1)
+SET_HASH = update(User).where(*OF_USER).values(hashed_password=bindparam("hashed"))
+# The same password hashed anew must not undo a change that came in between.
+REPLACE_HASH = SET_HASH.where(users.c.token_version == bindparam("version"))
+CHANGE_PASSWORD = SET_HASH.values(token_version=users.c.token_version + 1)
 
 
 class AuthService:
@@ -49,7 +51,7 @@ class AuthService:
         async with self._database.session(rls.enter_as(user)) as connection:
             if replacement:
                 values = {"in_tenant": user.tenant_id, "of_user": user.user_id, "hashed": replacement}
-                await connection.execute(REPLACE_HASH, values)
+                await connection.execute(REPLACE_HASH, {**values, "version": user.token_version})
                 logger.info("password_hash_upgraded", user_id=user.user_id)
             granted = await self._sessions.begin(connection, user)
             await record(connection, Actor.of(user, origin), "session.begun", user.user_id)

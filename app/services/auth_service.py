@@ -3,7 +3,7 @@
 import structlog
 from sqlalchemy import bindparam, text, update
 
-from app.core.errors import InvalidCredentials, WrongPassword
+from app.core.errors import AuthenticationError, InvalidCredentials, WrongPassword
 from app.core.principal import Origin, Principal
 from app.core.security import PasswordHasher, normalise_email
 from app.db import rls
@@ -19,10 +19,13 @@ logger = structlog.get_logger()
 # Across tenants, by a SECURITY DEFINER function: nobody knows the tenant before the login. None for a disabled user.
 AUTH_LOOKUP = text("SELECT id, tenant_id, role, token_version, hashed_password FROM auth_lookup(:email)")
 OF_USER = (users.c.tenant_id == bindparam("in_tenant"), users.c.id == bindparam("of_user"))
-SET_HASH = update(User).where(*OF_USER).values(hashed_password=bindparam("hashed"))
-# The same password hashed anew must not undo a change that came in between.
-REPLACE_HASH = SET_HASH.where(users.c.token_version == bindparam("version"))
-CHANGE_PASSWORD = SET_HASH.values(token_version=users.c.token_version + 1)
+# Only in the place of the hash that was verified: not of one that came in between.
+REPLACE_HASH = (
+    update(User)
+    .where(*OF_USER, users.c.token_version == bindparam("version"))
+    .values(hashed_password=bindparam("hashed"))
+)
+CHANGE_PASSWORD = REPLACE_HASH.values(token_version=users.c.token_version + 1).returning(users.c.id)
 
 
 class AuthService:
@@ -62,6 +65,7 @@ class AuthService:
 
         Raises:
             WrongPassword: `current` is not the present one.
+            AuthenticationError: another change came first, and ended the session.
         """
         principal = db.principal
         async with db.begin() as connection:
@@ -74,6 +78,8 @@ class AuthService:
         hashed = await self._passwords.hash(new)
         async with db.begin() as connection:
             values = {"in_tenant": principal.tenant_id, "of_user": principal.user_id, "hashed": hashed}
-            await connection.execute(CHANGE_PASSWORD, values)
+            changed = await connection.execute(CHANGE_PASSWORD, {**values, "version": principal.token_version})
+            if changed.one_or_none() is None:
+                raise AuthenticationError
             await connection.execute(END_ALL, {"tenant_id": principal.tenant_id, "user_id": principal.user_id})
             await record_by(db, connection, "user.password_changed", principal.user_id)

@@ -2,7 +2,7 @@
 
 import hmac
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Row, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -60,8 +60,17 @@ class TenantService:
         """
         if self._operator_token is not None and not _same(operator_token, self._operator_token):
             raise OperatorTokenRequired
+        return await self._create(name, admin, "anonymous" if self._operator_token is None else "operator")
+
+    async def create_by_operator(self, name: str, admin: FirstAdmin) -> tuple[Row[Any], Row[Any] | None]:
+        """As `create`, by an operator on the command line."""
+        return await self._create(name, admin, "operator")
+
+    async def _create(
+        self, name: str, admin: FirstAdmin | None, actor_type: Literal["anonymous", "operator"]
+    ) -> tuple[Row[Any], Row[Any] | None]:
         tenant_id = new_id()
-        actor = Actor(tenant_id, "anonymous" if self._operator_token is None else "operator", self._origin)
+        actor = Actor(tenant_id, actor_type, self._origin)
         hashed = await self._passwords.hash(admin.password) if admin else ""
         async with self._database.session(rls.enter_tenant(tenant_id)) as connection:
             tenant = (await connection.execute(INSERT_TENANT, {"id": tenant_id, "name": name})).one_or_none()

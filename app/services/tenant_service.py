@@ -4,7 +4,7 @@ import hmac
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Row, bindparam, func, select, update
+from sqlalchemy import Row, bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
@@ -97,11 +97,12 @@ class TenantSettingsService:
 
     async def change(self, changes: dict[str, str]) -> Row[Any]:
         """Set some of `name`, `registration` and `message_visibility`; raises `TenantNameTaken`."""
-        statement = update(Tenant).where(tenants.c.id == bindparam("tenant_id")).returning(*SHOWN)
+        if not changes:
+            return await self.get()
+        statement = update(Tenant).where(tenants.c.id == bindparam("tenant_id")).values(changes).returning(*SHOWN)
         async with self._db.begin() as connection:
-            values = statement.values(changes or {"updated_at": func.now()})
             try:
-                tenant = (await connection.execute(values, {"tenant_id": self._tenant_id})).one()
+                tenant = (await connection.execute(statement, {"tenant_id": self._tenant_id})).one()
             except IntegrityError as error:
                 if "uq_tenants_name" in str(error.orig):
                     raise TenantNameTaken from None

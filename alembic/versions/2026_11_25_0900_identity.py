@@ -258,6 +258,9 @@ def create_tables() -> None:
     newest_first = ["tenant_id", sa.text("created_at DESC"), sa.text("id DESC")]
     for table in ("api_keys", "invites", "audit_log"):
         op.create_index(f"ix_{table}_tenant_id_created_at_id", table, newest_first)
+    # For users who see their own alone, and for what goes with a deleted user.
+    own_newest_first = ["tenant_id", "user_id", *newest_first[1:]]
+    op.create_index("ix_conversations_tenant_id_user_id_created_at_id", "conversations", own_newest_first)
 
 
 def downgrade() -> None:
@@ -267,6 +270,7 @@ def downgrade() -> None:
         op.execute(f"DROP FUNCTION {function}")
     for table in reversed(NEW_TABLES):
         op.drop_table(table)
+    op.drop_index("ix_conversations_tenant_id_user_id_created_at_id", "conversations")
     for table, column in (("tenants", "registration"), ("tenants", "message_visibility"), ("users", "disabled_at")):
         op.drop_column(table, column)
     op.execute("REVOKE UPDATE (role, token_version), DELETE ON users FROM llm_saas_app")

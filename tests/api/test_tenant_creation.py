@@ -34,10 +34,20 @@ async def test_the_operator_token_creates_a_tenant(operated: httpx.AsyncClient, 
     assert sorted(entries) == [("tenant.created", "operator"), ("user.created", "operator")]
 
 
-@pytest.mark.parametrize(
-    "header",
-    [None, "", "Bearer", "Bearer ", f"Bearer {TOKEN}0", f"Bearer {TOKEN[:-1]}", f"Basic {TOKEN}", TOKEN, "Bearer \xff"],
-)
+WRONG = {
+    "none": None,
+    "empty": "",
+    "the scheme alone": "Bearer",
+    "a space": "Bearer ",
+    "longer": f"Bearer {TOKEN}0",
+    "shorter": f"Bearer {TOKEN[:-1]}",
+    "another scheme": f"Basic {TOKEN}",
+    "no scheme": TOKEN,
+    "not ASCII": "Bearer \xff",
+}
+
+
+@pytest.mark.parametrize("header", WRONG.values(), ids=WRONG)
 async def test_without_the_operator_token_no_tenant_is_created(
     operated: httpx.AsyncClient, superuser: asyncpg.Connection, header: str | None
 ) -> None:

@@ -118,6 +118,11 @@ def signed_by(key: Key, kid: object) -> str:
     return str(jwt.encode(claims(), key.signer, algorithm=key.algorithm, headers=headers))
 
 
+def signed_raw(header: dict[str, Any]) -> str:
+    unsigned = token_with(header, None)[:-1]
+    return f"{unsigned}.{b64(KEYS['RS256'].signer.sign(unsigned.encode()))}"
+
+
 def confusions() -> dict[str, str]:
     tokens = {}
     ours = KEYS["RS256"].kid
@@ -143,11 +148,12 @@ def confusions() -> dict[str, str]:
     )
     tokens["the kid of another of our keys"] = signed_by(KEYS["RS256"], KEYS["ES256"].kid)
     tokens["the RSA alg with the EC key"] = token_with({"alg": "RS256", "kid": KEYS["ES256"].kid}, b"x")
-    for kid in (None, "", ours[:-1], ours + " ", ours.upper(), f"../{ours}", "/dev/null", "' OR '1'='1", "\x00"):
-        tokens[f"kid {kid!r}"] = signed_by(KEYS["RS256"], kid)
-    for kid in (5, True, [ours], {"kid": ours}, 1.5):
-        header = {"alg": "RS256", "typ": "JWT", "kid": kid}
-        tokens[f"kid {kid!r}"] = token_with(header, b"")
+    kids = [None, "", ours[:-1], ours + " ", ours.swapcase(), f"../{ours}", "/dev/null", "' OR '1'='1", "\x00"]
+    for at, kid in enumerate(kids):
+        tokens[f"kid trick {at}"] = signed_by(KEYS["RS256"], kid)
+    for at, kid in enumerate((5, True, [ours], {"kid": ours}, 1.5)):
+        # Signed for real: only the kid is no text.
+        tokens[f"kid that is no text {at}"] = signed_raw({"alg": "RS256", "typ": "JWT", "kid": kid})
     return tokens
 
 
@@ -165,6 +171,7 @@ def test_the_tokens_above_are_wrong_for_their_own_reason() -> None:
     tokens = TokenService(KeyRing(KEYS["RS256"], [KEYS["ES256"]]), 60)
     for key in KEYS.values():
         assert tokens.verify(signed_by(key, key.kid)) == CALLER
+    assert tokens.verify(signed_raw({"alg": "RS256", "typ": "JWT", "kid": KEYS["RS256"].kid})) == CALLER
     accepts_secret = TokenService(KeyRing(KEYS["RS256"], shared_keys([SECRET_KEY])), 60)
     right = token_with({"alg": "HS512", "kid": shared_key(SECRET_KEY, "HS512").kid}, SECRET_KEY.encode(), "sha512")
     assert accepts_secret.verify(right) == CALLER

@@ -103,8 +103,9 @@ def assert_unquoted(error: ValidationError, key: str) -> None:
     assert not any(line[:12] in said or line[-12:] in said for line in lines if line)
 
 
-@pytest.mark.parametrize("key", [WEAK["RSA of 1024 bits"], WEAK["Ed25519"], WEAK["a text"], WEAK["damaged"]])
-def test_a_previous_key_that_will_not_do_is_refused_and_not_quoted(key: str) -> None:
+@pytest.mark.parametrize("kind", ["RSA of 1024 bits", "Ed25519", "a text", "damaged"])
+def test_a_previous_key_that_will_not_do_is_refused_and_not_quoted(kind: str) -> None:
+    key = WEAK[kind]
     with pytest.raises(ValidationError, match="JWT_PREVIOUS_KEYS") as refused:
         settings(**GOOD, jwt_previous_keys=[key])
     assert_unquoted(refused.value, key)

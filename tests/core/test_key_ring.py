@@ -146,6 +146,7 @@ def confusions() -> dict[str, str]:
     tokens["a stranger's key in the header"] = str(
         jwt.encode(claims(), stranger.signer, "RS256", headers={"kid": stranger.kid, "jwk": stranger.public})
     )
+    tokens["our signature under another alg"] = signed_raw({"alg": "ES256", "typ": "JWT", "kid": ours})
     tokens["the kid of another of our keys"] = signed_by(KEYS["RS256"], KEYS["ES256"].kid)
     tokens["the RSA alg with the EC key"] = token_with({"alg": "RS256", "kid": KEYS["ES256"].kid}, b"x")
     kids = [None, "", ours[:-1], ours + " ", ours.swapcase(), f"../{ours}", "/dev/null", "' OR '1'='1", "\x00"]

@@ -64,26 +64,18 @@ AS $$ BEGIN
 END $$
 """
 
-# A key needs its user, and an admin's key needs it to be an admin still. `last_used_at` is right to the minute; who
-# finds the row locked leaves the noting to the other.
+# A key needs its user, and an admin's key needs it to be an admin still.
 ENTER_BY_KEY = f"""
 CREATE FUNCTION enter_tenant_by_key(tenant_id text, user_id text, key_id text, as_admin boolean)
 RETURNS void LANGUAGE plpgsql SECURITY INVOKER
-AS $$
-DECLARE used timestamptz;
-BEGIN
+AS $$ BEGIN
 {ENTER}
-  SELECT COALESCE(k.last_used_at, '-infinity') INTO used
-  FROM api_keys k JOIN users u ON u.tenant_id = k.tenant_id AND u.id = k.user_id
-  WHERE k.tenant_id = $1 AND k.id = $3 AND k.user_id = $2 AND (k.expires_at IS NULL OR k.expires_at > now())
-    AND u.tenant_id = $1 AND u.disabled_at IS NULL AND (u.role = 'admin' OR NOT $4);
-  IF NOT FOUND THEN
+  IF NOT EXISTS (
+    SELECT FROM api_keys k JOIN users u ON u.tenant_id = k.tenant_id AND u.id = k.user_id
+    WHERE k.tenant_id = $1 AND k.id = $3 AND k.user_id = $2 AND (k.expires_at IS NULL OR k.expires_at > now())
+      AND u.tenant_id = $1 AND u.disabled_at IS NULL AND (u.role = 'admin' OR NOT $4)
+  ) THEN
     RAISE EXCEPTION 'the key has ended, or its user is gone or changed' USING ERRCODE = 'LS001';
-  END IF;
-  IF used < now() - interval '1 minute' THEN
-    UPDATE api_keys SET last_used_at = now() WHERE api_keys.tenant_id = $1 AND api_keys.id = (
-      SELECT k.id FROM api_keys k WHERE k.tenant_id = $1 AND k.id = $3 FOR UPDATE SKIP LOCKED
-    );
   END IF;
 END $$
 """

@@ -70,8 +70,11 @@ class AuthService:
         principal = db.principal
         async with db.begin() as connection:
             identity = {"tenant_id": principal.tenant_id, "id": principal.user_id}
-            user = (await connection.execute(SELECT_USER, identity)).one()
-            account = (await connection.execute(AUTH_LOOKUP, {"email": user.email})).one()
+            user = (await connection.execute(SELECT_USER, identity)).one_or_none()
+            email = user.email if user else ""  # deleted or disabled at this moment: no account either
+            account = (await connection.execute(AUTH_LOOKUP, {"email": email})).one_or_none()
+        if account is None:
+            raise AuthenticationError
         correct, _ = await self._passwords.verify(current, account.hashed_password)
         if not correct:
             raise WrongPassword

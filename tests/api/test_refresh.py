@@ -21,7 +21,7 @@ async def expire_grace(superuser: asyncpg.Connection, user_id: str) -> None:
 
 
 def secret_of(token: str) -> str:
-    return token.rsplit("_", 1)[-1]
+    return token.removeprefix("llmr_").split("_", 1)[1]
 
 
 async def test_a_refresh_gives_the_next_pair_and_the_user(client: httpx.AsyncClient, acme: Tenant) -> None:

@@ -43,7 +43,7 @@ async def create_admin(arguments: argparse.Namespace, password: str, settings: S
         stack.callback(passwords.close)
         if arguments.new_tenant is not None:
             body = TenantCreate(name=arguments.new_tenant, admin=credentials)
-            _, admin = await TenantService(database, passwords, Origin()).create(
+            _, admin = await TenantService(database, passwords, Origin()).create_by_operator(
                 body.name, FirstAdmin(credentials.email, credentials.password)
             )
         else:

@@ -64,26 +64,18 @@ AS $$ BEGIN
 END $$
 """
 
-# A key needs its user, and an admin's key needs it to be an admin still. `last_used_at` is right to the minute; who
-# finds the row locked leaves the noting to the other.
+# A key needs its user, and an admin's key needs it to be an admin still.
 ENTER_BY_KEY = f"""
 CREATE FUNCTION enter_tenant_by_key(tenant_id text, user_id text, key_id text, as_admin boolean)
 RETURNS void LANGUAGE plpgsql SECURITY INVOKER
-AS $$
-DECLARE used timestamptz;
-BEGIN
+AS $$ BEGIN
 {ENTER}
-  SELECT COALESCE(k.last_used_at, '-infinity') INTO used
-  FROM api_keys k JOIN users u ON u.tenant_id = k.tenant_id AND u.id = k.user_id
-  WHERE k.tenant_id = $1 AND k.id = $3 AND k.user_id = $2 AND (k.expires_at IS NULL OR k.expires_at > now())
-    AND u.tenant_id = $1 AND u.disabled_at IS NULL AND (u.role = 'admin' OR NOT $4);
-  IF NOT FOUND THEN
+  IF NOT EXISTS (
+    SELECT FROM api_keys k JOIN users u ON u.tenant_id = k.tenant_id AND u.id = k.user_id
+    WHERE k.tenant_id = $1 AND k.id = $3 AND k.user_id = $2 AND (k.expires_at IS NULL OR k.expires_at > now())
+      AND u.tenant_id = $1 AND u.disabled_at IS NULL AND (u.role = 'admin' OR NOT $4)
+  ) THEN
     RAISE EXCEPTION 'the key has ended, or its user is gone or changed' USING ERRCODE = 'LS001';
-  END IF;
-  IF used < now() - interval '1 minute' THEN
-    UPDATE api_keys SET last_used_at = now() WHERE api_keys.tenant_id = $1 AND api_keys.id = (
-      SELECT k.id FROM api_keys k WHERE k.tenant_id = $1 AND k.id = $3 FOR UPDATE SKIP LOCKED
-    );
   END IF;
 END $$
 """
@@ -258,6 +250,9 @@ def create_tables() -> None:
     newest_first = ["tenant_id", sa.text("created_at DESC"), sa.text("id DESC")]
     for table in ("api_keys", "invites", "audit_log"):
         op.create_index(f"ix_{table}_tenant_id_created_at_id", table, newest_first)
+    # For users who see their own alone, and for what goes with a deleted user.
+    own_newest_first = ["tenant_id", "user_id", *newest_first[1:]]
+    op.create_index("ix_conversations_tenant_id_user_id_created_at_id", "conversations", own_newest_first)
 
 
 def downgrade() -> None:
@@ -267,6 +262,7 @@ def downgrade() -> None:
         op.execute(f"DROP FUNCTION {function}")
     for table in reversed(NEW_TABLES):
         op.drop_table(table)
+    op.drop_index("ix_conversations_tenant_id_user_id_created_at_id", "conversations")
     for table, column in (("tenants", "registration"), ("tenants", "message_visibility"), ("users", "disabled_at")):
         op.drop_column(table, column)
     op.execute("REVOKE UPDATE (role, token_version), DELETE ON users FROM llm_saas_app")

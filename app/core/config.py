@@ -38,7 +38,10 @@ MOCK_PRICES = {"mock-echo": Price(input=1_000_000, output=2_000_000)}
 class Settings(BaseSettings):
     """Every knob of the service; `.env.example` and the README's table list the same names."""
 
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+    # What is refused may be a key: a traceback must not quote it.
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     environment: Literal["development", "production"] = "development"
     host: str = "127.0.0.1"
@@ -176,8 +179,9 @@ class Settings(BaseSettings):
             raise ValueError("DATABASE_URL is required in production")
         if self.bcrypt_rounds < 12:
             raise ValueError("BCRYPT_ROUNDS must be at least 12 in production")
-        for key in (self.secret_key, *self.previous_secret_keys):
-            _refuse_weak(key.get_secret_value())
+        _refuse_weak("SECRET_KEY", self.secret_key)
+        for key in self.previous_secret_keys:
+            _refuse_weak("PREVIOUS_SECRET_KEYS", key)
         return self
 
     def providers(self) -> list[tuple[ProviderName, str]]:
@@ -225,13 +229,12 @@ def _read_key(name: str, value: SecretStr) -> Key:
         raise ValueError(f"{name} must hold RSA (2048 bits or more) or P-256 keys as PEM, or paths of such") from None
 
 
-def _refuse_weak(key: str) -> None:
+def _refuse_weak(name: str, value: SecretStr) -> None:
+    key = value.get_secret_value()
     if len(key.encode()) < MIN_SECRET_KEY_BYTES:
-        raise ValueError(f"SECRET_KEY must be at least {MIN_SECRET_KEY_BYTES} bytes in production")
+        raise ValueError(f"{name} must be at least {MIN_SECRET_KEY_BYTES} bytes in production")
     if any(word in key.lower() for word in PLACEHOLDERS) or len(set(key)) < 10:
-        raise ValueError(
-            'SECRET_KEY is a placeholder; make one: python -c "import secrets; print(secrets.token_hex(32))"'
-        )
+        raise ValueError(f'{name} is a placeholder; make one: python -c "import secrets; print(secrets.token_hex(32))"')
 
 
 @lru_cache

@@ -21,7 +21,8 @@ _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _RANDOM_CHARACTERS = 43  # log62(2**256)
 _CHECKSUM_CHARACTERS = 6
 _API_KEY = re.compile(rf"{API_KEY_PREFIX}[0-9A-Za-z]{{{_RANDOM_CHARACTERS + _CHECKSUM_CHARACTERS}}}")
-_REFRESH_TOKEN = re.compile(r"llmr_([0-9a-f]{32})_([0-9A-Za-z_-]{43})")
+_SECRET_BYTES, _TAG_BYTES = 32, 16
+_REFRESH_TOKEN = re.compile(r"llmr_([0-9a-f]{32})_([0-9A-Za-z_-]{64})")
 
 
 def digest(credential: str) -> str:
@@ -43,9 +44,9 @@ def new_invite_token() -> str:
     return f"llmi_{secrets.token_urlsafe(32)}"
 
 
-def new_refresh_token(session_id: str) -> str:
+def new_refresh_token(session_id: str, key: str) -> str:
     """The first of a session."""
-    return _refresh_token(session_id, secrets.token_bytes(32))
+    return _refresh_token(session_id, secrets.token_bytes(_SECRET_BYTES), key)
 
 
 def successors(refresh_token: str, keys: Iterable[str]) -> list[str]:
@@ -56,7 +57,17 @@ def successors(refresh_token: str, keys: Iterable[str]) -> list[str]:
     """
     session_id = session_of(refresh_token)
     message = f"refresh:{refresh_token}".encode()
-    return [_refresh_token(session_id, hmac.digest(key.encode(), message, hashlib.sha256)) for key in keys]
+    return [_refresh_token(session_id, hmac.digest(key.encode(), message, hashlib.sha256), key) for key in keys]
+
+
+def was_ours(refresh_token: str, keys: Iterable[str]) -> bool:
+    """Whether one of the keys made it: a used one tells of a theft, a made-up one of nothing."""
+    found = _REFRESH_TOKEN.fullmatch(refresh_token)
+    if found is None:
+        return False
+    secret = base64.urlsafe_b64decode(found[2])
+    tags = [_tag(session_of(refresh_token), secret[:_SECRET_BYTES], key) for key in keys]
+    return any(hmac.compare_digest(secret[_SECRET_BYTES:], tag) for tag in tags)
 
 
 def session_of(refresh_token: str) -> str:
@@ -69,8 +80,13 @@ def session_of(refresh_token: str) -> str:
     return session_id if is_id(session_id) else ""
 
 
-def _refresh_token(session_id: str, secret: bytes) -> str:
-    return f"llmr_{session_id.replace('-', '')}_{base64.urlsafe_b64encode(secret).decode().rstrip('=')}"
+def _refresh_token(session_id: str, secret: bytes, key: str) -> str:
+    encoded = base64.urlsafe_b64encode(secret + _tag(session_id, secret, key)).decode()
+    return f"llmr_{session_id.replace('-', '')}_{encoded}"
+
+
+def _tag(session_id: str, secret: bytes, key: str) -> bytes:
+    return hmac.digest(key.encode(), b"refresh-tag:" + session_id.encode() + secret, hashlib.sha256)[:_TAG_BYTES]
 
 
 def _checksum(body: str) -> str:

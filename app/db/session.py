@@ -16,8 +16,9 @@ from app.db import rls
 CONNECT_TIMEOUT_SECONDS = 10
 COMMAND_TIMEOUT_SECONDS = 30
 NOWHERE = Origin()
-# Connection failure, insufficient resources (disk, memory, connections), operator intervention, system error.
-UNAVAILABLE = ("08", "53", "57", "58")
+# Connection failure, transaction rollback (a deadlock: the same again succeeds), insufficient resources (disk, memory,
+# connections), operator intervention, system error.
+UNAVAILABLE = ("08", "40", "53", "57", "58")
 
 
 class Database:

@@ -12,6 +12,13 @@ class Conversation(TimestampMixin, Base):
         ForeignKeyConstraint(["tenant_id", "user_id"], ["users.tenant_id", "users.id"], ondelete="CASCADE"),
         UniqueConstraint("tenant_id", "id"),
         Index("ix_conversations_tenant_id_created_at_id", "tenant_id", text("created_at DESC"), text("id DESC")),
+        Index(
+            "ix_conversations_tenant_id_user_id_created_at_id",
+            "tenant_id",
+            "user_id",
+            text("created_at DESC"),
+            text("id DESC"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)

@@ -1,5 +1,6 @@
 """API keys: how machines call in the place of a user."""
 
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +34,14 @@ REVOKE_ANY = delete(ApiKey).where(IN_TENANT, keys.c.id == bindparam("key_id")).r
 REVOKE_OWN = REVOKE_ANY.where(OWN)
 # Across tenants, by a SECURITY DEFINER function: a key names no tenant.
 LOOKUP = text("SELECT id, tenant_id, user_id, scopes FROM api_key_lookup(:key_hash)")
+# Who finds the row locked leaves the noting to the other.
+NOTED_FOR_SECONDS = 60
+NOTE_USE = text("""
+UPDATE api_keys SET last_used_at = now() WHERE api_keys.tenant_id = :tenant_id AND api_keys.id = (
+  SELECT k.id FROM api_keys k WHERE k.tenant_id = :tenant_id AND k.id = :key_id
+    AND (k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute') FOR UPDATE SKIP LOCKED
+)
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,24 +116,34 @@ class ApiKeyAuthenticator:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._known: OrderedDict[str, Principal] = OrderedDict()
+        # With the moment after which a use is noted again.
+        self._known: OrderedDict[str, tuple[Principal, float]] = OrderedDict()
 
     async def principal_of(self, key: str) -> Principal:
-        """The caller; raises `AuthenticationError`."""
+        """The caller; raises `AuthenticationError`. Its use is noted, right to the minute."""
         if not credentials.is_api_key(key):
             raise AuthenticationError
         key_hash = credentials.digest(key)
-        known = self._known.get(key_hash)
-        if known is not None:
-            return known
+        principal, note_after = self._known.get(key_hash) or (await self._look_up(key_hash), 0.0)
+        if time.monotonic() < note_after:
+            return principal
+        self._known[key_hash] = principal, time.monotonic() + NOTED_FOR_SECONDS
+        if len(self._known) > KNOWN_KEYS_KEPT:
+            self._known.popitem(last=False)
+        await self._note_use(principal)
+        return principal
+
+    async def _look_up(self, key_hash: str) -> Principal:
         async with self._database.session(rls.ENTER_NO_TENANT) as connection:
             found = (await connection.execute(LOOKUP, {"key_hash": key_hash})).one_or_none()
         if found is None:
             raise AuthenticationError
         scopes = frozenset(found.scopes)
         role: Role = "admin" if "admin" in scopes else "user"
-        principal = Principal(found.user_id, found.tenant_id, role, 0, key_id=found.id, scopes=scopes)
-        self._known[key_hash] = principal
-        if len(self._known) > KNOWN_KEYS_KEPT:
-            self._known.popitem(last=False)
-        return principal
+        return Principal(found.user_id, found.tenant_id, role, 0, key_id=found.id, scopes=scopes)
+
+    async def _note_use(self, principal: Principal) -> None:
+        """In a transaction of its own: the request's would hold the row while it waits for others, who wait for it."""
+        async with self._database.session(rls.enter_as(principal)) as connection:
+            values = {"tenant_id": principal.tenant_id, "key_id": principal.key_id}
+            await connection.execute(NOTE_USE, values)

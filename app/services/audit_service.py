@@ -89,6 +89,11 @@ class AuditService:
     def __init__(self, db: TenantSession) -> None:
         self._db = db
 
+    async def note(self, action: str) -> None:
+        """Record what has no transaction of its own; raises `AuthenticationError` as each transaction does."""
+        async with self._db.begin() as connection:
+            await record_by(self._db, connection, action)
+
     async def list(self, page: PageRequest, narrowed: AuditFilter) -> Page:
         filters = narrowed.parameters()
         by_offset, by_cursor = _listing(filters)

@@ -3,7 +3,7 @@
 import structlog
 from sqlalchemy import bindparam, text, update
 
-from app.core.errors import InvalidCredentials, WrongPassword
+from app.core.errors import AuthenticationError, InvalidCredentials, WrongPassword
 from app.core.passwords import too_long
 from app.core.principal import Origin, Principal
 from app.core.rate_limits.limiter import RateLimiter
@@ -22,8 +22,13 @@ logger = structlog.get_logger()
 # Across tenants, by a SECURITY DEFINER function: nobody knows the tenant before the login. None for a disabled user.
 AUTH_LOOKUP = text("SELECT id, tenant_id, role, token_version, hashed_password FROM auth_lookup(:email)")
 OF_USER = (users.c.tenant_id == bindparam("in_tenant"), users.c.id == bindparam("of_user"))
-REPLACE_HASH = update(User).where(*OF_USER).values(hashed_password=bindparam("hashed"))
-CHANGE_PASSWORD = REPLACE_HASH.values(token_version=users.c.token_version + 1)
+# Only in the place of the hash that was verified: not of one that came in between.
+REPLACE_HASH = (
+    update(User)
+    .where(*OF_USER, users.c.token_version == bindparam("version"))
+    .values(hashed_password=bindparam("hashed"))
+)
+CHANGE_PASSWORD = REPLACE_HASH.values(token_version=users.c.token_version + 1).returning(users.c.id)
 
 
 class AuthService:
@@ -59,7 +64,7 @@ class AuthService:
         async with self._database.session(rls.enter_as(user)) as connection:
             if replacement:
                 values = {"in_tenant": user.tenant_id, "of_user": user.user_id, "hashed": replacement}
-                await connection.execute(REPLACE_HASH, values)
+                await connection.execute(REPLACE_HASH, {**values, "version": user.token_version})
                 logger.info("password_hash_upgraded", user_id=user.user_id)
             granted = await self._sessions.begin(connection, user)
             await record(connection, Actor.of(user, origin), "session.begun", user.user_id)
@@ -71,19 +76,25 @@ class AuthService:
         Raises:
             WrongPassword: `current` is not the present one.
             RateLimited: who has stolen a token guesses here as at the login.
+            AuthenticationError: another change came first, and ended the session.
         """
         principal = db.principal
         async with db.begin() as connection:
             identity = {"tenant_id": principal.tenant_id, "id": principal.user_id}
-            user = (await connection.execute(SELECT_USER, identity)).one()
-            account = (await connection.execute(AUTH_LOOKUP, {"email": user.email})).one()
-        await self._limits.count_login(user.email)
+            user = (await connection.execute(SELECT_USER, identity)).one_or_none()
+            email = user.email if user else ""  # deleted or disabled at this moment: no account either
+            account = (await connection.execute(AUTH_LOOKUP, {"email": email})).one_or_none()
+        if account is None:
+            raise AuthenticationError
+        await self._limits.count_login(email)
         correct, _ = await self._passwords.verify(current, account.hashed_password)
         if not correct:
             raise WrongPassword
         hashed = await self._passwords.hash(new)
         async with db.begin() as connection:
             values = {"in_tenant": principal.tenant_id, "of_user": principal.user_id, "hashed": hashed}
-            await connection.execute(CHANGE_PASSWORD, values)
+            changed = await connection.execute(CHANGE_PASSWORD, {**values, "version": principal.token_version})
+            if changed.one_or_none() is None:
+                raise AuthenticationError
             await connection.execute(END_ALL, {"tenant_id": principal.tenant_id, "user_id": principal.user_id})
             await record_by(db, connection, "user.password_changed", principal.user_id)

@@ -6,11 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import Interval, Row, bindparam, text
+from sqlalchemy import Interval, Row, String, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core import credentials
-from app.core.errors import AuthenticationError, InvalidRefreshToken
+from app.core.errors import AuthenticationError, InvalidCredentials, InvalidRefreshToken
 from app.core.ids import new_id
 from app.core.principal import Origin, Principal
 from app.core.security import TokenService
@@ -23,10 +23,15 @@ from app.services.user_service import SELECT_USER
 GRACE = timedelta(seconds=10)
 SESSIONS_PER_USER = 100
 
+# The lock makes a login take turns with a change of password and with disabling: whichever comes second sees the other,
+# so no session outlives them that the old password began.
 BEGIN = text("""
 INSERT INTO sessions (id, tenant_id, user_id, token_hash, expires_at)
-VALUES (:id, :tenant_id, :user_id, :token_hash, now() + :life)
-""").bindparams(bindparam("life", type_=Interval))
+SELECT :id, users.tenant_id, users.id, :token_hash, now() + :life FROM users
+WHERE users.tenant_id = :tenant_id AND users.id = :user_id AND users.token_version = :version
+  AND users.disabled_at IS NULL FOR SHARE
+RETURNING sessions.id
+""").bindparams(bindparam("life", type_=Interval), *(bindparam(name, type_=String) for name in ("id", "token_hash")))
 # Who logs in for each request leaves no heap behind.
 END_OLDEST = text("""
 DELETE FROM sessions WHERE sessions.tenant_id = :tenant_id AND sessions.id IN (
@@ -48,7 +53,7 @@ SELECT sessions.token_hash FROM sessions
 WHERE sessions.tenant_id = :tenant_id AND sessions.id = :id AND sessions.previous_hash = :presented
   AND sessions.rotated_at > now() - :grace
 """).bindparams(bindparam("grace", type_=Interval))
-END = text("DELETE FROM sessions WHERE sessions.tenant_id = :tenant_id AND sessions.id = :id")
+END = text("DELETE FROM sessions WHERE sessions.tenant_id = :tenant_id AND sessions.id = :id RETURNING sessions.id")
 END_ALL = text("DELETE FROM sessions WHERE sessions.tenant_id = :tenant_id AND sessions.user_id = :user_id")
 logger = structlog.get_logger()
 
@@ -74,12 +79,17 @@ class SessionService:
         self._life = life
 
     async def begin(self, connection: AsyncConnection, user: Principal) -> Granted:
-        """Begin a session of a user who has just proved who it is, in the present transaction."""
+        """Begin a session of a user who has just proved who it is, in the present transaction.
+
+        Raises:
+            InvalidCredentials: what proved it was changed meanwhile, or the user is gone.
+        """
         session_id = new_id()
         owner = {"tenant_id": user.tenant_id, "user_id": user.user_id}
-        token = credentials.new_refresh_token(session_id)
+        token = credentials.new_refresh_token(session_id, self._secret_keys[0])
         values = {**owner, "id": session_id, "token_hash": credentials.digest(token), "life": self._life}
-        await connection.execute(BEGIN, values)
+        if (await connection.execute(BEGIN, {**values, "version": user.token_version})).one_or_none() is None:
+            raise InvalidCredentials
         await connection.execute(END_OLDEST, {**owner, "kept": SESSIONS_PER_USER})
         return await self._grant(connection, _in_session(user, session_id), token)
 
@@ -87,7 +97,7 @@ class SessionService:
         """The next access and refresh token.
 
         A token serves once. Whoever sends it again within the grace gets the same successor; later, somebody else has
-        it too, and the session ends for both.
+        it too, and the session ends for both. One that was never ours ends nothing: knowing a session's id is no right.
 
         Raises:
             InvalidRefreshToken: there is no such session (any more), or the token was used before.
@@ -98,11 +108,10 @@ class SessionService:
                 successor = await self._rotate(connection, principal, refresh_token)
                 if successor is not None:
                     return await self._grant(connection, principal, successor)
-                await connection.execute(END, {"tenant_id": principal.tenant_id, "id": principal.session_id})
-                await record(connection, Actor.of(principal, origin), "session.reuse_detected", principal.session_id)
+                if credentials.was_ours(refresh_token, self._secret_keys):
+                    await self._end_reused(connection, principal, origin)
         except AuthenticationError:
             raise InvalidRefreshToken from None
-        logger.warning("refresh_token_reused", tenant_id=principal.tenant_id, user_id=principal.user_id)
         raise InvalidRefreshToken
 
     async def end(self, db: TenantSession, *, everywhere: bool) -> None:
@@ -111,6 +120,13 @@ class SessionService:
         async with db.begin() as connection:
             await connection.execute(END_ALL if everywhere else END, values)
             await record_by(db, connection, "session.ended", db.principal.session_id, everywhere=everywhere)
+
+    async def _end_reused(self, connection: AsyncConnection, principal: Principal, origin: Origin) -> None:
+        key = {"tenant_id": principal.tenant_id, "id": principal.session_id}
+        if (await connection.execute(END, key)).one_or_none() is None:
+            return  # ended a moment ago, which is why the token was not found live
+        await record(connection, Actor.of(principal, origin), "session.reuse_detected", principal.session_id)
+        logger.warning("refresh_token_reused", tenant_id=principal.tenant_id, user_id=principal.user_id)
 
     async def _owner_of(self, refresh_token: str) -> Principal:
         session_id = credentials.session_of(refresh_token)
@@ -123,7 +139,7 @@ class SessionService:
         return Principal(found.user_id, found.tenant_id, found.role, found.token_version, session_id)
 
     async def _rotate(self, connection: AsyncConnection, principal: Principal, refresh_token: str) -> str | None:
-        """The successor of a token that is live, or was until a moment ago; None: it is used up."""
+        """The successor of a token that is live, or was until a moment ago; None: it is neither."""
         candidates = credentials.successors(refresh_token, self._secret_keys)
         key = {"tenant_id": principal.tenant_id, "id": principal.session_id}
         key["presented"] = credentials.digest(refresh_token)
@@ -131,7 +147,12 @@ class SessionService:
         if (await connection.execute(ROTATE, values)).one_or_none() is not None:
             return candidates[0]
         current = (await connection.execute(JUST_ROTATED, {**key, "grace": GRACE})).scalar_one_or_none()
-        return next((token for token in candidates if credentials.digest(token) == current), None)
+        if current is None:
+            return None
+        known = next((token for token in candidates if credentials.digest(token) == current), None)
+        if known is None:
+            raise InvalidRefreshToken  # derived by a process with a key that this one lacks: no reuse
+        return known
 
     async def _grant(self, connection: AsyncConnection, principal: Principal, refresh_token: str) -> Granted:
         identity = {"tenant_id": principal.tenant_id, "id": principal.user_id}

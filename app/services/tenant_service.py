@@ -2,9 +2,9 @@
 
 import hmac
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import Row, bindparam, func, select, update
+from sqlalchemy import Row, bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
@@ -60,8 +60,17 @@ class TenantService:
         """
         if self._operator_token is not None and not _same(operator_token, self._operator_token):
             raise OperatorTokenRequired
+        return await self._create(name, admin, "anonymous" if self._operator_token is None else "operator")
+
+    async def create_by_operator(self, name: str, admin: FirstAdmin) -> tuple[Row[Any], Row[Any] | None]:
+        """As `create`, by an operator on the command line."""
+        return await self._create(name, admin, "operator")
+
+    async def _create(
+        self, name: str, admin: FirstAdmin | None, actor_type: Literal["anonymous", "operator"]
+    ) -> tuple[Row[Any], Row[Any] | None]:
         tenant_id = new_id()
-        actor = Actor(tenant_id, "anonymous" if self._operator_token is None else "operator", self._origin)
+        actor = Actor(tenant_id, actor_type, self._origin)
         hashed = await self._passwords.hash(admin.password) if admin else ""
         async with self._database.session(rls.enter_tenant(tenant_id)) as connection:
             tenant = (await connection.execute(INSERT_TENANT, {"id": tenant_id, "name": name})).one_or_none()
@@ -88,11 +97,12 @@ class TenantSettingsService:
 
     async def change(self, changes: dict[str, str]) -> Row[Any]:
         """Set some of `name`, `registration` and `message_visibility`; raises `TenantNameTaken`."""
-        statement = update(Tenant).where(tenants.c.id == bindparam("tenant_id")).returning(*SHOWN)
+        if not changes:
+            return await self.get()
+        statement = update(Tenant).where(tenants.c.id == bindparam("tenant_id")).values(changes).returning(*SHOWN)
         async with self._db.begin() as connection:
-            values = statement.values(changes or {"updated_at": func.now()})
             try:
-                tenant = (await connection.execute(values, {"tenant_id": self._tenant_id})).one()
+                tenant = (await connection.execute(statement, {"tenant_id": self._tenant_id})).one()
             except IntegrityError as error:
                 if "uq_tenants_name" in str(error.orig):
                     raise TenantNameTaken from None

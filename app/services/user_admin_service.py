@@ -60,7 +60,8 @@ class UserAdminService:
                 await self._require_admin(connection)
             identity = {"tenant_id": self._tenant_id, "id": user_id}
             after: Row[Any] = (await connection.execute(SELECT_USER, identity)).one()
-            await record_by(self._db, connection, "user.changed", user_id, **_changes(before, after))
+            if changes := _changes(before, after):
+                await record_by(self._db, connection, "user.changed", user_id, **changes)
             return after
 
     async def delete(self, user_id: str) -> None:

@@ -17,3 +17,8 @@ def assert_problem(answer: httpx.Response, *statuses: int) -> dict[str, object]:
     assert MARKER not in answer.text
     assert (answer.headers.get("www-authenticate") == "Bearer") == (answer.status_code == 401)
     return body
+
+
+def without_request_id(answer: httpx.Response) -> bytes:
+    """The answer's bytes, to compare with another's."""
+    return answer.content.replace(answer.headers["x-request-id"].encode(), b"")

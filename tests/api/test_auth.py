@@ -6,12 +6,8 @@ import httpx
 import pytest
 
 from app.core.ids import is_id, new_id
-from tests.api.problems import assert_problem
+from tests.api.problems import assert_problem, without_request_id
 from tests.helpers import PASSWORD, Tenant, log_in, unique_email
-
-
-def without_request_id(answer: httpx.Response) -> bytes:
-    return answer.content.replace(answer.headers["x-request-id"].encode(), b"")
 
 
 async def test_registration_makes_a_user_of_the_tenant(client: httpx.AsyncClient, acme: Tenant) -> None:

@@ -1,0 +1,92 @@
+"""Lists of a large tenant read few rows, whoever looks and however PostgreSQL planned it."""
+
+import json
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from sqlalchemy.dialects.postgresql.asyncpg import dialect
+
+from app.core.ids import new_id
+from app.services.conversation_service import LISTED
+from app.services.message_list import listing
+
+ROWS, PAGE = 50_000, 20
+TENANT, FEW, MANY, ADMIN = (new_id() for _ in range(4))
+SEED = f"""
+INSERT INTO tenants (id, name) VALUES ('{TENANT}', 'Large {TENANT}');
+INSERT INTO users (id, tenant_id, email, hashed_password, role)
+  SELECT id, '{TENANT}', id || '@acme.com', 'x', 'user' FROM unnest(ARRAY['{FEW}', '{MANY}', '{ADMIN}']) AS id;
+INSERT INTO messages (id, tenant_id, user_id, content, status, created_at)
+  SELECT gen_random_uuid()::text, '{TENANT}', CASE WHEN n % 10000 = 1 THEN '{FEW}' ELSE '{MANY}' END, 'x', 'completed',
+    now() - n * interval '1 second' FROM generate_series(1, {ROWS}) AS n;
+INSERT INTO conversations (id, tenant_id, user_id, created_at)
+  SELECT gen_random_uuid()::text, '{TENANT}', CASE WHEN n % 10000 = 1 THEN '{FEW}' ELSE '{MANY}' END,
+    now() - n * interval '1 second' FROM generate_series(1, {ROWS}) AS n;
+ANALYZE messages; ANALYZE conversations; ANALYZE tenants
+"""
+LISTS = {
+    "messages": {to_admin: listing(frozenset(), to_admin=to_admin) for to_admin in (True, False)},
+    "messages of a user": {to_admin: listing(frozenset({"user_id"}), to_admin=to_admin) for to_admin in (True, False)},
+    "conversations": LISTED,
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def large(superuser: asyncpg.Connection) -> asyncpg.Connection:
+    await superuser.execute(SEED)
+    return superuser
+
+
+def rows_read(plan: dict[str, Any]) -> float:
+    """What the scans of a plan looked at."""
+    below = sum(rows_read(child) for child in plan.get("Plans", ()))
+    if "Relation Name" not in plan:
+        return below
+    return below + (plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)) * plan["Actual Loops"]
+
+
+async def explain(
+    connection: asyncpg.Connection, statement: Any, values: dict[str, Any], mode: str
+) -> tuple[Any, float]:
+    """The number of rows that the statement gives and reads, with the rights of the service, in the tenant."""
+    compiled = statement.compile(dialect=dialect())
+    values = {**compiled.params, **values}
+    literals = ", ".join(f"'{values[name]}'" for name in compiled.positiontup)
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        await connection.execute(f"SELECT set_config('app.tenant_id', '{TENANT}', true)")
+        await connection.execute(f"SET LOCAL ROLE llm_saas_app; SET LOCAL plan_cache_mode = {mode}")
+        await connection.execute(f"PREPARE listed AS {compiled.string}")
+        shown = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE listed({literals})")
+    finally:
+        await transaction.rollback()
+        await connection.execute("DEALLOCATE listed")
+    plan = json.loads(shown)[0]["Plan"]
+    return plan["Actual Rows"], rows_read(plan)
+
+
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+@pytest.mark.parametrize("visibility", ["tenant", "own"])
+@pytest.mark.parametrize("kind", LISTS)
+async def test_a_page_reads_about_as_many_rows_as_it_shows(
+    large: asyncpg.Connection, kind: str, visibility: str, mode: str
+) -> None:
+    await large.execute("UPDATE tenants SET message_visibility = $1 WHERE id = $2", visibility, TENANT)
+    for viewer in (FEW, MANY, ADMIN):
+        by_offset, by_cursor = LISTS[kind][viewer == ADMIN]
+        values = {"tenant_id": TENANT, "viewer_id": viewer, "user_id": FEW, "limit": PAGE + 1, "skip": 0}
+        middle = await large.fetchval(f"SELECT now() - interval '{ROWS // 2} seconds'")
+        for statement in (by_offset, by_cursor):
+            rows, read = await explain(
+                large, statement, {**values, "last_created_at": middle, "last_id": new_id()}, mode
+            )
+            seen_by_few = 5 if statement is by_offset else 2
+            narrowed = kind == "messages of a user" or (visibility == "own" and viewer == FEW)
+            expected = seen_by_few if narrowed else PAGE + 1
+            if kind == "messages of a user" and visibility == "own" and viewer == MANY:
+                expected = 0
+            assert (viewer, rows) == (viewer, expected)
+            assert read <= 3 * (PAGE + 1), (viewer, rows, read)

@@ -8,18 +8,23 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import structlog
 import uvicorn
 from fastapi import FastAPI
-from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 from pydantic import ValidationError
+from starlette.types import ASGIApp, Scope
 
 from app import __version__
-from app.api.errors import install_error_handlers, status_problem
+from app.api.cors import CrossOrigin
+from app.api.docs import install_docs_policy
+from app.api.errors import install_error_handlers, refusal
 from app.api.openapi import DESCRIPTION, install_openapi
-from app.api.routes import admin, auth, conversations, health, messages, tenants, usage
+from app.api.routes import admin, api_keys, auth, conversations, health, messages, tenants, usage, well_known
 from app.container import Container
 from app.core.config import Settings, get_settings
+from app.core.errors import AppError
+from app.core.hosts import TrustedHosts
 from app.core.logging import configure_logging
 from app.core.middleware import RequestContextMiddleware
+from app.core.response_headers import ResponseHeaders
 from app.db.provision import ready_database
 from app.services.message_sweeper import sweep_forever
 from app.welcome import welcome
@@ -47,20 +52,27 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         swagger_ui_parameters={"persistAuthorization": True},
     )
     app.state.settings = settings
-    for routes in (messages, conversations, auth, tenants, admin, usage, health):
+    for routes in (messages, conversations, auth, api_keys, tenants, admin, usage, well_known, health):
         # Not include_router: it keeps each router as a level of its own, which every request would walk.
         app.router.routes.extend(routes.router.routes)
     install_error_handlers(app)
     install_openapi(app)
+    install_docs_policy(app)
     if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["*"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-ID"],
-            expose_headers=["Link", "Location", "Retry-After", "X-Request-ID"],
-        )
-    app.add_middleware(RequestContextMiddleware, max_body_bytes=settings.max_body_bytes, on_error=status_problem)
+        app.add_middleware(CrossOrigin, origins=settings.cors_origins)
+
+    def refuse(scope: Scope, reason: int | AppError) -> ASGIApp:
+        # Made outside CORS, and to be readable by the pages that it lets in all the same.
+        problem = refusal(scope, reason)
+        return CrossOrigin(problem, settings.cors_origins) if settings.cors_origins else problem
+
+    app.add_middleware(
+        RequestContextMiddleware,
+        max_body_bytes=settings.max_body_bytes,
+        on_error=refuse,
+        headers=ResponseHeaders(https_only=settings.environment == "production"),
+        trusted_hosts=TrustedHosts(settings.trusted_hosts) if settings.trusted_hosts else None,
+    )
     return app
 
 
@@ -117,5 +129,6 @@ if __name__ == "__main__":
         port=configured.port,
         log_config=None,
         access_log=False,
+        server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )

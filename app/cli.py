@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from app.core.config import Settings, get_settings
 from app.core.errors import AppError
+from app.core.principal import Origin
 from app.core.security import PasswordHasher
 from app.db.provision import ready_database
 from app.db.session import Database
-from app.models import UserRole
 from app.schemas.tenant import TenantCreate
 from app.schemas.user import Credentials
 from app.services.tenant_service import FirstAdmin, TenantService
@@ -43,12 +43,12 @@ async def create_admin(arguments: argparse.Namespace, password: str, settings: S
         stack.callback(passwords.close)
         if arguments.new_tenant is not None:
             body = TenantCreate(name=arguments.new_tenant, admin=credentials)
-            _, admin = await TenantService(database, passwords).create(
+            _, admin = await TenantService(database, passwords, Origin()).create(
                 body.name, FirstAdmin(credentials.email, credentials.password)
             )
         else:
-            admin = await RegistrationService(database, passwords).register(
-                arguments.tenant_id, credentials.email, credentials.password, UserRole.ADMIN
+            admin = await RegistrationService(database, passwords, Origin()).create_admin(
+                arguments.tenant_id, credentials.email, credentials.password
             )
     assert admin is not None
     return f"Created admin {admin.email} (id {admin.id}) in tenant {admin.tenant_id}"

@@ -8,10 +8,12 @@ from app.core.security import PasswordHasher, TokenService
 from app.db.session import Database
 from app.llm.factory import create_provider
 from app.schemas.message import MessageRead
+from app.services.api_key_service import ApiKeyAuthenticator
 from app.services.llm_service import LLMService
 from app.services.message_engine import MessageEngine
 from app.services.message_signals import MessageSignals
 from app.services.pricing import PriceTable
+from app.services.session_service import SessionService
 from app.services.webhook_service import WebhookService
 
 
@@ -20,30 +22,42 @@ class Container:
     database: Database
     passwords: PasswordHasher
     tokens: TokenService
+    sessions: SessionService
+    api_keys: ApiKeyAuthenticator
     llm: LLMService
     engine: MessageEngine
     signals: MessageSignals
     webhooks: WebhookService
     context_tokens: int
+    operator_token: str | None
+    """None: everybody may create a tenant."""
+    public_keys: list[dict[str, str]]
+    """Of access tokens, as JWKs."""
 
     @classmethod
     def create(cls, settings: Settings, database_url: str) -> "Container":
         database = Database(
             database_url, settings.db_pool_size, settings.db_max_overflow, settings.db_statement_cache_size
         )
-        signing_key = settings.signing_key()
+        secret_keys, keys = settings.secret_keys(), settings.key_ring()
+        tokens = TokenService(keys, settings.access_token_expire_minutes)
+        session_life = timedelta(days=settings.refresh_token_expire_days)
         llm = LLMService(create_provider(settings), PriceTable(settings.llm_prices), settings.llm_max_output_tokens)
         lease = timedelta(seconds=settings.message_lease_seconds)
         engine = MessageEngine(database, llm, lease, settings.llm_max_running_per_tenant)
         return cls(
             database,
             PasswordHasher(settings.bcrypt_rounds),
-            TokenService(signing_key, settings.jwt_algorithm, settings.access_token_expire_minutes),
+            tokens,
+            SessionService(database, tokens, secret_keys, session_life),
+            ApiKeyAuthenticator(database),
             llm,
             engine,
             MessageSignals(database_url, engine),
-            WebhookService(database, signing_key, settings.webhook_allowed_networks, _webhook_body),
+            WebhookService(database, secret_keys, settings.webhook_allowed_networks, _webhook_body),
             settings.llm_context_tokens,
+            settings.operator_token.get_secret_value() if settings.tenant_creation == "operator" else None,
+            keys.jwks(),
         )
 
     async def close(self) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import asyncpg
 from sqlalchemy import URL
 
+from app.core.keys import KeyRing, shared_key
 from app.core.principal import Principal
 from app.core.security import PasswordHasher, TokenService
 from app.db.embedded import EmbeddedPostgres
@@ -33,6 +34,8 @@ INSERT INTO users (id, email, hashed_password, role, tenant_id)
   SELECT lpad(t::text, 8, '0') || '-0000-7000-8000-000000000001', 'user' || t || '@acme.com', '{hashed}', 'user',
          lpad(t::text, 8, '0') || '-0000-7000-8000-000000000000'
   FROM generate_series(1, {tenants}) t;
+INSERT INTO sessions (id, tenant_id, user_id, token_hash, expires_at)
+  SELECT replace(u.id, '000000000001', '000000000003'), u.tenant_id, u.id, '', now() + interval '1 day' FROM users u;
 INSERT INTO messages (id, content, response, user_id, tenant_id, status, model, input_tokens, output_tokens, created_at)
   SELECT lpad(m::text, 8, '0') || '-0000-7000-8000-000000000002', 'What is async Python? ' || m, repeat('An answer. ', 20),
          u.id, u.tenant_id, 'completed', 'mock-echo', 5, 50, now() - m * interval '1 second'
@@ -43,11 +46,11 @@ INSERT INTO messages (id, content, response, user_id, tenant_id, status, model, 
 
 def principal(number: int = 1) -> Principal:
     prefix = f"{number:08d}-0000-7000-8000-"
-    return Principal(f"{prefix}000000000001", f"{prefix}000000000000", "user", 0)
+    return Principal(f"{prefix}000000000001", f"{prefix}000000000000", "user", 0, f"{prefix}000000000003")
 
 
 def token(number: int = 1) -> str:
-    return TokenService(SECRET_KEY, "HS256", 60).mint(principal(number))
+    return TokenService(KeyRing(shared_key(SECRET_KEY, "HS256")), 60).mint(principal(number))
 
 
 @asynccontextmanager

@@ -17,10 +17,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.core.ids import new_id
+from app.core.keys import KeyRing, shared_key
 from app.core.principal import Principal
 from app.core.security import TokenService
 
-TOKENS = TokenService(os.environ["SECRET_KEY"], "HS256", 60)
+TOKENS = TokenService(KeyRing(shared_key(os.environ["SECRET_KEY"], "HS256")), 60)
 MESSAGE = (
     "id, content, response, user_id, tenant_id, status, error_code, model, input_tokens, output_tokens, "
     "created_at, updated_at"

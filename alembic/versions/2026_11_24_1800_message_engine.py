@@ -7,6 +7,16 @@ Revises: 0001
 import sqlalchemy as sa
 
 from alembic import op
+from app.db.migration import (
+    grant_to_runtime,
+    hand_to_definer,
+    isolate,
+    owner,
+    owner_keys,
+    quoted_schema,
+    tenant_key,
+    timestamps,
+)
 
 revision: str = "0002"
 down_revision: str | None = "0001"
@@ -213,17 +223,11 @@ DEFINER_POLICIES = (
 
 
 def upgrade() -> None:
-    connection = op.get_bind()
-    schema = connection.dialect.identifier_preparer.quote(connection.scalar(sa.text("SELECT current_schema()")))
+    schema = quoted_schema()
     create_tables()
     extend_messages()
     for table in NEW_TABLES:
-        op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-        op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
-        op.execute(
-            f"CREATE POLICY tenant_isolation ON {table} TO llm_saas_app"
-            " USING (tenant_id = app_tenant()) WITH CHECK (tenant_id = app_tenant())"
-        )
+        isolate(table)
     op.execute("DROP POLICY sweep_read ON messages")
     op.execute("DROP POLICY sweep_write ON messages")
     for policy in DEFINER_POLICIES:
@@ -258,7 +262,7 @@ def create_tables() -> None:
         sa.Column("start", sa.Integer(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("tenant_id", "message_id", "start", name="pk_message_deltas"),
-        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], ondelete="CASCADE", name="fk_message_deltas_tenant_id"),
+        tenant_key("message_deltas"),
     )
     op.create_table(
         "idempotency_keys",
@@ -286,6 +290,7 @@ def create_tables() -> None:
         ),
         *owner_keys("budgets"),
     )
+    # No key to users: what was used stays used when they go.
     op.create_table(
         "deleted_usage",
         sa.Column("id", sa.String(36), nullable=False),
@@ -295,7 +300,7 @@ def create_tables() -> None:
         sa.Column("cost_micro_usd", sa.BigInteger()),
         *timestamps(),
         sa.PrimaryKeyConstraint("id", name="pk_deleted_usage"),
-        *owner_keys("deleted_usage"),
+        tenant_key("deleted_usage"),
     )
     op.create_index("ix_deleted_usage_tenant_id_created_at", "deleted_usage", ["tenant_id", "created_at"])
 
@@ -310,6 +315,7 @@ def extend_messages() -> None:
         "conversations",
         ["tenant_id", "conversation_id"],
         ["tenant_id", "id"],
+        ondelete="CASCADE",
     )
     op.create_index(
         "ix_messages_tenant_id_conversation_id_created_at_id",
@@ -338,36 +344,9 @@ def extend_messages() -> None:
     )
 
 
-def owner(*, user_optional: bool = False) -> list[sa.Column]:
-    return [
-        sa.Column("tenant_id", sa.String(36), nullable=False),
-        sa.Column("user_id", sa.String(36), nullable=user_optional),
-    ]
-
-
-def owner_keys(table: str) -> list[sa.ForeignKeyConstraint]:
-    return [
-        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], ondelete="CASCADE", name=f"fk_{table}_tenant_id"),
-        sa.ForeignKeyConstraint(
-            ["tenant_id", "user_id"],
-            ["users.tenant_id", "users.id"],
-            ondelete="CASCADE",
-            name=f"fk_{table}_tenant_id_user_id",
-        ),
-    ]
-
-
-def timestamps() -> list[sa.Column]:
-    return [
-        sa.Column(name, sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False)
-        for name in ("created_at", "updated_at")
-    ]
-
-
 def create_functions(schema: str) -> None:
     op.execute(WRITE_DELTAS)
-    op.execute("REVOKE ALL ON FUNCTION write_deltas(jsonb, text[]) FROM PUBLIC")
-    op.execute("GRANT EXECUTE ON FUNCTION write_deltas(jsonb, text[]) TO llm_saas_app")
+    grant_to_runtime(["write_deltas(jsonb, text[])"])
     op.execute("DROP FUNCTION sweep_abandoned_messages()")
     for function in (ACCOUNT, ABANDONED, DUE_WEBHOOKS, EXPIRED_KEYS, SEARCH):
         op.execute(function.format(schema=schema))
@@ -376,24 +355,9 @@ def create_functions(schema: str) -> None:
     hand_to_definer(schema, DEFINER_FUNCTIONS)
 
 
-def hand_to_definer(schema: str, functions: tuple[str, ...]) -> None:
-    # The new owner of a function needs CREATE on the schema, for the moment of the change only.
-    op.execute(f"GRANT CREATE ON SCHEMA {schema} TO llm_saas_definer")
-    for name in functions:
-        op.execute(f"ALTER FUNCTION {name} OWNER TO llm_saas_definer")
-    op.execute(f"REVOKE CREATE ON SCHEMA {schema} FROM llm_saas_definer")
-    # Only their owner may grant what is theirs.
-    op.execute("SET LOCAL ROLE llm_saas_definer")
-    for name in functions:
-        op.execute(f"REVOKE ALL ON FUNCTION {name} FROM PUBLIC")
-        op.execute(f"GRANT EXECUTE ON FUNCTION {name} TO llm_saas_app")
-    op.execute("RESET ROLE")
-
-
 def downgrade() -> None:
     """Drop what this revision made, with the data in it."""
-    connection = op.get_bind()
-    schema = connection.dialect.identifier_preparer.quote(connection.scalar(sa.text("SELECT current_schema()")))
+    schema = quoted_schema()
     for trigger in ("message_claims", "message_begins_or_ends", "message_goes"):
         op.execute(f"DROP TRIGGER {trigger} ON messages")
     for name in (*DEFINER_FUNCTIONS, "write_deltas(jsonb, text[])"):

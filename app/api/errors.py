@@ -17,18 +17,29 @@ from app.schemas.problem import Problem
 STATUSES: dict[type[errors.AppError], int] = {
     errors.AuthenticationError: 401,
     errors.InvalidCredentials: 401,
+    errors.InvalidRefreshToken: 401,
+    errors.OperatorTokenRequired: 401,
     errors.PermissionDenied: 403,
+    errors.InsufficientScope: 403,
+    errors.SessionRequired: 403,
+    errors.RegistrationClosed: 403,
+    errors.InviteRequired: 403,
+    errors.WrongPassword: 403,
     errors.NotFound: 404,
     errors.TenantNotFound: 404,
     errors.Conflict: 409,
     errors.TenantNameTaken: 409,
     errors.EmailTaken: 409,
+    errors.LastAdmin: 409,
+    errors.NameNotConfirmed: 409,
     errors.MessageRunning: 409,
     errors.MessageEnded: 409,
     errors.ConversationBusy: 409,
     errors.IdempotencyKeyInFlight: 409,
     errors.ModelWithoutPrice: 409,
+    errors.UntrustedHost: 400,
     errors.InvalidCursor: 422,
+    errors.TimeIsPast: 422,
     errors.InvalidPosition: 422,
     errors.InvalidWebhookUrl: 422,
     errors.IdempotencyKeyReused: 422,
@@ -53,6 +64,7 @@ RETRY_AFTER_SECONDS = {
 # What of the input is to blame, where the service finds it out and not the schema.
 BLAMED: dict[type[errors.AppError], list[str | int]] = {
     errors.InvalidCursor: ["query", "cursor"],
+    errors.TimeIsPast: ["body", "expires_at"],
     errors.InvalidPosition: ["header", "Last-Event-ID"],
     errors.InvalidWebhookUrl: ["body", "webhook_url"],
     errors.IdempotencyKeyReused: ["header", "Idempotency-Key"],
@@ -76,8 +88,11 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http_exception)
 
 
-def status_problem(scope: Scope, status: int) -> Response:
-    """The answer when no route could give one (500, 413, 431)."""
+def refusal(scope: Scope, reason: int | errors.AppError) -> Response:
+    """The answer when no route could give one: to a status (500, 413, 431), or to an error."""
+    if isinstance(reason, errors.AppError):
+        return _response(problem_of(scope, reason))
+    status = reason
     return _response(_problem(scope, status, kind=_slug(HTTPStatus(status).phrase)))
 
 

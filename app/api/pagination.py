@@ -6,7 +6,7 @@ from fastapi import Request, Response
 
 from app.services.pagination import Page
 
-KEPT = {"limit", "user_id", "conversation_id", "status", "since", "q"}
+KEPT = {"limit", "user_id", "conversation_id", "status", "since", "q", "action", "actor_id", "target_id"}
 
 
 def link_next(request: Request, response: Response, page: Page) -> None:

@@ -1,5 +1,6 @@
 """Settings from the environment or `.env`, checked once at start-up."""
 
+import secrets
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, Self, cast, get_args
@@ -7,7 +8,9 @@ from typing import Annotated, Literal, Self, cast, get_args
 from pydantic import BaseModel, Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.core.secret_key import load_or_create_secret_key
+from app.core.hosts import canonical_pattern
+from app.core.keys import Key, KeyRing, asymmetric_key, make_private_key, shared_key, shared_keys
+from app.core.secret_key import load_or_create
 
 MIN_SECRET_KEY_BYTES = 32
 PLACEHOLDERS = ("change", "replace", "secret", "your-", "example", "placeholder", "<")
@@ -45,8 +48,14 @@ class Settings(BaseSettings):
     db_statement_cache_size: Annotated[int, Field(ge=0)] = 100
 
     secret_key: SecretStr = SecretStr("")
-    jwt_algorithm: Literal["HS256", "HS384", "HS512"] = "HS256"
+    previous_secret_keys: Annotated[list[SecretStr], NoDecode] = []
+    jwt_algorithm: Literal["HS256", "HS384", "HS512", "RS256", "ES256"] = "HS256"
+    jwt_private_key: SecretStr = SecretStr("")
+    jwt_previous_keys: Annotated[list[SecretStr], NoDecode] = []
     access_token_expire_minutes: Annotated[int, Field(ge=1, le=60 * 24 * 30)] = 60
+    refresh_token_expire_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    tenant_creation: Literal["open", "operator"] = "open"
+    operator_token: SecretStr = SecretStr("")
     bcrypt_rounds: Annotated[int, Field(ge=4, le=18)] = 12
 
     llm_provider: ProviderName = "mock"
@@ -73,11 +82,20 @@ class Settings(BaseSettings):
     webhook_allowed_networks: Annotated[list[IPvAnyNetwork], NoDecode] = []
 
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024
+    trusted_hosts: Annotated[list[str], NoDecode] = []
     cors_origins: Annotated[list[str], NoDecode] = []
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
 
-    @field_validator("cors_origins", "llm_fallbacks", "webhook_allowed_networks", mode="before")
+    @field_validator(
+        "cors_origins",
+        "jwt_previous_keys",
+        "llm_fallbacks",
+        "previous_secret_keys",
+        "trusted_hosts",
+        "webhook_allowed_networks",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         """Accept the comma-separated form that an environment variable can hold."""
@@ -89,6 +107,11 @@ class Settings(BaseSettings):
     @classmethod
     def _without_slash(cls, value: list[str]) -> list[str]:
         return [origin.rstrip("/") for origin in value]
+
+    @field_validator("trusted_hosts")
+    @classmethod
+    def _as_compared(cls, value: list[str]) -> list[str]:
+        return [canonical_pattern(pattern) for pattern in value]
 
     @field_validator("database_url", "migration_database_url")
     @classmethod
@@ -104,6 +127,21 @@ class Settings(BaseSettings):
         raise ValueError("only PostgreSQL is supported: use a postgresql+asyncpg:// URL")
 
     @model_validator(mode="after")
+    def _keys_are_usable(self) -> Self:
+        given = self.jwt_private_key.get_secret_value()
+        if not given and self.jwt_algorithm in ("RS256", "ES256") and self.environment == "production":
+            raise ValueError(f"JWT_PRIVATE_KEY is required with JWT_ALGORITHM={self.jwt_algorithm} in production")
+        if given:
+            key = _read_key("JWT_PRIVATE_KEY", self.jwt_private_key)
+            if key.signer is None or key.algorithm != self.jwt_algorithm:
+                raise ValueError(f"JWT_PRIVATE_KEY is not a private key for JWT_ALGORITHM={self.jwt_algorithm}")
+        for previous in self.jwt_previous_keys:
+            _read_key("JWT_PREVIOUS_KEYS", previous)
+        if self.tenant_creation == "operator" and len(self.operator_token.get_secret_value()) < MIN_SECRET_KEY_BYTES:
+            raise ValueError(f"TENANT_CREATION=operator needs an OPERATOR_TOKEN of {MIN_SECRET_KEY_BYTES} characters")
+        return self
+
+    @model_validator(mode="after")
     def _fit_for_production(self) -> Self:
         if self.message_lease_seconds <= self.llm_timeout_seconds * (1 + len(self.llm_fallbacks)):
             raise ValueError("MESSAGE_LEASE_SECONDS must be longer than LLM_TIMEOUT_SECONDS (times the providers)")
@@ -115,7 +153,8 @@ class Settings(BaseSettings):
             raise ValueError("DATABASE_URL is required in production")
         if self.bcrypt_rounds < 12:
             raise ValueError("BCRYPT_ROUNDS must be at least 12 in production")
-        _refuse_weak(self.secret_key.get_secret_value())
+        for key in (self.secret_key, *self.previous_secret_keys):
+            _refuse_weak(key.get_secret_value())
         return self
 
     def providers(self) -> list[tuple[ProviderName, str]]:
@@ -133,9 +172,34 @@ class Settings(BaseSettings):
         if name in keys and not keys[name].get_secret_value():
             raise ValueError(f"the provider {name} needs {name.upper()}_API_KEY")
 
-    def signing_key(self) -> str:
-        """The HMAC key of access tokens; an empty one in development is made once and kept in `DATA_DIR`."""
-        return self.secret_key.get_secret_value() or load_or_create_secret_key(self.data_dir)
+    def secret_keys(self) -> list[str]:
+        """`SECRET_KEY` and those before it; an empty one in development is made once and kept in `DATA_DIR`."""
+        present = self.secret_key.get_secret_value() or load_or_create(
+            self.data_dir / "secret_key", lambda: secrets.token_hex(32)
+        )
+        return [present, *(key.get_secret_value() for key in self.previous_secret_keys)]
+
+    def key_ring(self) -> KeyRing:
+        """What signs and verifies access tokens."""
+        present, *previous = self.secret_keys()
+        accepted = [*shared_keys(previous), *(_read_key("JWT_PREVIOUS_KEYS", key) for key in self.jwt_previous_keys)]
+        if self.jwt_algorithm.startswith("HS"):
+            return KeyRing(shared_key(present, self.jwt_algorithm), accepted)
+        if self.jwt_private_key.get_secret_value():
+            return KeyRing(_read_key("JWT_PRIVATE_KEY", self.jwt_private_key), accepted)
+        path = self.data_dir / f"jwt_private_key_{self.jwt_algorithm.lower()}.pem"
+        made = load_or_create(path, lambda: make_private_key(self.jwt_algorithm))
+        return KeyRing(asymmetric_key(made), accepted)
+
+
+def _read_key(name: str, value: SecretStr) -> Key:
+    """A key from its PEM (line ends may be written \\n), or from the file that the value names."""
+    text = value.get_secret_value().replace("\\n", "\n")
+    try:
+        return asymmetric_key(text if "-----BEGIN" in text else Path(text).read_text())
+    except (OSError, TypeError, ValueError):
+        # The cause would quote the key or its path.
+        raise ValueError(f"{name} must hold RSA (2048 bits or more) or P-256 keys as PEM, or paths of such") from None
 
 
 def _refuse_weak(key: str) -> None:

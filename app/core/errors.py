@@ -2,19 +2,30 @@
 
 AppError
 ├── AuthenticationError
-│   └── InvalidCredentials
+│   ├── InvalidCredentials
+│   ├── InvalidRefreshToken
+│   └── OperatorTokenRequired
 ├── PermissionDenied
+│   ├── InsufficientScope
+│   ├── SessionRequired
+│   ├── RegistrationClosed
+│   ├── InviteRequired
+│   └── WrongPassword
 ├── NotFound
 │   └── TenantNotFound
 ├── Conflict
 │   ├── TenantNameTaken
 │   ├── EmailTaken
+│   ├── LastAdmin
+│   ├── NameNotConfirmed
 │   ├── MessageRunning
 │   ├── MessageEnded
 │   ├── ConversationBusy
 │   ├── IdempotencyKeyInFlight
 │   └── ModelWithoutPrice
+├── UntrustedHost
 ├── InvalidCursor
+├── TimeIsPast
 ├── InvalidPosition
 ├── InvalidWebhookUrl
 ├── IdempotencyKeyReused
@@ -52,8 +63,36 @@ class InvalidCredentials(AuthenticationError):
     detail = "Email or password is wrong."
 
 
+class InvalidRefreshToken(AuthenticationError):
+    detail = "The refresh token is invalid, expired, revoked or used before. Log in again."
+
+
+class OperatorTokenRequired(AuthenticationError):
+    detail = "Only the operator of this service creates tenants, with its operator token."
+
+
 class PermissionDenied(AppError):
     detail = "Your role does not allow this."
+
+
+class InsufficientScope(PermissionDenied):
+    detail = "The API key does not have the scope for this."
+
+
+class SessionRequired(PermissionDenied):
+    detail = "An API key cannot do this: log in."
+
+
+class RegistrationClosed(PermissionDenied):
+    detail = "This tenant is closed for registration."
+
+
+class InviteRequired(PermissionDenied):
+    detail = "This tenant is joined by invite, and the invite is missing, for another email, used or expired."
+
+
+class WrongPassword(PermissionDenied):
+    detail = "The current password is wrong."
 
 
 class NotFound(AppError):
@@ -74,6 +113,14 @@ class TenantNameTaken(Conflict):
 
 class EmailTaken(Conflict):
     detail = "A user with this email exists."
+
+
+class LastAdmin(Conflict):
+    detail = "The tenant's last admin cannot be removed, disabled or demoted."
+
+
+class NameNotConfirmed(Conflict):
+    detail = "The name does not confirm what is about to be erased."
 
 
 class MessageRunning(Conflict):
@@ -129,8 +176,16 @@ class TooManyRunning(AppError):
     detail = "Too many messages of this tenant are being answered at once. Try again in a moment."
 
 
+class UntrustedHost(AppError):
+    detail = "The Host header does not name this service."
+
+
 class InvalidCursor(AppError):
     detail = "The cursor is not one that a Link header of this list gave."
+
+
+class TimeIsPast(AppError):
+    detail = "The time must lie in the future."
 
 
 class Overloaded(AppError):

@@ -1,19 +1,22 @@
-"""The outermost layer of a request: its id, its one log line, and the answer when all else failed."""
+"""The outermost layer: a request's id and log line, every answer's headers, the answer when all else failed."""
 
 import re
 import time
 from collections.abc import Callable
 
 import structlog
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.core.errors import AppError, UntrustedHost
+from app.core.hosts import TrustedHosts
 from app.core.ids import new_id
+from app.core.response_headers import ResponseHeaders
 
 MAX_HEADER_BYTES = 65_536
 MAX_LENGTH_DIGITS = 18
+# Asked by probes, which know an address and not a name; what they answer does not depend on it.
+ANY_HOST = frozenset({"/health", "/health/ready"})
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 logger = structlog.get_logger()
@@ -27,10 +30,19 @@ class RequestContextMiddleware:
     soon as it grows too large.
     """
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int, on_error: Callable[[Scope, int], Response]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_body_bytes: int,
+        on_error: Callable[[Scope, int | AppError], ASGIApp],
+        headers: ResponseHeaders,
+        trusted_hosts: TrustedHosts | None = None,
+    ) -> None:
         self.app = app
         self.max_body_bytes = max_body_bytes
         self.on_error = on_error
+        self.headers = headers
+        self.trusted_hosts = trusted_hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -43,12 +55,13 @@ class RequestContextMiddleware:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         status = 0
+        raw_request_id = request_id.encode()
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                message["headers"] = self.headers.complete(message.get("headers", ()), raw_request_id)
             await send(message)
 
         try:
@@ -77,18 +90,23 @@ class RequestContextMiddleware:
 
         return receive_bounded
 
-    def _read_headers(self, scope: Scope) -> tuple[str, int]:
-        """The request id, and the status to refuse the request with, or 0."""
+    def _read_headers(self, scope: Scope) -> tuple[str, int | AppError]:
+        """The request id, and the status or error to refuse the request with, or 0."""
         request_id, size, body_size = b"", 0, b""
+        hosts = []
         for name, value in scope["headers"]:
             size += len(name) + len(value)
             if name == b"x-request-id":
                 request_id = value
             elif name == b"content-length":
                 body_size = value
-        refusal = 0
+            elif name == b"host":
+                hosts.append(value)
+        refusal: int | AppError = 0
         if size > MAX_HEADER_BYTES:
             refusal = 431
+        elif self.trusted_hosts and scope["path"] not in ANY_HOST and not self.trusted_hosts.allow(hosts):
+            refusal = UntrustedHost()
         elif body_size.isdigit() and (len(body_size) > MAX_LENGTH_DIGITS or int(body_size) > self.max_body_bytes):
             refusal = 413
         return (request_id.decode() if _SANE_REQUEST_ID.fullmatch(request_id) else new_id()), refusal

@@ -1,19 +1,37 @@
-"""Who is calling, as the verified token says."""
+"""Who is calling, as the verified credential says, and from where."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 Role = Literal["admin", "user"]
+Scope = Literal["messages:read", "messages:write", "admin"]
+
+EVERYTHING: frozenset[Scope] = frozenset(("messages:read", "messages:write", "admin"))
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a request comes from. `address` is "" where nobody knows it."""
+
+    address: str = ""
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A verified caller. `tenant_id` is the only source of the tenant in every query."""
+    """A verified caller. `tenant_id` is the only source of the tenant in every query.
+
+    It came with an access token (`session_id`) or with an API key (`key_id`). A key acts as an admin only with the
+    scope `admin`; `scopes` limit keys, never people.
+    """
 
     user_id: str
     tenant_id: str
     role: Role
     token_version: int
+    session_id: str | None = None
+    key_id: str | None = None
+    scopes: frozenset[Scope] = EVERYTHING
 
     @property
     def is_admin(self) -> bool:

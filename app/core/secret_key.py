@@ -1,25 +1,24 @@
-"""The signing key of a development machine, made once so that tokens survive a restart."""
+"""Keys of a development machine, made once so that tokens survive a restart."""
 
 import os
-import secrets
 import tempfile
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 
-def load_or_create_secret_key(data_dir: Path) -> str:
-    """Return the key kept in `data_dir`; whoever start at once agree on one."""
-    path = data_dir / "secret_key"
-    data_dir.mkdir(parents=True, exist_ok=True)
+def load_or_create(path: Path, make: Callable[[], str]) -> str:
+    """Return the key kept at `path`; whoever start at once agree on one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         # Written aside, readable by its owner alone, and linked into place: a reader never sees half a key, and only
         # one writer wins.
-        descriptor, draft = tempfile.mkstemp(dir=data_dir, prefix="secret_key.")
+        descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
         try:
             with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_hex(32))
-            os.link(draft, path)
-        except FileExistsError:
-            pass
+                file.write(make())
+            with suppress(FileExistsError):
+                os.link(draft, path)
         finally:
             Path(draft).unlink()
     return path.read_text().strip()

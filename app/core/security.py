@@ -10,11 +10,13 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from jose import jwk, jwt
+from jose import jwt
 from passlib.context import CryptContext
 
 from app.core.errors import AuthenticationError, Overloaded
 from app.core.ids import is_id, new_id
+from app.core.keys import KeyRing
+from app.core.passwords import normalise_password
 from app.core.principal import Principal
 
 ISSUER = "llm-saas-backend"
@@ -22,6 +24,7 @@ AUDIENCE = "llm-saas-api"
 MAX_TOKEN_BYTES = 4096
 MAX_WAITING_HASHES = 256
 VERIFIED_TOKENS_KEPT = 10_000
+PLAIN_BCRYPT_BYTES = 72
 _REQUIRED = {f"require_{claim}": True for claim in ("exp", "iat", "sub", "aud", "iss", "jti")}
 
 
@@ -53,13 +56,27 @@ class PasswordHasher:
         self._nobody = self._context.hash(new_id())
 
     async def hash(self, password: str) -> str:
-        hashed: str = await self._run(self._context.hash, password)
+        hashed: str = await self._run(self._context.hash, normalise_password(password))
         return hashed
 
     async def verify(self, password: str, hashed: str | None) -> tuple[bool, str | None]:
         """Whether the password is right, and a replacement hash where the stored one is outdated."""
-        ok, replacement = await self._run(self._context.verify_and_update, password, hashed or self._nobody)
+        ok, replacement = await self._run(self._verify, password, hashed or self._nobody)
         return (ok, replacement) if hashed else (False, None)
+
+    def _verify(self, password: str, hashed: str) -> tuple[bool, str | None]:
+        normal = normalise_password(password)
+        plain = self._context.identify(hashed) == "bcrypt"
+        # The second spelling is for hashes of what was typed, made before passwords were normalised.
+        for spelling in (normal,) if normal == password else (normal, password):
+            secret = spelling.encode()
+            # Plain bcrypt looked at 72 bytes and forgave the rest, where this library raises.
+            if not self._context.verify(secret[:PLAIN_BCRYPT_BYTES] if plain else spelling, hashed):
+                continue
+            outdated = spelling != normal or self._context.needs_update(hashed)
+            vouched_for = not plain or len(secret) <= PLAIN_BCRYPT_BYTES
+            return True, self._context.hash(normal) if outdated and vouched_for else None
+        return False, None
 
     async def _run(self, function: Any, *args: str) -> Any:
         if self._waiting >= MAX_WAITING_HASHES:
@@ -82,18 +99,17 @@ def _lower_thread_priority() -> None:
 class TokenService:
     """Mints and verifies access tokens.
 
-    A verified token is remembered until it expires: its signature cannot change, and whether the user may still
+    A verified token is remembered until it expires: its signature cannot change, and whether the session may still
     use it is asked of the database in every transaction.
     """
 
-    def __init__(self, key: str, algorithm: str, expire_minutes: int) -> None:
-        self._key = jwk.construct(key, algorithm)
-        self._algorithm = algorithm
+    def __init__(self, keys: KeyRing, expire_minutes: int) -> None:
+        self._keys = keys
         self.expires_in = expire_minutes * 60
         self._verified: OrderedDict[str, tuple[float, Principal]] = OrderedDict()
 
     def mint(self, principal: Principal) -> str:
-        now = int(time.time())
+        now, key = int(time.time()), self._keys.signing
         claims = {
             "iss": ISSUER,
             "aud": AUDIENCE,
@@ -102,11 +118,12 @@ class TokenService:
             "tenant_id": principal.tenant_id,
             "role": principal.role,
             "ver": principal.token_version,
+            "sid": principal.session_id,
             "jti": new_id(),
             "iat": now,
             "exp": now + self.expires_in,
         }
-        return str(jwt.encode(claims, self._key, algorithm=self._algorithm))
+        return str(jwt.encode(claims, key.signer, algorithm=key.algorithm, headers={"kid": key.kid}))
 
     def verify(self, token: str) -> Principal:
         """The caller that the token names.
@@ -122,8 +139,11 @@ class TokenService:
         if len(token) > MAX_TOKEN_BYTES:
             raise AuthenticationError
         try:
+            key = self._keys.find(jwt.get_unverified_header(token).get("kid"))
+            if key is None:
+                raise AuthenticationError
             claims = jwt.decode(
-                token, self._key, algorithms=[self._algorithm], audience=AUDIENCE, issuer=ISSUER, options=_REQUIRED
+                token, key.verifier, algorithms=[key.algorithm], audience=AUDIENCE, issuer=ISSUER, options=_REQUIRED
             )
             principal = _principal_of(claims)
             expires_at = float(claims["exp"])
@@ -140,6 +160,6 @@ def _principal_of(claims: dict[str, Any]) -> Principal:
     version = claims["ver"]
     if claims.get("typ") != "access" or type(version) is not int or not 0 <= version < 2**31:
         raise AuthenticationError
-    if claims["role"] not in ("admin", "user") or not is_id(claims["sub"]) or not is_id(claims["tenant_id"]):
+    if claims["role"] not in ("admin", "user") or not all(is_id(claims[name]) for name in ("sub", "tenant_id", "sid")):
         raise AuthenticationError
-    return Principal(claims["sub"], claims["tenant_id"], claims["role"], version)
+    return Principal(claims["sub"], claims["tenant_id"], claims["role"], version, claims["sid"])

@@ -26,13 +26,19 @@ ENTER_NO_TENANT = "BEGIN; SELECT enter_tenant(NULL)"
 
 
 def enter_as(principal: Principal) -> str:
-    """The SQL that opens a caller's transaction; the user must still exist with this role and token version."""
+    """The SQL that opens a caller's transaction.
+
+    The user must still exist, enabled, with this role and token version, and the session must not have ended; of a key,
+    the key must not have. Without either (while logging in) the user alone counts.
+    """
     if principal.role not in ("admin", "user"):
         raise AuthenticationError
-    return (
-        f"BEGIN; SELECT enter_tenant({_literal(principal.tenant_id)}, {_literal(principal.user_id)}, "
-        f"'{principal.role}', {int(principal.token_version)})"
-    )
+    who = f"{_literal(principal.tenant_id)}, {_literal(principal.user_id)}"
+    if principal.key_id is not None:
+        as_admin = "true" if principal.is_admin else "false"
+        return f"BEGIN; SELECT enter_tenant_by_key({who}, {_literal(principal.key_id)}, {as_admin})"
+    session = "" if principal.session_id is None else f", {_literal(principal.session_id)}"
+    return f"BEGIN; SELECT enter_tenant({who}, '{principal.role}', {int(principal.token_version)}{session})"
 
 
 def enter_tenant(tenant_id: str) -> str:

@@ -10,11 +10,12 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from app.core.errors import AppError, DatabaseUnavailable
-from app.core.principal import Principal
+from app.core.principal import Origin, Principal
 from app.db import rls
 
 CONNECT_TIMEOUT_SECONDS = 10
 COMMAND_TIMEOUT_SECONDS = 30
+NOWHERE = Origin()
 # Connection failure, insufficient resources (disk, memory, connections), operator intervention, system error.
 UNAVAILABLE = ("08", "53", "57", "58")
 
@@ -34,8 +35,8 @@ class Database:
         """A session whose transactions begin with this SQL, made by `app.db.rls`."""
         return Session(self.engine, self._gate, entry)
 
-    def tenant_session(self, principal: Principal) -> "TenantSession":
-        return TenantSession(self, principal)
+    def tenant_session(self, principal: Principal, origin: Origin = NOWHERE) -> "TenantSession":
+        return TenantSession(self, principal, origin)
 
     async def check(self) -> None:
         """Raise `DatabaseUnavailable` unless a guarded transaction can be opened."""
@@ -93,16 +94,17 @@ class Session:
 
 
 class TenantSession:
-    """Opens the transactions of one caller, in the caller's tenant."""
+    """Opens the transactions of one caller, in the caller's tenant. `origin` is for the audit log."""
 
-    __slots__ = ("_database", "principal")
+    __slots__ = ("_database", "origin", "principal")
 
-    def __init__(self, database: Database, principal: Principal) -> None:
+    def __init__(self, database: Database, principal: Principal, origin: Origin = NOWHERE) -> None:
         self._database = database
         self.principal = principal
+        self.origin = origin
 
     def begin(self) -> Session:
-        """A transaction that raises `AuthenticationError` once the user was deleted, demoted or logged out."""
+        """A transaction that raises `AuthenticationError` once the user is gone or changed, or the session ended."""
         return self._database.session(rls.enter_as(self.principal))
 
     def settle(self) -> Session:

@@ -1,23 +1,33 @@
 from app.db.base import Base
+from app.models.api_key import ApiKey
+from app.models.audit_entry import AuditEntry
 from app.models.budget import Budget
 from app.models.conversation import Conversation
 from app.models.deleted_usage import DeletedUsage
 from app.models.idempotency_key import IdempotencyKey
+from app.models.invite import Invite
 from app.models.message import Message, MessageStatus
 from app.models.message_delta import MessageDelta
-from app.models.tenant import Tenant
+from app.models.tenant import MessageVisibility, RegistrationMode, Tenant
 from app.models.user import User, UserRole
+from app.models.user_session import UserSession
 
 __all__ = [
+    "ApiKey",
+    "AuditEntry",
     "Base",
     "Budget",
     "Conversation",
     "DeletedUsage",
     "IdempotencyKey",
+    "Invite",
     "Message",
     "MessageDelta",
     "MessageStatus",
+    "MessageVisibility",
+    "RegistrationMode",
     "Tenant",
     "User",
     "UserRole",
+    "UserSession",
 ]

@@ -1,17 +1,17 @@
-from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Index, Integer, String
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, TimestampMixin
 
 
 class DeletedUsage(TimestampMixin, Base):
-    """The figures of a message that was deleted: what was used stays used. `created_at` is the message's."""
+    """The figures of a message that was deleted: what was used stays used. `created_at` is the message's.
+
+    No key leads to the user: it may be gone as well.
+    """
 
     __tablename__ = "deleted_usage"
-    __table_args__ = (
-        ForeignKeyConstraint(["tenant_id", "user_id"], ["users.tenant_id", "users.id"], ondelete="CASCADE"),
-        Index("ix_deleted_usage_tenant_id_created_at", "tenant_id", "created_at"),
-    )
+    __table_args__ = (Index("ix_deleted_usage_tenant_id_created_at", "tenant_id", "created_at"),)
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     tenant_id: Mapped[str] = mapped_column(String(36), ForeignKey("tenants.id", ondelete="CASCADE"))

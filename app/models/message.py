@@ -47,7 +47,9 @@ class Message(TimestampMixin, Base):
             text("created_at DESC"),
             text("id DESC"),
         ),
-        ForeignKeyConstraint(["tenant_id", "conversation_id"], ["conversations.tenant_id", "conversations.id"]),
+        ForeignKeyConstraint(
+            ["tenant_id", "conversation_id"], ["conversations.tenant_id", "conversations.id"], ondelete="CASCADE"
+        ),
         Index(
             "ix_messages_tenant_id_conversation_id_created_at_id",
             "tenant_id",

@@ -1,6 +1,7 @@
+from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, String, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Index, Integer, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, TimestampMixin
@@ -14,7 +15,7 @@ class UserRole(StrEnum):
 class User(TimestampMixin, Base):
     """A person in one tenant. `email` is stored normalised and unique over all tenants.
 
-    Raising `token_version` ends every access token of the user at the next request.
+    Raising `token_version`, or setting `disabled_at`, ends every access token of the user at the next request.
     """
 
     __tablename__ = "users"
@@ -31,3 +32,4 @@ class User(TimestampMixin, Base):
     role: Mapped[str] = mapped_column(String(20))
     tenant_id: Mapped[str] = mapped_column(String(36), ForeignKey("tenants.id", ondelete="CASCADE"))
     token_version: Mapped[int] = mapped_column(Integer, server_default="0")
+    disabled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

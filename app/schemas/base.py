@@ -34,6 +34,9 @@ STORABLE = AfterValidator(_refuse_nul)
 
 Id = Annotated[str, Field(min_length=1, max_length=36)]
 
+# Converting a time at the edge of the calendar to UTC overflows.
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+
 Timestamp = Annotated[
     datetime,
     PlainSerializer(_utc, return_type=str, when_used="json"),

@@ -4,6 +4,13 @@ from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from app.core.passwords import (
+    MAX_PASSWORD_BYTES,
+    MIN_PASSWORD_CHARACTERS,
+    is_common,
+    normalise_password,
+    too_long,
+)
 from app.core.security import normalise_email
 from app.models import UserRole
 from app.schemas.base import STORABLE, Id, ReadModel, RequestBody, Timestamp
@@ -22,13 +29,42 @@ def _normalised(email: str) -> str:
     return normal
 
 
+def _bounded(password: str) -> str:
+    if too_long(password):
+        raise PydanticCustomError(
+            "password_too_long", f"The password must have at most {MAX_PASSWORD_BYTES} bytes in UTF-8"
+        )
+    return password
+
+
+def _hard_to_guess(password: str) -> str:
+    if len(normalise_password(password)) < MIN_PASSWORD_CHARACTERS:
+        message = f"The password must have at least {MIN_PASSWORD_CHARACTERS} characters"
+        raise PydanticCustomError("password_too_short", message)
+    if is_common(password):
+        raise PydanticCustomError("password_too_common", "This password is among the most common ones: choose another")
+    return password
+
+
 Email = Annotated[
     str,
     Field(max_length=MAX_EMAIL_CHARACTERS, examples=["alice@acme.com"], json_schema_extra={"format": "email"}),
     STORABLE,
     AfterValidator(_normalised),
 ]
-Password = Annotated[str, Field(min_length=8, max_length=4096, examples=["s3cur3P@ssw0rd"]), STORABLE]
+# Schema and pydantic count characters; bytes and the normal form are counted after that.
+Password = Annotated[
+    str,
+    Field(min_length=MIN_PASSWORD_CHARACTERS, max_length=MAX_PASSWORD_BYTES, examples=["s3cur3P@ssw0rd"]),
+    STORABLE,
+    AfterValidator(_bounded),
+    AfterValidator(_hard_to_guess),
+]
+
+# Looser: what cannot be a password is a wrong one, not bad input.
+PresentPassword = Annotated[
+    str, Field(max_length=MAX_PASSWORD_BYTES, examples=["s3cur3P@ssw0rd"]), STORABLE, AfterValidator(_bounded)
+]
 
 
 class Credentials(RequestBody):
@@ -37,18 +73,33 @@ class Credentials(RequestBody):
 
 
 class UserRegister(Credentials):
+    """`invite_token`: where the tenant is joined by invite."""
+
     tenant_id: Annotated[Id, Field(examples=["0193a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"])]
+    invite_token: Annotated[str | None, Field(max_length=100), STORABLE] = None
 
 
 class UserCreate(Credentials):
     role: UserRole = UserRole.USER
 
 
+class UserUpdate(RequestBody):
+    """What is left out stays as it is."""
+
+    role: UserRole | None = None
+    disabled: bool | None = None
+
+
+class PasswordChange(RequestBody):
+    current_password: PresentPassword
+    new_password: Password
+
+
 class UserLogin(RequestBody):
     """Looser than registration: what cannot be an account is a wrong login, not bad input."""
 
     email: Annotated[str, Field(max_length=1024, examples=["alice@acme.com"]), STORABLE]
-    password: Annotated[str, Field(max_length=4096, examples=["s3cur3P@ssw0rd"]), STORABLE]
+    password: PresentPassword
 
 
 class UserRead(ReadModel):
@@ -56,16 +107,29 @@ class UserRead(ReadModel):
     email: str
     role: UserRole
     tenant_id: str
+    disabled_at: Timestamp | None = None
     created_at: Timestamp
 
 
 class AccessToken(ReadModel):
-    """RFC 6749's answer; `expires_in` is in seconds."""
+    """RFC 6749's answer; lives are in seconds. The refresh token serves once: each answer brings the next."""
 
     access_token: str
     token_type: str = "bearer"  # noqa: S105 - not a password
     expires_in: int
+    refresh_token: str
+    refresh_expires_in: int
 
 
 class TokenResponse(AccessToken):
     user: UserRead
+
+
+class RefreshRequest(RequestBody):
+    refresh_token: Annotated[str, Field(max_length=200)]
+
+
+class LogoutRequest(RequestBody):
+    """`everywhere`: all sessions of the user, not this one alone."""
+
+    everywhere: bool = False

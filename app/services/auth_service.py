@@ -1,71 +1,80 @@
-"""Logging in: from an email and a password to an access token."""
-
-from dataclasses import dataclass
-from typing import Any
+"""Proving who one is by a password: logging in, and changing it."""
 
 import structlog
-from sqlalchemy import Row, bindparam, text, update
+from sqlalchemy import bindparam, text, update
 
-from app.core.errors import InvalidCredentials
-from app.core.principal import Principal
-from app.core.security import PasswordHasher, TokenService, normalise_email
+from app.core.errors import InvalidCredentials, WrongPassword
+from app.core.passwords import too_long
+from app.core.principal import Origin, Principal
+from app.core.security import PasswordHasher, normalise_email
 from app.db import rls
-from app.db.session import Database
+from app.db.session import Database, TenantSession
 from app.models import User
+from app.services.audit_service import Actor, record, record_by
+from app.services.session_service import END_ALL, Granted, SessionService
 from app.services.user_service import SELECT_USER
 
+MAX_LOGIN_EMAIL_CHARACTERS = 1024
 users = User.__table__
 logger = structlog.get_logger()
 
-# Across tenants, by a SECURITY DEFINER function: nobody knows the tenant before the login.
+# Across tenants, by a SECURITY DEFINER function: nobody knows the tenant before the login. None for a disabled user.
 AUTH_LOOKUP = text("SELECT id, tenant_id, role, token_version, hashed_password FROM auth_lookup(:email)")
-REPLACE_HASH = (
-    update(User)
-    .where(users.c.tenant_id == bindparam("in_tenant"), users.c.id == bindparam("of_user"))
-    .values(hashed_password=bindparam("hashed"))
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """`expires_in` is in seconds."""
-
-    access_token: str
-    expires_in: int
-    user: Row[Any]
+OF_USER = (users.c.tenant_id == bindparam("in_tenant"), users.c.id == bindparam("of_user"))
+REPLACE_HASH = update(User).where(*OF_USER).values(hashed_password=bindparam("hashed"))
+CHANGE_PASSWORD = REPLACE_HASH.values(token_version=users.c.token_version + 1)
 
 
 class AuthService:
-    def __init__(self, database: Database, passwords: PasswordHasher, tokens: TokenService) -> None:
+    def __init__(self, database: Database, passwords: PasswordHasher, sessions: SessionService) -> None:
         self._database = database
         self._passwords = passwords
-        self._tokens = tokens
+        self._sessions = sessions
 
-    async def login(self, email: str, password: str) -> Login:
-        """An access token and its user.
+    async def login(self, email: str, password: str, origin: Origin) -> Granted:
+        """A new session.
 
-        No connection is held while the password is hashed, and an unknown email takes as long as a wrong password.
+        No connection is held while the password is hashed, and an unknown email (or a disabled user) takes as long as
+        a wrong password.
 
         Raises:
             InvalidCredentials
         """
-        if "\x00" in email or "\x00" in password:  # a form can hold it; no account does
+        # What a form can hold and no account has. Unbounded, the normalisation alone would hold the loop for minutes.
+        if "\x00" in email or "\x00" in password or len(email) > MAX_LOGIN_EMAIL_CHARACTERS or too_long(password):
             raise InvalidCredentials
         async with self._database.session(rls.ENTER_NO_TENANT) as connection:
             account = (await connection.execute(AUTH_LOOKUP, {"email": normalise_email(email)})).one_or_none()
         correct, replacement = await self._passwords.verify(password, account.hashed_password if account else None)
         if account is None or not correct:
             raise InvalidCredentials
-        principal = Principal(account.id, account.tenant_id, account.role, account.token_version)
-        user = await self._enter(principal, replacement)
-        return Login(self._tokens.mint(principal), self._tokens.expires_in, user)
-
-    async def _enter(self, principal: Principal, replacement: str | None) -> Row[Any]:
-        identity = {"tenant_id": principal.tenant_id, "id": principal.user_id}
-        async with self._database.session(rls.enter_as(principal)) as connection:
+        user = Principal(account.id, account.tenant_id, account.role, account.token_version)
+        async with self._database.session(rls.enter_as(user)) as connection:
             if replacement:
-                values = {"in_tenant": principal.tenant_id, "of_user": principal.user_id, "hashed": replacement}
+                values = {"in_tenant": user.tenant_id, "of_user": user.user_id, "hashed": replacement}
                 await connection.execute(REPLACE_HASH, values)
-                logger.info("password_hash_upgraded", user_id=principal.user_id)
-            user: Row[Any] = (await connection.execute(SELECT_USER, identity)).one()
-            return user
+                logger.info("password_hash_upgraded", user_id=user.user_id)
+            granted = await self._sessions.begin(connection, user)
+            await record(connection, Actor.of(user, origin), "session.begun", user.user_id)
+            return granted
+
+    async def change_password(self, db: TenantSession, current: str, new: str) -> None:
+        """Set the caller's password and end all sessions of the user, this one included.
+
+        Raises:
+            WrongPassword: `current` is not the present one.
+        """
+        principal = db.principal
+        async with db.begin() as connection:
+            identity = {"tenant_id": principal.tenant_id, "id": principal.user_id}
+            user = (await connection.execute(SELECT_USER, identity)).one()
+            account = (await connection.execute(AUTH_LOOKUP, {"email": user.email})).one()
+        correct, _ = await self._passwords.verify(current, account.hashed_password)
+        if not correct:
+            raise WrongPassword
+        hashed = await self._passwords.hash(new)
+        async with db.begin() as connection:
+            values = {"in_tenant": principal.tenant_id, "of_user": principal.user_id, "hashed": hashed}
+            await connection.execute(CHANGE_PASSWORD, values)
+            await connection.execute(END_ALL, {"tenant_id": principal.tenant_id, "user_id": principal.user_id})
+            await record_by(db, connection, "user.password_changed", principal.user_id)

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.core.errors import NotFound
 from app.core.ids import is_id, new_id
 from app.db.session import TenantSession
+from app.services.audit_service import record_by
 
 _MONTH = "date_trunc('month', now() AT TIME ZONE 'UTC')"
 _RESETS_AT = f"({_MONTH} + interval '1 month') AT TIME ZONE 'UTC'"
@@ -79,7 +80,9 @@ class BudgetService:
         async with self._db.begin() as connection:
             await self._require_user(connection, user_id)
             await connection.execute(LOCK, {"tenant_id": self._tenant_id})
-            return (await connection.execute(SET, values)).one()
+            budget = (await connection.execute(SET, values)).one()
+            await record_by(self._db, connection, "budget.set", user_id, limit_micro_usd=limit_micro_usd)
+            return budget
 
     async def _require_user(self, connection: AsyncConnection, user_id: str | None) -> None:
         if user_id is None:

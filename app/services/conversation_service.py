@@ -14,17 +14,21 @@ from app.db.session import TenantSession
 from app.llm.base import Turn
 from app.models import Conversation, MessageStatus
 from app.services import idempotency
+from app.services.audit_service import record_by
 from app.services.idempotency import IdempotentRequest
 from app.services.message_statements import DELETE_CONVERSATION, TURNS
-from app.services.pagination import Page, PageRequest, newest_first, page_of, parameters
+from app.services.pagination import Page, PageRequest, page_of, parameters
 from app.services.pricing import estimated_tokens
+from app.services.visibility import viewer, visible, visible_list
 
 conversations = cast("Table", Conversation.__table__)
 
 IN_TENANT = conversations.c.tenant_id == bindparam("tenant_id")
-ONE = select(*conversations.c).where(IN_TENANT, conversations.c.id == bindparam("id"))
-LOCK = ONE.with_for_update()
-BY_OFFSET, BY_CURSOR = newest_first(select(*conversations.c).where(IN_TENANT), conversations)
+_ALL = select(*conversations.c).where(IN_TENANT)
+_ONE = _ALL.where(conversations.c.id == bindparam("id"))
+ONE = {is_admin: visible(_ONE, conversations, to_admin=is_admin) for is_admin in (True, False)}
+LOCK = {is_admin: statement.with_for_update(of=conversations) for is_admin, statement in ONE.items()}
+LISTED = {is_admin: visible_list(_ALL, conversations, to_admin=is_admin) for is_admin in (True, False)}
 INSERT = (
     insert(Conversation)
     .values({name: bindparam(name) for name in ("id", "tenant_id", "user_id", "title", "system_prompt")})
@@ -58,17 +62,19 @@ class ConversationService:
         async with self._db.begin() as connection:
             made_before = await idempotency.claim(connection, self._db.principal, request, str(values["id"]))
             if made_before is not None:
-                return await find(connection, self._tenant_id, made_before)
+                return await find(connection, self._db.principal, made_before)
             return (await connection.execute(INSERT, values)).one()
 
     async def get(self, conversation_id: str) -> Row[Any]:
         async with self._db.begin() as connection:
-            return await find(connection, self._tenant_id, conversation_id)
+            return await find(connection, self._db.principal, conversation_id)
 
     async def list(self, page: PageRequest) -> Page:
-        statement = BY_OFFSET if page.cursor is None else BY_CURSOR
+        principal = self._db.principal
+        by_offset, by_cursor = LISTED[principal.is_admin]
+        values = {**viewer(principal), **parameters(page)}
         async with self._db.begin() as connection:
-            rows = (await connection.execute(statement, {"tenant_id": self._tenant_id, **parameters(page)})).all()
+            rows = (await connection.execute(by_offset if page.cursor is None else by_cursor, values)).all()
         return page_of(rows, page)
 
     async def change(self, conversation_id: str, changes: dict[str, str | None]) -> Row[Any]:
@@ -94,17 +100,21 @@ class ConversationService:
                 raise ConversationBusy
             await connection.execute(DELETE_CONVERSATION, values)
             await connection.execute(REMOVE, self._own(conversation_id))
+            await record_by(self._db, connection, "conversation.deleted", conversation_id)
 
     def _own(self, conversation_id: str) -> dict[str, str]:
         return {"in_tenant": self._tenant_id, "conversation_id": conversation_id}
 
 
-async def find(connection: AsyncConnection, tenant_id: str, conversation_id: str, *, lock: bool = False) -> Row[Any]:
-    """The tenant's conversation, locked if its messages are about to change; raises `NotFound`."""
+async def find(
+    connection: AsyncConnection, principal: Principal, conversation_id: str, *, lock: bool = False
+) -> Row[Any]:
+    """A conversation that the caller sees, locked if its messages are about to change; raises `NotFound`."""
     if not is_id(conversation_id):
         raise NotFound
-    statement = LOCK if lock else ONE
-    found = (await connection.execute(statement, {"tenant_id": tenant_id, "id": conversation_id})).one_or_none()
+    statement = (LOCK if lock else ONE)[principal.is_admin]
+    values = {**viewer(principal), "id": conversation_id}
+    found: Row[Any] | None = (await connection.execute(statement, values)).one_or_none()
     if found is None:
         raise NotFound
     return found
@@ -112,7 +122,7 @@ async def find(connection: AsyncConnection, tenant_id: str, conversation_id: str
 
 async def find_to_change(connection: AsyncConnection, principal: Principal, conversation_id: str) -> Row[Any]:
     """As `find`, locked; raises `PermissionDenied` for who is neither its owner nor an admin."""
-    found = await find(connection, principal.tenant_id, conversation_id, lock=True)
+    found = await find(connection, principal, conversation_id, lock=True)
     if found.user_id != principal.user_id and not principal.is_admin:
         raise PermissionDenied
     return found

@@ -29,6 +29,7 @@ from app.db.session import TenantSession
 from app.llm.base import Turn
 from app.models import MessageStatus
 from app.services import idempotency
+from app.services.audit_service import record_by
 from app.services.conversation_service import turns_before
 from app.services.generation import Generation, Reader
 from app.services.idempotency import IdempotentRequest
@@ -39,9 +40,11 @@ from app.services.message_statements import DELETE, REQUEST_CANCEL, RESERVE, RES
 from app.services.message_stream import READ_DELTAS, End, Event, Position, follow_running, follow_stored
 from app.services.pagination import Page, PageRequest, page_of, parameters
 from app.services.pricing import estimated_tokens
+from app.services.visibility import viewer, visible
 from app.services.webhook_service import WebhookService
 
-ONE = select(*SHOWN).where(IN_TENANT, messages.c.id == bindparam("id"))
+_ONE = select(*SHOWN).where(IN_TENANT, messages.c.id == bindparam("id"))
+ONE = {is_admin: visible(_ONE, messages, to_admin=is_admin) for is_admin in (True, False)}
 CANCEL_WAIT_SECONDS = 3.0
 
 
@@ -265,14 +268,16 @@ class MessageService:
         async with self._db.begin() as connection:
             message = await self._find_to_change(connection, message_id)
             deleted = await connection.execute(DELETE, {"tenant_id": self._tenant_id, "id": message_id})
-        if not deleted.scalar_one() and message.status == MessageStatus.PENDING:
-            raise MessageRunning
+            if deleted.scalar_one():
+                await record_by(self._db, connection, "message.deleted", message_id)
+            elif message.status == MessageStatus.PENDING:
+                raise MessageRunning
 
     async def list(self, page: PageRequest, narrowed: MessageFilter) -> Page:
         filters = narrowed.parameters()
-        by_offset, by_cursor = listing(frozenset(filters))
+        by_offset, by_cursor = listing(frozenset(filters), to_admin=self._db.principal.is_admin)
         statement = by_offset if page.cursor is None else by_cursor
-        values = {"tenant_id": self._tenant_id, **filters, **parameters(page)}
+        values = {**viewer(self._db.principal), **filters, **parameters(page)}
         async with self._db.begin() as connection:
             rows = (await connection.execute(statement, values)).all()
         return page_of(rows, page)
@@ -280,8 +285,9 @@ class MessageService:
     async def _find(self, connection: AsyncConnection, message_id: str) -> Row[Any]:
         if not is_id(message_id):
             raise NotFound
-        values = {"tenant_id": self._tenant_id, "id": message_id}
-        message: Row[Any] | None = (await connection.execute(ONE, values)).one_or_none()
+        principal = self._db.principal
+        values = {**viewer(principal), "id": message_id}
+        message: Row[Any] | None = (await connection.execute(ONE[principal.is_admin], values)).one_or_none()
         if message is None:
             raise NotFound
         return message

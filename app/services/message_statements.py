@@ -113,6 +113,13 @@ SELECT count(*) FROM gone
 """
 DELETE = text(_DELETE.format(which="messages.id = :id"))
 DELETE_CONVERSATION = text(_DELETE.format(which="messages.conversation_id = :conversation_id"))
+# The user's, and what admins wrote in its conversations, which go with it.
+DELETE_OF_USER = text(
+    _DELETE.format(
+        which="(messages.user_id = :user_id OR messages.conversation_id IN (SELECT conversations.id FROM conversations"
+        " WHERE conversations.tenant_id = :tenant_id AND conversations.user_id = :user_id))"
+    )
+)
 
 # The newest first: the caller stops when its token budget is full.
 TURNS = text("""

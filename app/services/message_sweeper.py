@@ -1,4 +1,4 @@
-"""Ends what a killed process left `pending`, once its lease is over, and forgets expired idempotency keys."""
+"""Ends what a killed process left `pending`, once its lease is over, and forgets what has expired."""
 
 import asyncio
 from typing import Any
@@ -13,7 +13,7 @@ from app.services.message_statements import SETTLE_ABANDONED
 
 # Across tenants, by SECURITY DEFINER functions that return ids and a count.
 ABANDONED = text("SELECT tenant_id, id FROM abandoned_messages()")
-DELETE_EXPIRED_KEYS = text("SELECT delete_expired_idempotency_keys()")
+DELETE_EXPIRED = text("SELECT delete_expired_idempotency_keys(), delete_expired_credentials()")
 UNUSED: dict[str, Any] = dict.fromkeys(
     ("model", "input_tokens", "cached_tokens", "output_tokens", "cost_micro_usd"), None
 )
@@ -23,7 +23,7 @@ logger = structlog.get_logger()
 async def sweep(database: Database) -> int:
     """End messages whose lease is over: `failed` (`interrupted`), or `cancelled` if that was asked; how many."""
     async with database.session(rls.ENTER_NO_TENANT) as connection:
-        await connection.execute(DELETE_EXPIRED_KEYS)
+        await connection.execute(DELETE_EXPIRED)
         abandoned = (await connection.execute(ABANDONED)).all()
     swept = 0
     for tenant_id, message_id in abandoned:

@@ -1,17 +1,21 @@
-"""Tenants: creation, alone or with a first admin."""
+"""Tenants: creation, alone or with a first admin, and their settings."""
 
+import hmac
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, bindparam
+from sqlalchemy import Row, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
 
-from app.core.errors import TenantNameTaken
+from app.core.errors import OperatorTokenRequired, TenantNameTaken
 from app.core.ids import new_id
+from app.core.principal import Origin
 from app.core.security import PasswordHasher
 from app.db import rls
-from app.db.session import Database
+from app.db.session import Database, TenantSession
 from app.models import Tenant, UserRole
+from app.services.audit_service import Actor, record, record_by
 from app.services.user_service import insert_user
 
 tenants = Tenant.__table__
@@ -22,6 +26,10 @@ INSERT_TENANT = (
     .on_conflict_do_nothing(index_elements=["name"])
     .returning(tenants.c.id, tenants.c.name, tenants.c.created_at)
 )
+SHOWN = tuple(
+    tenants.c[name] for name in ("id", "name", "registration", "message_visibility", "created_at", "updated_at")
+)
+SELECT_TENANT = select(*SHOWN).where(tenants.c.id == bindparam("tenant_id"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +39,67 @@ class FirstAdmin:
 
 
 class TenantService:
-    def __init__(self, database: Database, passwords: PasswordHasher) -> None:
+    """Creates tenants. `operator_token` None: everybody may."""
+
+    def __init__(
+        self, database: Database, passwords: PasswordHasher, origin: Origin, operator_token: str | None = None
+    ) -> None:
         self._database = database
         self._passwords = passwords
+        self._origin = origin
+        self._operator_token = operator_token
 
-    async def create(self, name: str, admin: FirstAdmin | None = None) -> tuple[Row[Any], Row[Any] | None]:
+    async def create(
+        self, name: str, admin: FirstAdmin | None = None, operator_token: str | None = None
+    ) -> tuple[Row[Any], Row[Any] | None]:
         """The tenant and its first admin, both stored or neither.
 
         Raises:
+            OperatorTokenRequired: tenants are the operator's to create, and the token is not the operator's.
             TenantNameTaken, EmailTaken
         """
+        if self._operator_token is not None and not _same(operator_token, self._operator_token):
+            raise OperatorTokenRequired
         tenant_id = new_id()
+        actor = Actor(tenant_id, "anonymous" if self._operator_token is None else "operator", self._origin)
         hashed = await self._passwords.hash(admin.password) if admin else ""
         async with self._database.session(rls.enter_tenant(tenant_id)) as connection:
             tenant = (await connection.execute(INSERT_TENANT, {"id": tenant_id, "name": name})).one_or_none()
             if tenant is None:
                 raise TenantNameTaken
+            await record(connection, actor, "tenant.created", tenant_id)
             if admin is None:
                 return tenant, None
-            return tenant, await insert_user(connection, tenant_id, admin.email, hashed, UserRole.ADMIN)
+            user = await insert_user(connection, tenant_id, admin.email, hashed, UserRole.ADMIN)
+            await record(connection, actor, "user.created", user.id, role=UserRole.ADMIN.value)
+            return tenant, user
+
+
+class TenantSettingsService:
+    """The caller's tenant itself."""
+
+    def __init__(self, db: TenantSession) -> None:
+        self._db = db
+        self._tenant_id = db.principal.tenant_id
+
+    async def get(self) -> Row[Any]:
+        async with self._db.begin() as connection:
+            return (await connection.execute(SELECT_TENANT, {"tenant_id": self._tenant_id})).one()
+
+    async def change(self, changes: dict[str, str]) -> Row[Any]:
+        """Set some of `name`, `registration` and `message_visibility`; raises `TenantNameTaken`."""
+        statement = update(Tenant).where(tenants.c.id == bindparam("tenant_id")).returning(*SHOWN)
+        async with self._db.begin() as connection:
+            values = statement.values(changes or {"updated_at": func.now()})
+            try:
+                tenant = (await connection.execute(values, {"tenant_id": self._tenant_id})).one()
+            except IntegrityError as error:
+                if "uq_tenants_name" in str(error.orig):
+                    raise TenantNameTaken from None
+                raise
+            await record_by(self._db, connection, "tenant.changed", self._tenant_id, **changes)
+            return tenant
+
+
+def _same(given: str | None, expected: str) -> bool:
+    return given is not None and hmac.compare_digest(given.encode(), expected.encode())

@@ -42,17 +42,17 @@ logger = structlog.get_logger()
 
 
 class WebhookService:
-    """`body_of` renders a message as the interface does."""
+    """`secret_keys`: the present one first; `body_of` renders a message as the interface does."""
 
     def __init__(
         self,
         database: Database,
-        signing_key: str,
+        secret_keys: Sequence[str],
         allowed_networks: Sequence[Network],
         body_of: Callable[[Row[Any]], dict[str, Any]],
     ) -> None:
         self._database = database
-        self._signing_key = signing_key.encode()
+        self._secret_keys = tuple(key.encode() for key in secret_keys)
         self._allowed_networks = tuple(allowed_networks)
         self._client = WebhookClient(self._allowed_networks)
         self._body_of = body_of
@@ -66,10 +66,11 @@ class WebhookService:
 
     def secret_of(self, tenant_id: str) -> str:
         """What the tenant verifies signatures with (Standard Webhooks); it changes with SECRET_KEY."""
-        return "whsec_" + base64.b64encode(self._secret(tenant_id)).decode()
+        return "whsec_" + base64.b64encode(self._secrets(tenant_id)[0]).decode()
 
-    def _secret(self, tenant_id: str) -> bytes:
-        return hmac.digest(self._signing_key, f"webhook:{tenant_id}".encode(), hashlib.sha256)
+    def _secrets(self, tenant_id: str) -> list[bytes]:
+        """One for each key: while the previous one is accepted, receivers may still verify with its secret."""
+        return [hmac.digest(key, f"webhook:{tenant_id}".encode(), hashlib.sha256) for key in self._secret_keys]
 
     async def run(self) -> None:
         """Deliver what is due until cancelled."""
@@ -99,7 +100,7 @@ class WebhookService:
         # One id for each end of the message: a receiver that has seen it may ignore it.
         event_id = f"{message_id}-{message.attempts}"
         delivery = await self._client.deliver(
-            message.webhook_url, event_id, self._body(message), [self._secret(tenant_id)]
+            message.webhook_url, event_id, self._body(message), self._secrets(tenant_id)
         )
         pause = None if delivery.final else next_attempt_after(message.webhook_attempts + 1)
         async with session as connection:

@@ -20,7 +20,7 @@ async def test_registration_makes_a_user_of_the_tenant(client: httpx.AsyncClient
 
     assert answer.status_code == 201
     body = answer.json()
-    assert body.keys() == {"id", "email", "role", "tenant_id", "created_at"}
+    assert body.keys() == {"id", "email", "role", "tenant_id", "disabled_at", "created_at"}
     assert (body["email"], body["role"], body["tenant_id"]) == (email, "user", acme.id)
     assert is_id(body["id"])
     assert body["id"][14] == "7"
@@ -78,7 +78,7 @@ async def test_the_form_of_oauth2_logs_in(client: httpx.AsyncClient, acme: Tenan
     form = {"grant_type": "password", "username": acme.user.email, "password": PASSWORD}
     answer = await client.post("/token", data=form)
     assert answer.status_code == 200
-    assert answer.json().keys() == {"access_token", "token_type", "expires_in"}
+    assert answer.json().keys() == {"access_token", "token_type", "expires_in", "refresh_token", "refresh_expires_in"}
     wrong = await client.post("/token", data={**form, "password": "wrong"})
     assert_problem(wrong, 401)
 

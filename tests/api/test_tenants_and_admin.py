@@ -28,7 +28,7 @@ async def test_a_tenant_with_an_admin_can_be_used_at_once(client: httpx.AsyncCli
     assert (body["admin"]["role"], body["admin"]["tenant_id"]) == ("admin", body["id"])
     admin = await log_in(client, email)
     users = await client.get(f"/tenants/{body['id']}/users", headers=admin.headers)
-    assert users.json() == [body["admin"]]
+    assert users.json() == [{**body["admin"], "disabled_at": None}]
 
 
 async def test_a_taken_name_is_a_conflict(client: httpx.AsyncClient, acme: Tenant) -> None:
@@ -77,7 +77,7 @@ async def test_users_are_listed_newest_first_and_paged(client: httpx.AsyncClient
     path = f"/tenants/{acme.id}/users"
     everyone = (await client.get(path, headers=acme.admin.headers)).json()
     assert [row["id"] for row in everyone] == [acme.user.id, acme.admin.id]
-    assert all(row.keys() == {"id", "email", "role", "tenant_id", "created_at"} for row in everyone)
+    assert all(row.keys() == {"id", "email", "role", "tenant_id", "disabled_at", "created_at"} for row in everyone)
 
     first = await client.get(f"{path}?limit=1", headers=acme.admin.headers)
     second = await client.get(first.links["next"]["url"], headers=acme.admin.headers)
@@ -119,6 +119,9 @@ async def test_someone_deleted_demoted_or_logged_out_in_the_database_is_out_at_t
     new_user = {"email": unique_email(), "password": PASSWORD}
     bodies: dict[str, object] = {"/messages": {"content": "x"}, "/admin/users": new_user}
     bodies |= {path: {"title": "x"} for path in ("/conversations", "/conversations/{id}")}
+    bodies |= {"/me/password": {"current_password": PASSWORD, "new_password": PASSWORD}}
+    bodies |= {"/api-keys": {"name": "x", "scopes": ["admin"]}, "/admin/invites": {"email": unique_email()}}
+    bodies |= {"/tenants/{id}": {"name": "x"}, "/admin/users/{id}": {"disabled": False}}
     bodies |= {path: {"limit_micro_usd": 1} for path in ("/admin/budget", "/admin/users/{id}/budget")}
     admin = acme.admin
 
@@ -136,6 +139,11 @@ async def test_someone_deleted_demoted_or_logged_out_in_the_database_is_out_at_t
     for change, undo in (
         ("UPDATE users SET role = 'user' WHERE id = $1", "UPDATE users SET role = 'admin' WHERE id = $1"),
         ("UPDATE users SET token_version = 1 WHERE id = $1", "UPDATE users SET token_version = 0 WHERE id = $1"),
+        ("UPDATE users SET disabled_at = now() WHERE id = $1", "UPDATE users SET disabled_at = NULL WHERE id = $1"),
+        (
+            "UPDATE sessions SET expires_at = now() - interval '1 s' WHERE user_id = $1",
+            "UPDATE sessions SET expires_at = now() + interval '1 hour' WHERE user_id = $1",
+        ),
         ("DELETE FROM users WHERE id = $1", None),
     ):
         await superuser.execute(change, admin.id)

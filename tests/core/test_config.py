@@ -9,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from app.core.config import Settings
-from app.core.secret_key import load_or_create_secret_key
+from app.core.ids import new_id
+from app.core.secret_key import load_or_create
 
 GOOD = {
     "environment": "production",
@@ -49,15 +50,16 @@ def test_production_refuses_what_is_weak_or_missing(change: dict[str, Any], says
 
 
 def test_development_makes_a_key_once_and_keeps_it(tmp_path: Path) -> None:
-    first = settings(data_dir=tmp_path).signing_key()
+    (first,) = settings(data_dir=tmp_path).secret_keys()
     assert len(first) == 64
-    assert settings(data_dir=tmp_path).signing_key() == first
+    assert settings(data_dir=tmp_path).secret_keys() == [first]
     assert (tmp_path / "secret_key").stat().st_mode & 0o077 == 0
 
 
 def test_processes_that_start_together_agree_on_the_key(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as threads:
-        keys = {future.result() for future in [threads.submit(load_or_create_secret_key, tmp_path) for _ in range(32)]}
+        tries = [threads.submit(load_or_create, tmp_path / "secret_key", new_id) for _ in range(32)]
+        keys = {future.result() for future in tries}
     assert len(keys) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]
 

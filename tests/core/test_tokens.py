@@ -13,12 +13,14 @@ from jose import JWTError
 
 from app.core.errors import AuthenticationError
 from app.core.ids import new_id
+from app.core.keys import KeyRing, shared_key
 from app.core.principal import Principal
 from app.core.security import TokenService
 from tests.api.problems import assert_problem
 from tests.conftest import SECRET_KEY
 
-CALLER = Principal(new_id(), new_id(), "admin", 3)
+CALLER = Principal(new_id(), new_id(), "admin", 3, new_id())
+KEY = shared_key(SECRET_KEY, "HS256")
 
 
 def b64(data: bytes) -> str:
@@ -27,7 +29,7 @@ def b64(data: bytes) -> str:
 
 def signed(payload: bytes, header: bytes | None = None, key: str = SECRET_KEY, algorithm: str = "sha256") -> str:
     """A token signed by hand, so that nothing stops it from being hostile."""
-    unsigned = f"{b64(header or json.dumps({'alg': 'HS256', 'typ': 'JWT'}).encode())}.{b64(payload)}"
+    unsigned = f"{b64(header or json.dumps({'alg': 'HS256', 'typ': 'JWT', 'kid': KEY.kid}).encode())}.{b64(payload)}"
     return f"{unsigned}.{b64(hmac.digest(key.encode(), unsigned.encode(), algorithm))}"
 
 
@@ -41,6 +43,7 @@ def claims(**changes: Any) -> bytes:
         "tenant_id": CALLER.tenant_id,
         "role": "admin",
         "ver": 3,
+        "sid": CALLER.session_id,
         "jti": new_id(),
         "iat": now,
         "exp": now + 60,
@@ -51,7 +54,7 @@ def claims(**changes: Any) -> bytes:
 
 @pytest.fixture
 def tokens() -> TokenService:
-    return TokenService(SECRET_KEY, "HS256", 60)
+    return TokenService(KeyRing(KEY), 60)
 
 
 def test_a_minted_token_names_its_caller(tokens: TokenService) -> None:

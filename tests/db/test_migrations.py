@@ -12,7 +12,7 @@ from sqlalchemy import URL
 from alembic import command
 from app.core.errors import AuthenticationError
 from app.core.ids import new_id
-from app.core.principal import Principal
+from app.core.principal import Origin, Principal
 from app.core.security import PasswordHasher
 from app.db import rls
 from app.db.provision import ALEMBIC_INI, migrate, provision
@@ -47,7 +47,7 @@ async def use(runtime: URL) -> None:
     database = Database(runtime, pool_size=1)
     passwords = PasswordHasher(4)
     try:
-        tenant, admin = await TenantService(database, passwords).create(
+        tenant, admin = await TenantService(database, passwords, Origin()).create(
             f"Tenant {new_id()}", FirstAdmin(f"{new_id()}@acme.com", "password!")
         )
         principal = Principal(admin.id, tenant.id, "admin", 0)

@@ -6,10 +6,13 @@ NOT_TENANT_DATA = {"alembic_version"}
 DEFINER_FUNCTIONS = {
     "account_message",
     "abandoned_messages",
+    "api_key_lookup",
     "auth_lookup",
     "claim_due_webhooks",
+    "delete_expired_credentials",
     "delete_expired_idempotency_keys",
     "search_messages",
+    "session_lookup",
 }
 
 

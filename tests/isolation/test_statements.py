@@ -13,9 +13,12 @@ from sqlalchemy import event
 from app.services.llm_service import LLMService
 from app.services.pricing import PriceTable
 from tests.committed.providers import HeldProvider
-from tests.helpers import PASSWORD, Tenant, make_tenant, send, unique_email
+from tests.helpers import PASSWORD, Tenant, join, make_tenant, send, unique_email
 
-TABLES = "users|messages|conversations|message_deltas|idempotency_keys|budgets|deleted_usage"
+TABLES = (
+    "users|messages|conversations|message_deltas|idempotency_keys|budgets|deleted_usage|sessions|api_keys|invites"
+    "|audit_log"
+)
 TENANT_TABLE = re.compile(rf"\b(tenants|{TABLES})\b")
 # Reads or changes rows that are there: each of its tables must be narrowed to the tenant.
 READ_OR_CHANGE = re.compile(rf"\b(?:FROM|UPDATE|JOIN)\s+(tenants|{TABLES})\b")
@@ -58,6 +61,13 @@ async def call_every_route(app: FastAPI, client: httpx.AsyncClient) -> set[tuple
     conversation = (await client.post("/conversations", json={"title": "Talk"}, headers=user)).json()["id"]
     in_conversation = {"content": "Hello", "conversation_id": conversation, "webhook_url": "https://hook.invalid/"}
     pending = await running_message(app, client, tenant)
+    leaving, going = await join(client, tenant.id), await join(client, tenant.id)
+    granted = (await client.post("/login", json={"email": tenant.user.email, "password": PASSWORD})).json()
+    key = {"name": "a key", "scopes": ["messages:read"]}
+    key_id = (await client.post("/api-keys", json=key, headers=user)).json()["id"]
+    invited = {"email": unique_email()}
+    invite_id = (await client.post("/admin/invites", json=invited, headers=admin)).json()["id"]
+    change = {"current_password": PASSWORD, "new_password": f"{PASSWORD}!"}
     calls = {
         ("get", "/health"): client.get("/health"),
         ("get", "/health/ready"): client.get("/health/ready"),
@@ -67,6 +77,25 @@ async def call_every_route(app: FastAPI, client: httpx.AsyncClient) -> set[tuple
         ),
         ("post", "/login"): client.post("/login", json={"email": tenant.admin.email, "password": PASSWORD}),
         ("post", "/token"): client.post("/token", data={"username": tenant.admin.email, "password": PASSWORD}),
+        ("post", "/refresh"): client.post("/refresh", json={"refresh_token": granted["refresh_token"]}),
+        ("post", "/logout"): client.post("/logout", json={"everywhere": True}, headers=leaving.headers),
+        ("put", "/me/password"): client.put("/me/password", json=change, headers=going.headers),
+        ("get", "/.well-known/jwks.json"): client.get("/.well-known/jwks.json"),
+        ("post", "/api-keys"): client.post("/api-keys", json=key, headers=user),
+        ("get", "/api-keys"): client.get("/api-keys", headers=user),
+        ("delete", "/api-keys/{id}"): client.delete(f"/api-keys/{key_id}", headers=user),
+        ("post", "/admin/invites"): client.post("/admin/invites", json={"email": unique_email()}, headers=admin),
+        ("get", "/admin/invites"): client.get("/admin/invites", headers=admin),
+        ("delete", "/admin/invites/{id}"): client.delete(f"/admin/invites/{invite_id}", headers=admin),
+        ("get", "/admin/audit-log"): client.get("/admin/audit-log?action=user.created", headers=admin),
+        ("patch", "/admin/users/{id}"): client.patch(
+            f"/admin/users/{leaving.id}", json={"role": "admin", "disabled": True}, headers=admin
+        ),
+        ("delete", "/admin/users/{id}"): client.delete(f"/admin/users/{leaving.id}", headers=admin),
+        ("get", "/tenants/{id}"): client.get(f"/tenants/{tenant.id}", headers=user),
+        ("patch", "/tenants/{id}"): client.patch(
+            f"/tenants/{tenant.id}", json={"message_visibility": "own"}, headers=admin
+        ),
         ("get", "/me"): client.get("/me", headers=user),
         ("post", "/messages"): client.post(
             "/messages", json=in_conversation, headers={**user, "Idempotency-Key": "once"}

@@ -4,9 +4,17 @@ from fastapi import APIRouter, Depends, status
 from fastapi.security import OAuth2PasswordRequestForm
 
 from app.api.errors import documented
-from app.dependencies import Auth, Registration, Users
-from app.schemas.user import AccessToken, TokenResponse, UserLogin, UserRead, UserRegister
-from app.services.auth_service import Login
+from app.dependencies import Auth, CallerOrigin, LoginSession, Registration, Sessions, Users
+from app.schemas.user import (
+    AccessToken,
+    LogoutRequest,
+    PasswordChange,
+    RefreshRequest,
+    TokenResponse,
+    UserLogin,
+    UserRead,
+    UserRegister,
+)
 
 router = APIRouter(tags=["auth"])
 
@@ -15,31 +23,55 @@ router = APIRouter(tags=["auth"])
     "/register",
     status_code=status.HTTP_201_CREATED,
     summary="Register a user in an existing tenant",
-    responses=documented(400, 404, 409, 413, 422, 503),
+    responses=documented(400, 403, 404, 409, 413, 422, 503),
 )
 async def register(body: UserRegister, service: Registration) -> UserRead:
-    """The user gets the role `user`; admins are made by admins, or with the tenant."""
-    return UserRead.model_validate(await service.register(body.tenant_id, body.email, body.password))
+    """The user gets the role `user`. A tenant may be joined by invite alone, or be closed for registration."""
+    return UserRead.model_validate(await service.register(body.tenant_id, body.email, body.password, body.invite_token))
 
 
 @router.post("/login", summary="Get JWT access token", responses=documented(400, 401, 413, 422, 503))
-async def login(body: UserLogin, service: Auth) -> TokenResponse:
-    """An unknown email and a wrong password give the same answer in the same time."""
-    granted = await service.login(body.email, body.password)
-    return TokenResponse(
-        access_token=granted.access_token,
-        expires_in=granted.expires_in,
-        user=UserRead.model_validate(granted.user),
-    )
+async def login(body: UserLogin, service: Auth, origin: CallerOrigin) -> TokenResponse:
+    """Begins a session. An unknown email and a wrong password give the same answer in the same time."""
+    return TokenResponse.model_validate(await service.login(body.email, body.password, origin))
 
 
 @router.post("/token", summary="Get JWT access token by form", responses=documented(400, 401, 413, 422, 503))
-async def token(form: Annotated[OAuth2PasswordRequestForm, Depends()], service: Auth) -> AccessToken:
+async def token(
+    form: Annotated[OAuth2PasswordRequestForm, Depends()], service: Auth, origin: CallerOrigin
+) -> AccessToken:
     """The OAuth2 password flow, which the Authorize button of these pages uses. `username` is the email."""
-    granted: Login = await service.login(form.username, form.password)
-    return AccessToken(access_token=granted.access_token, expires_in=granted.expires_in)
+    return AccessToken.model_validate(await service.login(form.username, form.password, origin))
+
+
+@router.post("/refresh", summary="Continue a session", responses=documented(400, 401, 413, 422, 503))
+async def refresh(body: RefreshRequest, service: Sessions, origin: CallerOrigin) -> TokenResponse:
+    """The next access and refresh token. A refresh token serves once; used again later, it ends the session."""
+    return TokenResponse.model_validate(await service.refresh(body.refresh_token, origin))
+
+
+@router.post(
+    "/logout",
+    status_code=status.HTTP_204_NO_CONTENT,
+    summary="End the session",
+    responses=documented(400, 401, 403, 413, 422, 503),
+)
+async def logout(caller: LoginSession, service: Sessions, body: LogoutRequest | None = None) -> None:
+    """Its access and refresh tokens are refused from the next request on."""
+    await service.end(caller, everywhere=body is not None and body.everywhere)
 
 
 @router.get("/me", summary="Get current user profile", responses=documented(401, 503))
 async def me(service: Users) -> UserRead:
     return UserRead.model_validate(await service.me())
+
+
+@router.put(
+    "/me/password",
+    status_code=status.HTTP_204_NO_CONTENT,
+    summary="Change the password",
+    responses=documented(400, 401, 403, 413, 422, 503),
+)
+async def change_password(body: PasswordChange, caller: LoginSession, service: Auth) -> None:
+    """Ends every session of the user, this one included: log in again. API keys go on."""
+    await service.change_password(caller, body.current_password, body.new_password)

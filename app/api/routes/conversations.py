@@ -4,7 +4,8 @@ from fastapi import APIRouter, Path, Request, Response, status
 
 from app.api.errors import documented
 from app.api.pagination import link_next
-from app.dependencies import Conversations, IdempotencyKey, Paging
+from app.api.parameters import IdempotencyKey, Paging
+from app.dependencies import Conversations
 from app.schemas.conversation import ConversationCreate, ConversationRead, ConversationUpdate
 from app.services.idempotency import IdempotentRequest
 

@@ -5,8 +5,9 @@ from fastapi.responses import JSONResponse
 
 from app.api.errors import documented
 from app.api.pagination import link_next
+from app.api.parameters import Filter, IdempotencyKey, LastEventId, Paging
 from app.api.sse import EventStream, position_of
-from app.dependencies import Filter, IdempotencyKey, LastEventId, Messages, Paging
+from app.dependencies import Messages
 from app.models import MessageStatus
 from app.schemas.message import MessageCreate, MessageRead, MessageRetry, SendMode
 from app.services.generation import Reader

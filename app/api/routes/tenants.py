@@ -4,13 +4,17 @@ from fastapi import APIRouter, Path, Request, Response, status
 
 from app.api.errors import documented
 from app.api.pagination import link_next
+from app.api.parameters import Paging
 from app.core.errors import PermissionDenied
-from app.dependencies import CurrentAdmin, Paging, Tenants, Users
-from app.schemas.tenant import TenantCreate, TenantCreated
+from app.core.principal import Principal
+from app.dependencies import CurrentAdmin, CurrentUser, TenantOfCaller, Tenants, Users, bearer_token
+from app.schemas.tenant import TenantCreate, TenantCreated, TenantSettings, TenantUpdate
 from app.schemas.user import UserRead
 from app.services.tenant_service import FirstAdmin
 
 router = APIRouter(tags=["tenants"])
+
+TenantId = Annotated[str, Path(alias="id", max_length=100)]
 
 
 @router.post(
@@ -18,12 +22,15 @@ router = APIRouter(tags=["tenants"])
     status_code=status.HTTP_201_CREATED,
     response_model_exclude_none=True,
     summary="Create a new tenant",
-    responses=documented(400, 409, 413, 422, 503),
+    responses=documented(400, 401, 409, 413, 422, 503),
 )
-async def create_tenant(body: TenantCreate, service: Tenants) -> TenantCreated:
-    """With `admin`, the tenant's first admin is created in the same transaction: both or neither."""
+async def create_tenant(body: TenantCreate, service: Tenants, request: Request) -> TenantCreated:
+    """With `admin`, the tenant's first admin is created in the same transaction: both or neither.
+
+    Where `TENANT_CREATION` is `operator`, the operator token is the bearer token.
+    """
     first_admin = FirstAdmin(body.admin.email, body.admin.password) if body.admin else None
-    tenant, admin = await service.create(body.name, first_admin)
+    tenant, admin = await service.create(body.name, first_admin, bearer_token(request))
     return TenantCreated(
         id=tenant.id,
         name=tenant.name,
@@ -32,13 +39,31 @@ async def create_tenant(body: TenantCreate, service: Tenants) -> TenantCreated:
     )
 
 
+@router.get("/tenants/{id}", summary="Get the tenant", responses=documented(401, 403, 422, 503))
+async def get_tenant(tenant_id: TenantId, caller: CurrentUser, service: TenantOfCaller) -> TenantSettings:
+    """The caller's own; any other id, real or made up, is 403."""
+    _require_own(tenant_id, caller)
+    return TenantSettings.model_validate(await service.get())
+
+
+@router.patch(
+    "/tenants/{id}", summary="Change the tenant's settings", responses=documented(400, 401, 403, 409, 413, 422, 503)
+)
+async def change_tenant(
+    tenant_id: TenantId, body: TenantUpdate, admin: CurrentAdmin, service: TenantOfCaller
+) -> TenantSettings:
+    """Its name, who may register, and whose messages users see; in force at the next request."""
+    _require_own(tenant_id, admin)
+    return TenantSettings.model_validate(await service.change(body.model_dump(mode="json", exclude_none=True)))
+
+
 @router.get(
     "/tenants/{id}/users",
     summary="List users in tenant",
     responses=documented(401, 403, 422, 503),
 )
 async def list_users(
-    tenant_id: Annotated[str, Path(alias="id", max_length=100)],
+    tenant_id: TenantId,
     admin: CurrentAdmin,
     service: Users,
     page: Paging,
@@ -46,8 +71,12 @@ async def list_users(
     response: Response,
 ) -> list[UserRead]:
     """For admins of the tenant; any other id, real or made up, is 403."""
-    if tenant_id != admin.tenant_id:
-        raise PermissionDenied
+    _require_own(tenant_id, admin)
     found = await service.list(page)
     link_next(request, response, found)
     return [UserRead.model_validate(row) for row in found.rows]
+
+
+def _require_own(tenant_id: str, caller: Principal) -> None:
+    if tenant_id != caller.tenant_id:
+        raise PermissionDenied

@@ -3,7 +3,8 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from app.api.errors import documented
-from app.dependencies import Budgets, CurrentAdmin, Usage, UsageFrom, UsageTo
+from app.api.parameters import UsageFrom, UsageTo
+from app.dependencies import Budgets, CurrentAdmin, Usage
 from app.schemas.usage import BudgetRead, BudgetUpdate, UsageRead
 from app.services.usage_service import Grouping
 

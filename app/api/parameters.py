@@ -1,0 +1,91 @@
+"""Query and header parameters that several routes share."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import Depends, Header, Query
+from pydantic import AfterValidator, AwareDatetime
+from pydantic_core import PydanticCustomError
+
+from app.models import MessageStatus
+from app.schemas.base import EARLIEST, LATEST, STORABLE
+from app.services.audit_service import AuditFilter
+from app.services.message_list import MessageFilter
+from app.services.pagination import PageRequest
+
+MAX_SKIP = 2**31 - 1
+
+
+async def get_page(
+    skip: Annotated[int, Query(ge=0, le=MAX_SKIP, description="Rows to pass over; slow when deep.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Annotated[
+        str | None, Query(max_length=200, description="From the `Link` header; `skip` has no effect with it.")
+    ] = None,
+) -> PageRequest:
+    return PageRequest(skip, limit, cursor)
+
+
+async def get_filter(
+    user_id: Annotated[str | None, Query(max_length=36), STORABLE] = None,
+    conversation_id: Annotated[str | None, Query(max_length=36), STORABLE] = None,
+    status: MessageStatus | None = None,
+    since: Annotated[
+        AwareDatetime | None, Query(ge=EARLIEST, le=LATEST, description="RFC 3339; messages from then on.")
+    ] = None,
+    q: Annotated[
+        str | None,
+        Query(min_length=1, max_length=500, description='Words in prompt or answer; "a phrase", `or`, `-not`.'),
+        STORABLE,
+    ] = None,
+) -> MessageFilter:
+    return MessageFilter(user_id, conversation_id, status, since, q)
+
+
+def _utc(value: datetime) -> datetime:
+    """A day or a time without a zone is UTC."""
+    value = value if value.tzinfo else value.replace(tzinfo=UTC)
+    if not EARLIEST <= value <= LATEST:
+        raise PydanticCustomError("out_of_range", "The time must lie between 1970 and 9999")
+    return value
+
+
+Moment = Annotated[datetime | None, AfterValidator(lambda value: value and _utc(value))]
+
+
+async def get_usage_from(
+    since: Annotated[
+        Moment, Query(alias="from", description="A day or time (RFC 3339); empty: the month's beginning.")
+    ] = None,
+) -> datetime:
+    return since or datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+async def get_usage_to(
+    until: Annotated[Moment, Query(alias="to", description="Before this day or time; empty: now.")] = None,
+) -> datetime:
+    return until or datetime.now(UTC)
+
+
+async def get_audit_filter(
+    action: Annotated[str | None, Query(max_length=50), STORABLE] = None,
+    actor_id: Annotated[str | None, Query(max_length=36), STORABLE] = None,
+    target_id: Annotated[str | None, Query(max_length=36), STORABLE] = None,
+) -> AuditFilter:
+    return AuditFilter(action, actor_id, target_id)
+
+
+Paging = Annotated[PageRequest, Depends(get_page)]
+Filter = Annotated[MessageFilter, Depends(get_filter)]
+AuditNarrowed = Annotated[AuditFilter, Depends(get_audit_filter)]
+UsageFrom = Annotated[datetime, Depends(get_usage_from)]
+UsageTo = Annotated[datetime, Depends(get_usage_to)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern=r"^[\x21-\x7e]{1,255}$",
+        description="The same key and body make one thing, however often they are sent; kept for 24 hours.",
+    ),
+]
+LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", max_length=100)]

@@ -1,0 +1,42 @@
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response, status
+
+from app.api.errors import documented
+from app.api.pagination import link_next
+from app.api.parameters import Paging
+from app.dependencies import ApiKeys
+from app.schemas.api_key import ApiKeyCreate, ApiKeyCreated, ApiKeyRead
+
+router = APIRouter(prefix="/api-keys", tags=["api keys"])
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    summary="Create an API key",
+    responses=documented(400, 401, 403, 413, 422, 503),
+)
+async def create_api_key(body: ApiKeyCreate, service: ApiKeys) -> ApiKeyCreated:
+    """For a machine that acts as the caller, within the scopes; sent like an access token. It is shown this once."""
+    made = await service.create(body.name, body.scopes, body.expires_at)
+    return ApiKeyCreated(**ApiKeyRead.model_validate(made.row).model_dump(), key=made.secret)
+
+
+@router.get("", summary="List API keys (paginated)", responses=documented(401, 403, 422, 503))
+async def list_api_keys(service: ApiKeys, page: Paging, request: Request, response: Response) -> list[ApiKeyRead]:
+    """The caller's own, for admins the tenant's; newest first."""
+    found = await service.list(page)
+    link_next(request, response, found)
+    return [ApiKeyRead.model_validate(row) for row in found.rows]
+
+
+@router.delete(
+    "/{id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    summary="Revoke an API key",
+    responses=documented(401, 403, 404, 422, 503),
+)
+async def revoke_api_key(key_id: Annotated[str, Path(alias="id", max_length=100)], service: ApiKeys) -> None:
+    """It is refused from the next request on."""
+    await service.revoke(key_id)

@@ -1,0 +1,81 @@
+"""Credentials that are random and stored as SHA-256: API keys, refresh tokens, invites.
+
+They hold 256 random bits, so a plain fast hash is enough: there is nothing to guess. The prefix tells secret scanners
+and people what they found.
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+import string
+import zlib
+from collections.abc import Iterable
+
+from app.core.ids import is_id
+
+API_KEY_PREFIX = "llms_"
+SHOWN_CHARACTERS = 12
+_ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_RANDOM_CHARACTERS = 43  # log62(2**256)
+_CHECKSUM_CHARACTERS = 6
+_API_KEY = re.compile(rf"{API_KEY_PREFIX}[0-9A-Za-z]{{{_RANDOM_CHARACTERS + _CHECKSUM_CHARACTERS}}}")
+_REFRESH_TOKEN = re.compile(r"llmr_([0-9a-f]{32})_([0-9A-Za-z_-]{43})")
+
+
+def digest(credential: str) -> str:
+    """What is stored of a credential."""
+    return hashlib.sha256(credential.encode()).hexdigest()
+
+
+def new_api_key() -> str:
+    body = API_KEY_PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM_CHARACTERS))
+    return body + _checksum(body)
+
+
+def is_api_key(text: str) -> bool:
+    """Whether the form and the checksum are right: a mistyped or made-up key costs no look-up."""
+    return _API_KEY.fullmatch(text) is not None and _checksum(text[:-_CHECKSUM_CHARACTERS]) == text[-6:]
+
+
+def new_invite_token() -> str:
+    return f"llmi_{secrets.token_urlsafe(32)}"
+
+
+def new_refresh_token(session_id: str) -> str:
+    """The first of a session."""
+    return _refresh_token(session_id, secrets.token_bytes(32))
+
+
+def successors(refresh_token: str, keys: Iterable[str]) -> list[str]:
+    """What follows a refresh token, one for each server key, the present one first.
+
+    Derived and not random: whoever sends the same token at the same time, or again because the answer was lost, gets
+    the same successor, although only its hash is stored.
+    """
+    session_id = session_of(refresh_token)
+    message = f"refresh:{refresh_token}".encode()
+    return [_refresh_token(session_id, hmac.digest(key.encode(), message, hashlib.sha256)) for key in keys]
+
+
+def session_of(refresh_token: str) -> str:
+    """The session that a refresh token names; "" if it is none."""
+    found = _REFRESH_TOKEN.fullmatch(refresh_token)
+    if found is None:
+        return ""
+    digits = found[1]
+    session_id = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    return session_id if is_id(session_id) else ""
+
+
+def _refresh_token(session_id: str, secret: bytes) -> str:
+    return f"llmr_{session_id.replace('-', '')}_{base64.urlsafe_b64encode(secret).decode().rstrip('=')}"
+
+
+def _checksum(body: str) -> str:
+    number, characters = zlib.crc32(body.encode()), ""
+    for _ in range(_CHECKSUM_CHARACTERS):
+        number, digit = divmod(number, len(_ALPHABET))
+        characters = _ALPHABET[digit] + characters
+    return characters

@@ -1,0 +1,33 @@
+from typing import Annotated
+
+from pydantic import AwareDatetime, Field
+
+from app.core.principal import Scope
+from app.schemas.base import EARLIEST, LATEST, STORABLE, ReadModel, RequestBody, Timestamp
+
+
+class ApiKeyCreate(RequestBody):
+    """`expires_at` left out: it does not expire."""
+
+    name: Annotated[str, Field(min_length=1, max_length=255, examples=["nightly import"]), STORABLE]
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=10, examples=[["messages:read", "messages:write"]])]
+    expires_at: Annotated[AwareDatetime | None, Field(ge=EARLIEST, le=LATEST)] = None
+
+
+class ApiKeyRead(ReadModel):
+    """`prefix` is the beginning of the key; `last_used_at` is right to the minute."""
+
+    id: str
+    name: str
+    prefix: str
+    scopes: list[Scope]
+    user_id: str
+    expires_at: Timestamp | None
+    last_used_at: Timestamp | None
+    created_at: Timestamp
+
+
+class ApiKeyCreated(ApiKeyRead):
+    """`key` is shown this once; a hash of it is kept."""
+
+    key: str

@@ -1,0 +1,130 @@
+"""API keys: how machines call in the place of a user."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from sqlalchemy import Row, Table, bindparam, delete, select, text
+from sqlalchemy.dialects.postgresql import insert
+
+from app.core import credentials
+from app.core.errors import AuthenticationError, NotFound, PermissionDenied, TimeIsPast
+from app.core.ids import is_id, new_id
+from app.core.principal import Principal, Role, Scope
+from app.db import rls
+from app.db.session import Database, TenantSession
+from app.models import ApiKey
+from app.services.audit_service import record_by
+from app.services.pagination import Page, PageRequest, newest_first, page_of, parameters
+
+keys = cast("Table", ApiKey.__table__)
+
+KNOWN_KEYS_KEPT = 10_000
+SHOWN = [column for column in keys.c if column.name != "key_hash"]
+IN_TENANT = keys.c.tenant_id == bindparam("tenant_id")
+OWN = keys.c.user_id == bindparam("user_id")
+ALL_LISTED = newest_first(select(*SHOWN).where(IN_TENANT), keys)
+OWN_LISTED = newest_first(select(*SHOWN).where(IN_TENANT, OWN), keys)
+INSERTED = ("id", "tenant_id", "user_id", "name", "prefix", "key_hash", "scopes", "expires_at")
+INSERT = insert(ApiKey).values({name: bindparam(name) for name in INSERTED}).returning(*SHOWN)
+REVOKE_ANY = delete(ApiKey).where(IN_TENANT, keys.c.id == bindparam("key_id")).returning(keys.c.id)
+REVOKE_OWN = REVOKE_ANY.where(OWN)
+# Across tenants, by a SECURITY DEFINER function: a key names no tenant.
+LOOKUP = text("SELECT id, tenant_id, user_id, scopes FROM api_key_lookup(:key_hash)")
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """`secret` is shown this once."""
+
+    row: Row[Any]
+    secret: str
+
+
+class ApiKeyService:
+    """Keys of the caller's tenant: users have their own, admins see and revoke all.
+
+    Only a session may make and revoke keys: a key that leaked cannot outlive its revocation in another.
+    """
+
+    def __init__(self, db: TenantSession) -> None:
+        self._db = db
+        self._caller = db.principal
+        self._own = {"tenant_id": db.principal.tenant_id, "user_id": db.principal.user_id}
+
+    async def create(self, name: str, scopes: Sequence[Scope], expires_at: datetime | None) -> NewKey:
+        """A key of the caller.
+
+        Raises:
+            PermissionDenied: the scope `admin` of a user.
+            TimeIsPast: it would have expired already.
+        """
+        if "admin" in scopes and not self._caller.is_admin:
+            raise PermissionDenied
+        if expires_at is not None and expires_at <= datetime.now(UTC):
+            raise TimeIsPast
+        secret, key_id = credentials.new_api_key(), new_id()
+        values = {
+            **self._own,
+            "id": key_id,
+            "name": name,
+            "prefix": secret[: credentials.SHOWN_CHARACTERS],
+            "key_hash": credentials.digest(secret),
+            "scopes": sorted(set(scopes)),
+            "expires_at": expires_at,
+        }
+        async with self._db.begin() as connection:
+            row = (await connection.execute(INSERT, values)).one()
+            await record_by(self._db, connection, "api_key.created", key_id, name=name, scopes=values["scopes"])
+        return NewKey(row, secret)
+
+    async def list(self, page: PageRequest) -> Page:
+        by_offset, by_cursor = ALL_LISTED if self._caller.is_admin else OWN_LISTED
+        values = {**self._own, **parameters(page)}
+        async with self._db.begin() as connection:
+            rows = (await connection.execute(by_offset if page.cursor is None else by_cursor, values)).all()
+        return page_of(rows, page)
+
+    async def revoke(self, key_id: str) -> None:
+        """End a key, at its next request; raises `NotFound`, also for a colleague's key."""
+        if not is_id(key_id):
+            raise NotFound
+        statement = REVOKE_ANY if self._caller.is_admin else REVOKE_OWN
+        async with self._db.begin() as connection:
+            if (await connection.execute(statement, {**self._own, "key_id": key_id})).one_or_none() is None:
+                raise NotFound
+            await record_by(self._db, connection, "api_key.revoked", key_id)
+
+
+class ApiKeyAuthenticator:
+    """From a key to its caller.
+
+    What a key stands for never changes, so it is looked up once by a process and remembered; whether it still holds is
+    asked of the database by the statement that enters the tenant, as of any caller.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: OrderedDict[str, Principal] = OrderedDict()
+
+    async def principal_of(self, key: str) -> Principal:
+        """The caller; raises `AuthenticationError`."""
+        if not credentials.is_api_key(key):
+            raise AuthenticationError
+        key_hash = credentials.digest(key)
+        known = self._known.get(key_hash)
+        if known is not None:
+            return known
+        async with self._database.session(rls.ENTER_NO_TENANT) as connection:
+            found = (await connection.execute(LOOKUP, {"key_hash": key_hash})).one_or_none()
+        if found is None:
+            raise AuthenticationError
+        scopes = frozenset(found.scopes)
+        role: Role = "admin" if "admin" in scopes else "user"
+        principal = Principal(found.user_id, found.tenant_id, role, 0, key_id=found.id, scopes=scopes)
+        self._known[key_hash] = principal
+        if len(self._known) > KNOWN_KEYS_KEPT:
+            self._known.popitem(last=False)
+        return principal

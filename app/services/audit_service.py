@@ -1,0 +1,103 @@
+"""The audit log: who did what in a tenant, when and from where.
+
+An entry is written in the transaction of what it tells of, so both are stored or neither.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from sqlalchemy import Select, Table, bindparam, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.core.ids import new_id
+from app.core.principal import Origin, Principal
+from app.db.session import TenantSession
+from app.models import AuditEntry
+from app.services.pagination import Page, PageRequest, newest_first, page_of, parameters
+
+entries = cast("Table", AuditEntry.__table__)
+
+IN_TENANT = entries.c.tenant_id == bindparam("tenant_id")
+CONDITIONS = {
+    "action": entries.c.action == bindparam("action"),
+    "actor_id": entries.c.actor_id == bindparam("actor_id"),
+    "target_id": entries.c.target_id == bindparam("target_id"),
+}
+FIELDS = ("id", "tenant_id", "action", "actor_type", "actor_id", "api_key_id", "target_id", "address", "request_id")
+INSERT = insert(AuditEntry).values({name: bindparam(name) for name in (*FIELDS, "details")})
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts in a tenant: a user, one of its keys, an operator, or somebody who registers (`anonymous`)."""
+
+    tenant_id: str
+    type: Literal["user", "api_key", "operator", "anonymous"]
+    origin: Origin
+    id: str | None = None
+    api_key_id: str | None = None
+
+    @classmethod
+    def of(cls, principal: Principal, origin: Origin) -> "Actor":
+        kind: Literal["user", "api_key"] = "user" if principal.key_id is None else "api_key"
+        return cls(principal.tenant_id, kind, origin, principal.user_id, principal.key_id)
+
+
+async def record(
+    connection: AsyncConnection, actor: Actor, action: str, target_id: str | None = None, **details: Any
+) -> None:
+    """Note an action on a target in the present transaction, which must be in the actor's tenant."""
+    values = {
+        "id": new_id(),
+        "tenant_id": actor.tenant_id,
+        "action": action,
+        "actor_type": actor.type,
+        "actor_id": actor.id,
+        "api_key_id": actor.api_key_id,
+        "target_id": target_id,
+        "address": actor.origin.address[:45] or None,
+        "request_id": actor.origin.request_id[:128] or None,
+        "details": details,
+    }
+    await connection.execute(INSERT, values)
+
+
+async def record_by(
+    db: TenantSession, connection: AsyncConnection, action: str, target_id: str | None = None, **details: Any
+) -> None:
+    """As `record`, of the caller whose session this is."""
+    await record(connection, Actor.of(db.principal, db.origin), action, target_id, **details)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """What the log is narrowed to; None leaves a condition out."""
+
+    action: str | None = None
+    actor_id: str | None = None
+    target_id: str | None = None
+
+    def parameters(self) -> dict[str, str]:
+        values = {name: getattr(self, name) for name in CONDITIONS}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+class AuditService:
+    """The log of the caller's tenant."""
+
+    def __init__(self, db: TenantSession) -> None:
+        self._db = db
+
+    async def list(self, page: PageRequest, narrowed: AuditFilter) -> Page:
+        filters = narrowed.parameters()
+        by_offset, by_cursor = _listing(filters)
+        values = {"tenant_id": self._db.principal.tenant_id, **filters, **parameters(page)}
+        async with self._db.begin() as connection:
+            rows = (await connection.execute(by_offset if page.cursor is None else by_cursor, values)).all()
+        return page_of(rows, page)
+
+
+def _listing(filters: dict[str, str]) -> tuple[Select[Any], Select[Any]]:
+    narrowed = (CONDITIONS[name] for name in filters)
+    return newest_first(select(*entries.c).where(IN_TENANT, *narrowed), entries)

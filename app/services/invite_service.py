@@ -1,0 +1,92 @@
+"""Invites: how an admin lets one email register."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, cast
+
+from sqlalchemy import Interval, Row, Table, bindparam, delete, func, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.core import credentials
+from app.core.errors import NotFound
+from app.core.ids import is_id, new_id
+from app.db.session import TenantSession
+from app.models import Invite
+from app.services.audit_service import record_by
+from app.services.pagination import Page, PageRequest, newest_first, page_of, parameters
+
+invites = cast("Table", Invite.__table__)
+
+COLUMNS = "id, tenant_id, user_id, email, expires_at, created_at"
+OPEN = (invites.c.tenant_id == bindparam("tenant_id"), invites.c.expires_at > func.now())
+BY_OFFSET, BY_CURSOR = newest_first(select(*(invites.c[name] for name in COLUMNS.split(", "))).where(*OPEN), invites)
+# A second invite of an email takes the place of the first.
+INVITE = text(f"""
+INSERT INTO invites (id, tenant_id, user_id, email, token_hash, expires_at)
+VALUES (:id, :tenant_id, :user_id, :email, :token_hash, now() + :life)
+ON CONFLICT (tenant_id, email) DO UPDATE SET id = excluded.id, user_id = excluded.user_id,
+  token_hash = excluded.token_hash, expires_at = excluded.expires_at, created_at = now(), updated_at = now()
+WHERE invites.tenant_id = :tenant_id
+RETURNING {COLUMNS}
+""").bindparams(bindparam("life", type_=Interval))
+REVOKE = delete(Invite).where(*OPEN, invites.c.id == bindparam("invite_id")).returning(invites.c.email)
+# Of any number of registrations at once, one finds it.
+ACCEPT = (
+    delete(Invite)
+    .where(*OPEN, invites.c.email == bindparam("email"), invites.c.token_hash == bindparam("token_hash"))
+    .returning(invites.c.id)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NewInvite:
+    """`token` is shown this once."""
+
+    row: Row[Any]
+    token: str
+
+
+class InviteService:
+    """Open invites of the caller's tenant."""
+
+    def __init__(self, db: TenantSession) -> None:
+        self._db = db
+        self._tenant_id = db.principal.tenant_id
+
+    async def create(self, email: str, life: timedelta) -> NewInvite:
+        token, invite_id = credentials.new_invite_token(), new_id()
+        values = {
+            "id": invite_id,
+            "tenant_id": self._tenant_id,
+            "user_id": self._db.principal.user_id,
+            "email": email,
+            "token_hash": credentials.digest(token),
+            "life": life,
+        }
+        async with self._db.begin() as connection:
+            row = (await connection.execute(INVITE, values)).one()
+            await record_by(self._db, connection, "invite.created", invite_id, email=email)
+        return NewInvite(row, token)
+
+    async def list(self, page: PageRequest) -> Page:
+        statement = BY_OFFSET if page.cursor is None else BY_CURSOR
+        async with self._db.begin() as connection:
+            rows = (await connection.execute(statement, {"tenant_id": self._tenant_id, **parameters(page)})).all()
+        return page_of(rows, page)
+
+    async def revoke(self, invite_id: str) -> None:
+        """Take an open invite back; raises `NotFound`."""
+        if not is_id(invite_id):
+            raise NotFound
+        values = {"tenant_id": self._tenant_id, "invite_id": invite_id}
+        async with self._db.begin() as connection:
+            email = (await connection.execute(REVOKE, values)).scalar_one_or_none()
+            if email is None:
+                raise NotFound
+            await record_by(self._db, connection, "invite.revoked", invite_id, email=email)
+
+
+async def accept(connection: AsyncConnection, tenant_id: str, email: str, token: str) -> bool:
+    """Use up the invite of an email in the present transaction; False if the token is not that of an open one."""
+    values = {"tenant_id": tenant_id, "email": email, "token_hash": credentials.digest(token)}
+    return (await connection.execute(ACCEPT, values)).one_or_none() is not None

@@ -1,0 +1,145 @@
+"""Sessions: what a login begins, a refresh token continues, and a logout ends."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import Interval, Row, bindparam, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.core import credentials
+from app.core.errors import AuthenticationError, InvalidRefreshToken
+from app.core.ids import new_id
+from app.core.principal import Origin, Principal
+from app.core.security import TokenService
+from app.db import rls
+from app.db.session import Database, TenantSession
+from app.services.audit_service import Actor, record, record_by
+from app.services.user_service import SELECT_USER
+
+# Several requests of one client may refresh at once, or again because an answer was lost.
+GRACE = timedelta(seconds=10)
+SESSIONS_PER_USER = 100
+
+BEGIN = text("""
+INSERT INTO sessions (id, tenant_id, user_id, token_hash, expires_at)
+VALUES (:id, :tenant_id, :user_id, :token_hash, now() + :life)
+""").bindparams(bindparam("life", type_=Interval))
+# Who logs in for each request leaves no heap behind.
+END_OLDEST = text("""
+DELETE FROM sessions WHERE sessions.tenant_id = :tenant_id AND sessions.id IN (
+  SELECT s.id FROM sessions s WHERE s.tenant_id = :tenant_id AND s.user_id = :user_id
+  ORDER BY s.created_at DESC OFFSET :kept
+)
+""")
+# Across tenants, by a SECURITY DEFINER function: the session says whose it is.
+LOOKUP = text("SELECT user_id, tenant_id, role, token_version FROM session_lookup(:session_id)")
+# Of any number at once, one finds the token live.
+ROTATE = text("""
+UPDATE sessions SET token_hash = :successor, previous_hash = sessions.token_hash, rotated_at = now(),
+       expires_at = now() + :life, updated_at = now()
+WHERE sessions.tenant_id = :tenant_id AND sessions.id = :id AND sessions.token_hash = :presented
+RETURNING sessions.id
+""").bindparams(bindparam("life", type_=Interval))
+JUST_ROTATED = text("""
+SELECT sessions.token_hash FROM sessions
+WHERE sessions.tenant_id = :tenant_id AND sessions.id = :id AND sessions.previous_hash = :presented
+  AND sessions.rotated_at > now() - :grace
+""").bindparams(bindparam("grace", type_=Interval))
+END = text("DELETE FROM sessions WHERE sessions.tenant_id = :tenant_id AND sessions.id = :id")
+END_ALL = text("DELETE FROM sessions WHERE sessions.tenant_id = :tenant_id AND sessions.user_id = :user_id")
+logger = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """An access token with its user, and the refresh token for the next; both lives in seconds."""
+
+    access_token: str
+    expires_in: int
+    refresh_token: str
+    refresh_expires_in: int
+    user: Row[Any]
+
+
+class SessionService:
+    """`secret_keys`: the present one, and those before it; `life` is how long a session lasts without a refresh."""
+
+    def __init__(self, database: Database, tokens: TokenService, secret_keys: Sequence[str], life: timedelta) -> None:
+        self._database = database
+        self._tokens = tokens
+        self._secret_keys = secret_keys
+        self._life = life
+
+    async def begin(self, connection: AsyncConnection, user: Principal) -> Granted:
+        """Begin a session of a user who has just proved who it is, in the present transaction."""
+        session_id = new_id()
+        owner = {"tenant_id": user.tenant_id, "user_id": user.user_id}
+        token = credentials.new_refresh_token(session_id)
+        values = {**owner, "id": session_id, "token_hash": credentials.digest(token), "life": self._life}
+        await connection.execute(BEGIN, values)
+        await connection.execute(END_OLDEST, {**owner, "kept": SESSIONS_PER_USER})
+        return await self._grant(connection, _in_session(user, session_id), token)
+
+    async def refresh(self, refresh_token: str, origin: Origin) -> Granted:
+        """The next access and refresh token.
+
+        A token serves once. Whoever sends it again within the grace gets the same successor; later, somebody else has
+        it too, and the session ends for both.
+
+        Raises:
+            InvalidRefreshToken: there is no such session (any more), or the token was used before.
+        """
+        principal = await self._owner_of(refresh_token)
+        try:
+            async with self._database.session(rls.enter_as(principal)) as connection:
+                successor = await self._rotate(connection, principal, refresh_token)
+                if successor is not None:
+                    return await self._grant(connection, principal, successor)
+                await connection.execute(END, {"tenant_id": principal.tenant_id, "id": principal.session_id})
+                await record(connection, Actor.of(principal, origin), "session.reuse_detected", principal.session_id)
+        except AuthenticationError:
+            raise InvalidRefreshToken from None
+        logger.warning("refresh_token_reused", tenant_id=principal.tenant_id, user_id=principal.user_id)
+        raise InvalidRefreshToken
+
+    async def end(self, db: TenantSession, *, everywhere: bool) -> None:
+        """End the caller's session, or all of its user's."""
+        values = {"tenant_id": db.principal.tenant_id, "id": db.principal.session_id, "user_id": db.principal.user_id}
+        async with db.begin() as connection:
+            await connection.execute(END_ALL if everywhere else END, values)
+            await record_by(db, connection, "session.ended", db.principal.session_id, everywhere=everywhere)
+
+    async def _owner_of(self, refresh_token: str) -> Principal:
+        session_id = credentials.session_of(refresh_token)
+        if not session_id:
+            raise InvalidRefreshToken
+        async with self._database.session(rls.ENTER_NO_TENANT) as connection:
+            found = (await connection.execute(LOOKUP, {"session_id": session_id})).one_or_none()
+        if found is None:
+            raise InvalidRefreshToken
+        return Principal(found.user_id, found.tenant_id, found.role, found.token_version, session_id)
+
+    async def _rotate(self, connection: AsyncConnection, principal: Principal, refresh_token: str) -> str | None:
+        """The successor of a token that is live, or was until a moment ago; None: it is used up."""
+        candidates = credentials.successors(refresh_token, self._secret_keys)
+        key = {"tenant_id": principal.tenant_id, "id": principal.session_id}
+        key["presented"] = credentials.digest(refresh_token)
+        values = {**key, "successor": credentials.digest(candidates[0]), "life": self._life}
+        if (await connection.execute(ROTATE, values)).one_or_none() is not None:
+            return candidates[0]
+        current = (await connection.execute(JUST_ROTATED, {**key, "grace": GRACE})).scalar_one_or_none()
+        return next((token for token in candidates if credentials.digest(token) == current), None)
+
+    async def _grant(self, connection: AsyncConnection, principal: Principal, refresh_token: str) -> Granted:
+        identity = {"tenant_id": principal.tenant_id, "id": principal.user_id}
+        user: Row[Any] = (await connection.execute(SELECT_USER, identity)).one()
+        access_token = self._tokens.mint(principal)
+        life = int(self._life.total_seconds())
+        return Granted(access_token, self._tokens.expires_in, refresh_token, life, user)
+
+
+def _in_session(user: Principal, session_id: str) -> Principal:
+    return Principal(user.user_id, user.tenant_id, user.role, user.token_version, session_id)

@@ -1,0 +1,109 @@
+"""What admins do to the users of their tenant: roles, disabling, deletion."""
+
+from typing import Any
+
+from sqlalchemy import Row, bindparam, case, delete, func, null, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.core.errors import LastAdmin, NotFound
+from app.core.ids import is_id
+from app.db.session import TenantSession
+from app.models import User, UserRole
+from app.services.audit_service import record_by
+from app.services.message_statements import DELETE_OF_USER
+from app.services.session_service import END_ALL
+from app.services.user_service import SELECT_USER
+
+users = User.__table__
+
+OF_USER = (users.c.tenant_id == bindparam("in_tenant"), users.c.id == bindparam("of_user"))
+SET_ROLE = update(User).where(*OF_USER).values(role=bindparam("new_role"))
+# Disabling somebody twice keeps the first moment.
+SET_DISABLED = (
+    update(User)
+    .where(*OF_USER)
+    .values(disabled_at=case((bindparam("disabled"), func.coalesce(users.c.disabled_at, func.now())), else_=null()))
+)
+REMOVE = delete(User).where(*OF_USER)
+# Changes of admins take turns: two who demote each other at once would leave none.
+LOCK_TENANT = text("SELECT tenants.id FROM tenants WHERE tenants.id = :tenant_id FOR NO KEY UPDATE")
+ADMINS = (
+    select(func.count())
+    .select_from(User)
+    .where(users.c.tenant_id == bindparam("tenant_id"), users.c.role == "admin", users.c.disabled_at.is_(None))
+)
+
+
+class UserAdminService:
+    """The users of the caller's tenant; at least one enabled admin stays."""
+
+    def __init__(self, db: TenantSession) -> None:
+        self._db = db
+        self._tenant_id = db.principal.tenant_id
+
+    async def change(self, user_id: str, role: UserRole | None, disabled: bool | None) -> Row[Any]:
+        """Set role and disabling (None: as it is), in force at the user's next request; disabling ends its sessions.
+
+        Raises:
+            NotFound
+            LastAdmin: no enabled admin would be left.
+        """
+        async with self._db.begin() as connection:
+            before = await self._lock_and_find(connection, user_id)
+            if role is not None:
+                await connection.execute(SET_ROLE, {**self._of(user_id), "new_role": role.value})
+            if disabled is not None:
+                await connection.execute(SET_DISABLED, {**self._of(user_id), "disabled": disabled})
+            if disabled:
+                await connection.execute(END_ALL, {"tenant_id": self._tenant_id, "user_id": user_id})
+            if _is_admin(before):
+                await self._require_admin(connection)
+            identity = {"tenant_id": self._tenant_id, "id": user_id}
+            after: Row[Any] = (await connection.execute(SELECT_USER, identity)).one()
+            await record_by(self._db, connection, "user.changed", user_id, **_changes(before, after))
+            return after
+
+    async def delete(self, user_id: str) -> None:
+        """Delete a user with its messages, conversations, sessions and keys; what it used stays in the usage.
+
+        Raises:
+            NotFound
+            LastAdmin: no enabled admin would be left.
+        """
+        async with self._db.begin() as connection:
+            user = await self._lock_and_find(connection, user_id)
+            await connection.execute(DELETE_OF_USER, {"tenant_id": self._tenant_id, "user_id": user_id})
+            await connection.execute(REMOVE, self._of(user_id))
+            if _is_admin(user):
+                await self._require_admin(connection)
+            await record_by(self._db, connection, "user.deleted", user_id, email=user.email)
+
+    async def _lock_and_find(self, connection: AsyncConnection, user_id: str) -> Row[Any]:
+        if not is_id(user_id):
+            raise NotFound
+        await connection.execute(LOCK_TENANT, {"tenant_id": self._tenant_id})
+        found = await connection.execute(SELECT_USER, {"tenant_id": self._tenant_id, "id": user_id})
+        user: Row[Any] | None = found.one_or_none()
+        if user is None:
+            raise NotFound
+        return user
+
+    async def _require_admin(self, connection: AsyncConnection) -> None:
+        if not (await connection.execute(ADMINS, {"tenant_id": self._tenant_id})).scalar_one():
+            raise LastAdmin
+
+    def _of(self, user_id: str) -> dict[str, str]:
+        return {"in_tenant": self._tenant_id, "of_user": user_id}
+
+
+def _is_admin(user: Row[Any]) -> bool:
+    return bool(user.role == UserRole.ADMIN and user.disabled_at is None)
+
+
+def _changes(before: Row[Any], after: Row[Any]) -> dict[str, Any]:
+    changes: dict[str, Any] = {}
+    if before.role != after.role:
+        changes["role"] = after.role
+    if (before.disabled_at is None) != (after.disabled_at is None):
+        changes["disabled"] = after.disabled_at is not None
+    return changes

@@ -1,0 +1,180 @@
+"""Passwords: which are taken, in which spelling, and that a failed login tells nothing about accounts."""
+
+import dataclasses
+import statistics
+import sys
+import time
+import unicodedata
+from collections.abc import Callable
+from typing import Any
+
+import asyncpg
+import bcrypt
+import httpx
+import pytest
+from fastapi import FastAPI
+from passlib.hash import bcrypt_sha256
+
+from app import cli
+from app.core.config import Settings
+from app.core.ids import new_id
+from app.core.security import PasswordHasher
+from main import create_app
+from tests.api.problems import assert_problem
+from tests.conftest import client_of
+from tests.helpers import PASSWORD, Tenant, log_in, unique_email
+
+REFUSED = {
+    "password_too_common": ["password", "12345678", "PassWord1", "qwertyuiop", "ｐａｓｓｗｏｒｄ", "TRUSTNO1"],
+    "password_too_short": ["e\u0301" * 7],  # fourteen code points, seven characters
+    "string_too_short": ["h4rd2gs", "ü" * 7, "😀" * 7, ""],
+    "password_too_long": ["😀" * 1025, "ü" * 2049, "x" * 4095 + "ü"],
+    "string_too_long": ["x" * 4097],
+}
+TAKEN = ["ü" * 8, "😀" * 8, "😀" * 1024, "x" * 4096, "        ", "s3cur3P@ssw0rd", "adminP@ss!", PASSWORD]
+Make = Callable[[str, Tenant], tuple[str, list[str], dict[str, Any]]]
+
+
+def of_a_tenant(password: str, _: Tenant) -> tuple[str, list[str], dict[str, Any]]:
+    admin = {"email": unique_email(), "password": password}
+    return "/create-tenant", ["body", "admin", "password"], {"name": f"Tenant {new_id()}", "admin": admin}
+
+
+def registered(password: str, acme: Tenant) -> tuple[str, list[str], dict[str, Any]]:
+    body = {"email": unique_email(), "password": password, "tenant_id": acme.id}
+    return "/register", ["body", "password"], body
+
+
+def made_by_an_admin(password: str, _: Tenant) -> tuple[str, list[str], dict[str, Any]]:
+    return "/admin/users", ["body", "password"], {"email": unique_email(), "password": password}
+
+
+everywhere = pytest.mark.parametrize("make", [of_a_tenant, registered, made_by_an_admin])
+
+
+@everywhere
+@pytest.mark.parametrize(("kind", "password"), [(kind, each) for kind, many in REFUSED.items() for each in many])
+async def test_a_bad_password_is_refused_and_the_field_named(
+    client: httpx.AsyncClient, acme: Tenant, make: Make, kind: str, password: str
+) -> None:
+    path, field, body = make(password, acme)
+    answer = await client.post(path, json=body, headers=acme.admin.headers)
+    [error] = assert_problem(answer, 422)["errors"]  # type: ignore[attr-defined]
+    assert (error["loc"], error["type"]) == (field, kind)
+    if password not in ("", "password"):  # which the message says too
+        assert password not in answer.text
+
+
+@everywhere
+@pytest.mark.parametrize("password", TAKEN, ids=lambda password: password[:12])
+async def test_any_other_password_is_taken_and_logs_in(
+    client: httpx.AsyncClient, acme: Tenant, make: Make, password: str
+) -> None:
+    path, _, body = make(password, acme)
+    answer = await client.post(path, json=body, headers=acme.admin.headers)
+    assert answer.status_code == 201, answer.text
+    await log_in(client, body.get("admin", body)["email"], password)
+
+
+@pytest.mark.parametrize("typed", ["NFC", "NFD"])
+async def test_a_password_is_the_same_however_its_accents_are_typed(
+    client: httpx.AsyncClient, acme: Tenant, typed: Any
+) -> None:
+    password = "crème brûlée à la carte"
+    _, _, body = registered(unicodedata.normalize(typed, password), acme)
+    assert (await client.post("/register", json=body)).status_code == 201
+    for form in ("NFC", "NFD"):
+        await log_in(client, body["email"], unicodedata.normalize(form, password))  # type: ignore[arg-type]
+    lookalike = await client.post("/login", json={"email": body["email"], "password": password.replace("l", "ｌ")})
+    assert_problem(lookalike, 401)
+
+
+async def hash_of(superuser: asyncpg.Connection, user_id: str) -> str:
+    hashed: str = await superuser.fetchval("SELECT hashed_password FROM users WHERE id = $1", user_id)
+    return hashed
+
+
+async def test_a_hash_of_the_password_as_typed_still_logs_in_and_is_renewed(
+    client: httpx.AsyncClient, superuser: asyncpg.Connection, acme: Tenant
+) -> None:
+    typed = unicodedata.normalize("NFD", "crème brûlée")
+    old = bcrypt_sha256.using(rounds=4).hash(typed)
+    await superuser.execute("UPDATE users SET hashed_password = $1 WHERE id = $2", old, acme.user.id)
+
+    await log_in(client, acme.user.email, typed)
+
+    assert await hash_of(superuser, acme.user.id) != old
+    await log_in(client, acme.user.email, unicodedata.normalize("NFC", typed))
+
+
+async def test_a_plain_bcrypt_hash_vouches_for_72_bytes_and_is_kept_for_a_longer_password(
+    client: httpx.AsyncClient, superuser: asyncpg.Connection, acme: Tenant
+) -> None:
+    password = "long enough to be cut: " + "x" * 100
+    old = bcrypt.hashpw(password.encode()[:72], bcrypt.gensalt(4)).decode()
+    await superuser.execute("UPDATE users SET hashed_password = $1 WHERE id = $2", old, acme.user.id)
+
+    wrong = await client.post("/login", json={"email": acme.user.email, "password": "y" * 100})
+    assert_problem(wrong, 401)
+    await log_in(client, acme.user.email, password)
+    assert await hash_of(superuser, acme.user.id) == old
+
+
+@pytest.mark.parametrize("password", ["x" * 4097, "😀" * 1025])
+async def test_a_login_with_too_long_a_password_is_refused_unhashed(
+    client: httpx.AsyncClient, acme: Tenant, password: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PasswordHasher, "_verify", None)
+    assert_problem(await client.post("/login", json={"email": acme.user.email, "password": password}), 422)
+    assert_problem(await client.post("/token", data={"username": acme.user.email, "password": password}), 401)
+
+
+async def test_an_email_that_takes_long_to_normalise_is_not_normalised(client: httpx.AsyncClient) -> None:
+    marks = "a" + "\u0301\u0316" * 15_000  # the square of its length: a second at this size, minutes at a megabyte
+    started = time.process_time()
+    assert_problem(await client.post("/token", data={"username": marks, "password": PASSWORD}), 401)
+    assert time.process_time() - started < 0.3
+
+
+@pytest.mark.parametrize("password", ["wrong password", "wrong passwo\u0308rd"], ids=["plain", "decomposed"])
+async def test_an_unknown_email_takes_as_long_as_a_wrong_password(
+    client: httpx.AsyncClient, settings: Settings, app: FastAPI, acme: Tenant, password: str
+) -> None:
+    slow = create_app(settings)
+    passwords = PasswordHasher(rounds=9)  # some 30 ms: what else differs does not show beside it
+    slow.state.container = dataclasses.replace(app.state.container, passwords=passwords)
+    email = unique_email()
+    async with client_of(slow) as slow_client:
+        body = {"email": email, "password": PASSWORD, "tenant_id": acme.id}
+        assert (await slow_client.post("/register", json=body)).status_code == 201
+        taken: dict[str, list[float]] = {email: [], unique_email("nobody"): []}
+        for _ in range(9):
+            for each, times in taken.items():
+                started = time.perf_counter()
+                assert_problem(await slow_client.post("/login", json={"email": each, "password": password}), 401)
+                times.append(time.perf_counter() - started)
+    passwords.close()
+    known, unknown = (statistics.median(times) for times in taken.values())
+    assert 0.6 < unknown / known < 1.67, (known, unknown)
+
+
+async def test_whatever_is_wrong_with_a_login_the_bytes_are_the_same(client: httpx.AsyncClient, acme: Tenant) -> None:
+    answers = []
+    for email in (acme.user.email, unique_email(), "no address", ""):
+        for path, form in (("/login", False), ("/token", True)):
+            body = {"username" if form else "email": email or "x", "password": "wrong password"}
+            sent = {"data": body} if form else {"json": body}
+            answers.append(await client.post(path, headers={"X-Request-ID": "same"}, **sent))  # type: ignore[arg-type]
+    for answer in answers:
+        assert_problem(answer, 401)
+    assert len({(answer.content, *sorted(answer.headers.items())) for answer in answers}) == 1
+
+
+def test_the_command_line_says_what_is_wrong_with_a_password(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], settings: Settings
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["cli", "create-admin", "--email", "ops@acme.com", "--new-tenant", "Acme Two"])
+    monkeypatch.setattr(cli, "get_settings", lambda: settings)
+    monkeypatch.setattr(cli.getpass, "getpass", lambda: "Password1")
+    assert cli.main() == 2
+    assert capsys.readouterr().err == "password: This password is among the most common ones: choose another\n"

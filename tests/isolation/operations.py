@@ -20,6 +20,9 @@ class Access(Enum):
     ADMIN = "admins"
 
 
+READ, WRITE, ADMIN_SCOPE, SESSION = "messages:read", "messages:write", "admin", "a session"
+
+
 @dataclass(frozen=True)
 class Operation:
     """One operation.
@@ -28,6 +31,7 @@ class Operation:
     target   what `{id}` in the path names: a kind of `resources.py`; another tenant's is 403 for `tenant`, else 404
     body     a valid body; `<kind>` stands for the id of such a thing, `<email>` and `<name>` for ones not taken
     form     the body goes as a form
+    scope    what an API key needs beside ADMIN_SCOPE for admins: a scope, "" (any key), SESSION (no key will do)
     answers  exceptions: kind of caller (`callers.py`) -> status
     ends     what a call that succeeds takes from the caller ("session", "tenant"): each gets a tenant of its own
     """
@@ -39,6 +43,7 @@ class Operation:
     target: str = ""
     body: dict[str, Any] | None = None
     form: bool = False
+    scope: str = ""
     answers: dict[str, int] = field(default_factory=dict)
     ends: str = ""
 
@@ -76,6 +81,7 @@ OPEN, MEMBER, OWNER, ADMIN = Access
 OPERATIONS = (
     Operation("get", "/health", OPEN),
     Operation("get", "/health/ready", OPEN),
+    Operation("get", "/.well-known/jwks.json", OPEN),
     Operation(
         "post",
         "/create-tenant",
@@ -86,26 +92,41 @@ OPERATIONS = (
     Operation("post", "/register", OPEN, 201, body={"email": "<email>", "password": PASSWORD, "tenant_id": "<tenant>"}),
     Operation("post", "/login", OPEN, body={"email": "<login>", "password": PASSWORD}),
     Operation("post", "/token", OPEN, body={"username": "<login>", "password": PASSWORD}, form=True),
+    Operation("post", "/refresh", OPEN, body={"refresh_token": "<refresh_token>"}),
+    Operation("post", "/logout", MEMBER, 204, body={}, scope=SESSION, ends="session"),
     Operation("get", "/me", MEMBER),
+    Operation(
+        "put",
+        "/me/password",
+        MEMBER,
+        204,
+        body={"current_password": PASSWORD, "new_password": f"{PASSWORD}!"},
+        scope=SESSION,
+        ends="session",
+    ),
+    Operation("post", "/api-keys", MEMBER, 201, body={"name": "nightly", "scopes": [READ]}, scope=SESSION),
+    Operation("get", "/api-keys", MEMBER, scope=SESSION),
+    Operation("delete", "/api-keys/{id}", OWNER, 204, target="api_key", scope=SESSION, answers={"colleague": 404}),
     Operation(
         "post",
         "/messages",
         MEMBER,
         201,
         body={"content": "Hello", "conversation_id": "<conversation>"},
+        scope=WRITE,
         answers={"colleague": 403},  # the conversation is another's
     ),
-    Operation("get", "/messages", MEMBER),
-    Operation("get", "/messages/{id}", MEMBER, target="message"),
-    Operation("get", "/messages/{id}/stream", MEMBER, target="message"),
-    Operation("post", "/messages/{id}/cancel", OWNER, target="running_message"),
-    Operation("post", "/messages/{id}/retry", OWNER, target="failed_message", body={}),
-    Operation("delete", "/messages/{id}", OWNER, 204, target="message"),
-    Operation("post", "/conversations", MEMBER, 201, body={"title": "Talk", "system_prompt": "Be brief."}),
-    Operation("get", "/conversations", MEMBER),
-    Operation("get", "/conversations/{id}", MEMBER, target="conversation"),
-    Operation("patch", "/conversations/{id}", OWNER, target="conversation", body={"title": "New"}),
-    Operation("delete", "/conversations/{id}", OWNER, 204, target="conversation"),
+    Operation("get", "/messages", MEMBER, scope=READ),
+    Operation("get", "/messages/{id}", MEMBER, target="message", scope=READ),
+    Operation("get", "/messages/{id}/stream", MEMBER, target="message", scope=READ),
+    Operation("post", "/messages/{id}/cancel", OWNER, target="running_message", scope=WRITE),
+    Operation("post", "/messages/{id}/retry", OWNER, target="failed_message", body={}, scope=WRITE),
+    Operation("delete", "/messages/{id}", OWNER, 204, target="message", scope=WRITE),
+    Operation("post", "/conversations", MEMBER, 201, body={"title": "Talk", "system_prompt": "Be brief."}, scope=WRITE),
+    Operation("get", "/conversations", MEMBER, scope=READ),
+    Operation("get", "/conversations/{id}", MEMBER, target="conversation", scope=READ),
+    Operation("patch", "/conversations/{id}", OWNER, target="conversation", body={"title": "New"}, scope=WRITE),
+    Operation("delete", "/conversations/{id}", OWNER, 204, target="conversation", scope=WRITE),
     Operation("get", "/usage", ADMIN),
     Operation("get", "/admin/budget", ADMIN),
     Operation("put", "/admin/budget", ADMIN, body=LIMIT),
@@ -113,8 +134,22 @@ OPERATIONS = (
     Operation("put", "/admin/users/{id}/budget", ADMIN, target="user", body=LIMIT),
     Operation("get", "/admin/webhook-secret", ADMIN),
     Operation("post", "/admin/users", ADMIN, 201, body={"email": "<email>", "password": PASSWORD, "role": "user"}),
+    Operation("patch", "/admin/users/{id}", ADMIN, target="user", body={"role": "admin", "disabled": True}),
+    Operation("delete", "/admin/users/{id}", ADMIN, 204, target="user"),
+    Operation("post", "/admin/invites", ADMIN, 201, body={"email": "<email>"}),
+    Operation("get", "/admin/invites", ADMIN),
+    Operation("delete", "/admin/invites/{id}", ADMIN, 204, target="invite"),
+    Operation("get", "/admin/audit-log", ADMIN),
+    Operation("get", "/tenants/{id}", MEMBER, target="tenant"),
+    Operation("patch", "/tenants/{id}", ADMIN, target="tenant", body={"name": "<name>"}),
     Operation("get", "/tenants/{id}/users", ADMIN, target="tenant"),
 )
+# What a parameter of a query names, where its name does not say it.
+NAMED_IN_QUERY = {"actor_id": "user", "target_id": "user"}
+
+
+def kind_in_query(name: str) -> str:
+    return NAMED_IN_QUERY.get(name, name.removesuffix(ID_IN_BODY))
 
 
 def described(schema: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:

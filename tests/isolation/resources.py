@@ -13,7 +13,7 @@ from app.core.ids import new_id
 from app.services.llm_service import LLMService
 from app.services.pricing import PriceTable
 from tests.committed.providers import HeldProvider
-from tests.helpers import Tenant, join, send, unique_email
+from tests.helpers import PASSWORD, Tenant, join, send, unique_email
 
 PRICES = PriceTable({name: Price(input=1, output=1) for name in HeldProvider.models})  # a budget needs one
 
@@ -77,6 +77,19 @@ async def user(service: Service, tenant: Tenant, _: str) -> str:
     return (await join(service.client, tenant.id)).id
 
 
+async def api_key(service: Service, tenant: Tenant, text: str) -> str:
+    return await _created(service, tenant, "/api-keys", {"name": text, "scopes": ["messages:read"]})
+
+
+async def invite(service: Service, tenant: Tenant, text: str) -> str:
+    return await _created(service, tenant, "/admin/invites", {"email": unique_email(text)}, admin=True)
+
+
+async def refresh_token(service: Service, tenant: Tenant, _: str) -> str:
+    body = {"email": tenant.user.email, "password": PASSWORD}
+    return str((await service.client.post("/login", json=body)).json()["refresh_token"])
+
+
 async def tenant_itself(_: Service, tenant: Tenant, __: str) -> str:
     return tenant.id
 
@@ -99,9 +112,12 @@ MAKERS: dict[str, Callable[[Service, Tenant, str], Awaitable[str]]] = {
     "failed_message": failed_message,
     "conversation": conversation,
     "user": user,
+    "api_key": api_key,
+    "invite": invite,
     "tenant": tenant_itself,
     # Not ids: what a body needs that is taken, or must not be.
     "login": login,
+    "refresh_token": refresh_token,
     "email": email,
     "name": name,
 }

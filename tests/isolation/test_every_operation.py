@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from app.core.ids import new_id
 from main import create_app
 from tests.isolation.callers import CALLERS, status_for
-from tests.isolation.operations import OPERATIONS, Access, Operation, body_fields, described, gaps
+from tests.isolation.operations import OPERATIONS, Access, Operation, body_fields, described, gaps, kind_in_query
 from tests.isolation.resources import Service
 from tests.isolation.world import MARK, World, make_world
 
@@ -153,8 +153,7 @@ async def test_in_the_body_a_field_that_is_not_there_is_refused(world: World, op
 
 @pytest.mark.parametrize(("operation", "name"), parameters("query"))
 async def test_in_the_query_another_tenants_id_shows_nothing(world: World, operation: Operation, name: str) -> None:
-    kind = name.removesuffix("_id")
-    theirs = world.theirs.get(kind, MARK)
+    theirs = world.theirs.get(kind_in_query(name), MARK)
     headers = world.acme.admin.headers
     async with world.untouched_rival():
         with_theirs = await world.call(operation, headers, query={name: theirs})

@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -29,12 +29,9 @@ class World:
     theirs: dict[str, str] = field(default_factory=dict)
     callers: dict[str, Headers] = field(default_factory=dict)
     marks: set[str] = field(default_factory=set)
+    _everything: str = ""
 
     async def prepare(self) -> None:
-        rename = "UPDATE tenants SET name = name || $2 WHERE id = $1"
-        await self.service.superuser.execute(rename, self.rival.id, f" {MARK}")
-        rename = "UPDATE users SET email = $2 || email WHERE tenant_id = $1"
-        await self.service.superuser.execute(rename, self.rival.id, MARK)
         for kind in MAKERS:
             self.own[kind] = await self.service.make(kind, self.acme)
             for _ in range(2):  # so that every list of theirs has a second page
@@ -48,28 +45,21 @@ class World:
         self.marks = {MARK, *await self._ids_of_the_rival()}
 
     async def _ids_of_the_rival(self) -> set[str]:
+        rows = [json.loads(row) for _, row in await self.stored(self.rival)]
         return {
-            value
-            for rows in (await self.stored(self.rival)).values()
-            for row in rows
-            for name, value in row.items()
-            if value and (name == "id" or name.endswith("_id"))
+            value for row in rows for name, value in row.items() if value and (name == "id" or name.endswith("_id"))
         }
 
-    async def stored(self, tenant: Tenant) -> dict[str, list[dict[str, Any]]]:
-        """All that the database holds of a tenant."""
-        superuser = self.service.superuser
-        tables = sorted(row[0] for row in await superuser.fetch(TENANT_TABLES))
-        conditions = {"tenants": "id", **dict.fromkeys(tables, "tenant_id")}
-        return {
-            table: [
-                json.loads(row[0])
-                for row in await superuser.fetch(
-                    f"SELECT to_jsonb(t)::text FROM {table} t WHERE {column} = $1 ORDER BY 1", tenant.id
-                )
-            ]
-            for table, column in conditions.items()
-        }
+    async def stored(self, tenant: Tenant) -> list[tuple[str, str]]:
+        """All that the database holds of a tenant: (table, row)."""
+        if not self._everything:
+            tables = [row[0] for row in await self.service.superuser.fetch(TENANT_TABLES)]
+            columns = {"tenants": "id", **dict.fromkeys(tables, "tenant_id")}
+            self._everything = " UNION ALL ".join(
+                f"SELECT '{table}', to_jsonb(t)::text FROM {table} t WHERE {column} = $1"
+                for table, column in columns.items()
+            )
+        return sorted(map(tuple, await self.service.superuser.fetch(self._everything, tenant.id)))
 
     @asynccontextmanager
     async def untouched_rival(self) -> AsyncIterator[None]:
@@ -132,6 +122,10 @@ class World:
 
 
 async def make_world(service: Service) -> World:
-    world = World(service, await make_tenant(service.client), await make_tenant(service.client))
+    acme, rival = await make_tenant(service.client), await make_tenant(service.client)
+    await service.superuser.execute("UPDATE tenants SET name = $2 || name WHERE id = $1", rival.id, MARK)
+    await service.superuser.execute("UPDATE users SET email = $2 || email WHERE tenant_id = $1", rival.id, MARK)
+    admin, user = (replace(member, email=MARK + member.email) for member in (rival.admin, rival.user))
+    world = World(service, acme, replace(rival, name=MARK + rival.name, admin=admin, user=user))
     await world.prepare()
     return world

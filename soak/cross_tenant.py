@@ -18,7 +18,7 @@ from soak.client import Answer, Exchange, drive
 from soak.report import Failed, Outcome, Progress
 from soak.seed import CONVERSATIONS, KINDS, MARK, MESSAGES, identifier, mark
 from soak.service import Service
-from tests.isolation.operations import OPERATIONS, Access, Operation, described
+from tests.isolation.operations import OPERATIONS, Access, Operation, described, kind_in_query
 
 REQUESTS = 1_000_000
 CONCURRENCY = 64
@@ -102,7 +102,7 @@ class Attempts:
     def _narrowed_list(self) -> Exchange:
         operation, name = self._dice.choice(self._narrowed)
         tenant, other = self._two()
-        path = self._own_path(operation, tenant, f"{name}={self._id(name.removesuffix('_id'), other)}")
+        path = self._own_path(operation, tenant, f"{name}={self._id(kind_in_query(name), other)}")
         attempt = Attempt("lists narrowed to another tenant's", operation, tenant, operation.ok, own=False, empty=True)
         return self._request(attempt, path)
 

@@ -15,7 +15,7 @@ MESSAGES, CONVERSATIONS = 20, 4
 BUDGET = 7_000_000_000_000
 """Each tenant's limit is this and its number: figures carry no mark."""
 
-# What the operations of tests/isolation/operations.py point at -> the code in its ids. A new kind needs a row in SEED.
+# What the operations of tests/isolation/operations.py point at -> the code in its ids. A new kind needs rows in SEED too.
 KINDS = {
     "tenant": 0,
     "admin": 1,
@@ -24,16 +24,32 @@ KINDS = {
     "running_message": 3,
     "conversation": 4,
     "failed_message": 5,
+    "session": 6,
+    "api_key": 7,
+    "invite": 8,
 }
 
 SEED = """
-CREATE TEMP TABLE t AS SELECT n, '5eed5eed-' || lpad(to_hex(n), 4, '0') || '-' AS mark FROM generate_series(1, {tenants}) n;
+CREATE TEMP TABLE t AS
+  SELECT n, '5eed5eed-' || lpad(to_hex(n), 4, '0') || '-' AS mark FROM generate_series(1, {tenants}) n;
 CREATE FUNCTION pg_temp.ident(mark text, kind int, n int) RETURNS text LANGUAGE sql
   AS $$ SELECT mark || '7' || lpad(to_hex(kind), 3, '0') || '-8000-' || lpad(n::text, 12, '0') $$;
 INSERT INTO tenants (id, name) SELECT pg_temp.ident(mark, 0, 0), mark || ' tenant' FROM t;
 INSERT INTO users (id, email, hashed_password, role, tenant_id)
   SELECT pg_temp.ident(mark, k, 0), mark || r || '@acme.com', '{hashed}', r, pg_temp.ident(mark, 0, 0)
   FROM t, (VALUES (1, 'admin'), (2, 'user')) AS roles (k, r);
+INSERT INTO sessions (id, tenant_id, user_id, token_hash, expires_at)
+  SELECT pg_temp.ident(mark, 6, k), pg_temp.ident(mark, 0, 0), pg_temp.ident(mark, k, 0), '', now() + interval '1 day'
+  FROM t, generate_series(1, 2) k;
+INSERT INTO api_keys (id, tenant_id, user_id, name, prefix, key_hash, scopes)
+  SELECT pg_temp.ident(mark, 7, 0), pg_temp.ident(mark, 0, 0), pg_temp.ident(mark, 2, 0), mark || ' key', 'llms_', mark,
+         ARRAY['messages:read'] FROM t;
+INSERT INTO invites (id, tenant_id, user_id, email, token_hash, expires_at)
+  SELECT pg_temp.ident(mark, 8, 0), pg_temp.ident(mark, 0, 0), pg_temp.ident(mark, 1, 0), mark || 'guest@acme.com', mark,
+         now() + interval '1 day' FROM t;
+INSERT INTO audit_log (id, tenant_id, action, actor_type, actor_id, target_id, details)
+  SELECT pg_temp.ident(mark, 10, 0), pg_temp.ident(mark, 0, 0), 'user.created', 'user', pg_temp.ident(mark, 1, 0),
+         pg_temp.ident(mark, 2, 0), jsonb_build_object('note', mark) FROM t;
 INSERT INTO conversations (id, tenant_id, user_id, title, system_prompt)
   SELECT pg_temp.ident(mark, 4, c), pg_temp.ident(mark, 0, 0), pg_temp.ident(mark, 2, 0), mark || ' title', mark || ' prompt'
   FROM t, generate_series(0, {conversations} - 1) c;
@@ -67,7 +83,9 @@ def identifier(kind: str, tenant: int, number: int = 0) -> str:
 
 
 def principal(tenant: int, role: Role = "user") -> Principal:
-    return Principal(identifier(role, tenant), identifier("tenant", tenant), role, 0)
+    """As whom the tenant's user or admin is logged in, in the session that the seed made."""
+    session = identifier("session", tenant, KINDS[role])
+    return Principal(identifier(role, tenant), identifier("tenant", tenant), role, 0, session)
 
 
 async def seed(url: URL, tenants: int) -> None:

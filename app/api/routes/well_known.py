@@ -1,4 +1,4 @@
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from app.dependencies import PublicKeys
 from app.schemas.jwks import KeySet
@@ -7,6 +7,7 @@ router = APIRouter(prefix="/.well-known", tags=["auth"])
 
 
 @router.get("/jwks.json", summary="Public keys of access tokens")
-async def key_set(keys: PublicKeys) -> KeySet:
+async def key_set(keys: PublicKeys, response: Response) -> KeySet:
     """With RS256 or ES256 other services verify access tokens with these; the token's `kid` says which."""
+    response.headers["Cache-Control"] = "public, max-age=300"
     return KeySet(keys=keys)

@@ -3,7 +3,7 @@
 import structlog
 from sqlalchemy import bindparam, text, update
 
-from app.core.errors import InvalidCredentials, WrongPassword
+from app.core.errors import AuthenticationError, InvalidCredentials, WrongPassword
 from app.core.passwords import too_long
 from app.core.principal import Origin, Principal
 from app.core.security import PasswordHasher, normalise_email
@@ -67,8 +67,11 @@ class AuthService:
         principal = db.principal
         async with db.begin() as connection:
             identity = {"tenant_id": principal.tenant_id, "id": principal.user_id}
-            user = (await connection.execute(SELECT_USER, identity)).one()
-            account = (await connection.execute(AUTH_LOOKUP, {"email": user.email})).one()
+            user = (await connection.execute(SELECT_USER, identity)).one_or_none()
+            email = user.email if user else ""
+            account = (await connection.execute(AUTH_LOOKUP, {"email": email})).one_or_none()
+        if account is None:  # deleted or disabled since the transaction began
+            raise AuthenticationError
         correct, _ = await self._passwords.verify(current, account.hashed_password)
         if not correct:
             raise WrongPassword

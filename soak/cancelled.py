@@ -170,8 +170,10 @@ async def run(service: Service, scale: float, seed: int) -> Outcome:
         clients.statuses + seen.statuses,
         [
             "No connection stayed checked out, and none idle in a transaction.",
-            f"Each of the {cuts.followed:,} transactions that came next began afresh and saw its own tenant alone, and so"
-            f" did the {seen.counts['requests']:,} requests.",
+            (
+                f"Each of the {cuts.followed:,} transactions that came next began afresh and saw its own tenant alone, and"
+                f" so did the {seen.counts['requests']:,} requests."
+            ),
             "Of the two rows that each transaction wrote, both were stored or neither, and both of every one that said so.",
             "No message that was accepted stayed pending.",
         ],

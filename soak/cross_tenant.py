@@ -16,7 +16,7 @@ from urllib.parse import quote
 from main import create_app
 from soak.client import Answer, Exchange, drive
 from soak.report import Failed, Outcome, Progress
-from soak.seed import CONVERSATIONS, KINDS, MARK, MESSAGES, identifier, mark
+from soak.seed import KINDS, MARK, NUMBERS, identifier, mark
 from soak.service import Service
 from tests.isolation.operations import OPERATIONS, Access, Operation, described, kind_in_query
 
@@ -30,7 +30,6 @@ SECRET = re.compile(rb'"secret":"([^"]+)"')
 UNMARKED = {"GET /admin/budget": LIMIT, "GET /admin/webhook-secret": SECRET}
 # What else a read needs to show whose it is.
 QUERY = {"GET /usage": "group_by=user"}
-NUMBERS = {"message": MESSAGES, "running_message": MESSAGES, "conversation": CONVERSATIONS}
 
 
 @dataclass(frozen=True, slots=True)

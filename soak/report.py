@@ -1,7 +1,7 @@
 """What a run found: lines while it goes on, and a page at its end."""
 
+import os
 import platform
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -56,8 +56,10 @@ def page(outcomes: Iterable[Outcome], seed: int, scale: float, postgres: str) ->
     lines = [
         "# What a soak run found",
         "",
-        f"`python -m soak --seed {seed} --scale {scale:g}`, on Python {platform.python_version()}"
-        f" ({sys.implementation.name}, {platform.system()}) with PostgreSQL {postgres}; {packages}.",
+        (
+            f"`python -m soak --seed {seed} --scale {scale:g}`, on Python {platform.python_version()}"
+            f" ({platform.system()}, {os.cpu_count()} cores) with PostgreSQL {postgres}; {packages}."
+        ),
         "One client process, the service under uvicorn, PostgreSQL and nothing else; all of it over loopback.",
         "The first thing that must not happen ends a run with the evidence, so a page like this one means there was none.",
     ]

@@ -29,6 +29,9 @@ KINDS = {
     "invite": 8,
 }
 
+NUMBERS = {"message": MESSAGES, "running_message": MESSAGES, "conversation": CONVERSATIONS}
+"""How many of a kind a tenant has, where it is more than one."""
+
 SEED = """
 CREATE TEMP TABLE t AS
   SELECT n, '5eed5eed-' || lpad(to_hex(n), 4, '0') || '-' AS mark FROM generate_series(1, {tenants}) n;

@@ -11,13 +11,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import asyncpg
 import httpx
 from sqlalchemy import URL
 
 from app.db.embedded import EmbeddedPostgres
 from app.db.provision import migrate
-from soak.seed import PASSWORD, dsn, email, seed
+from soak.seed import PASSWORD, email, seed
 
 ROOT = Path(__file__).resolve().parents[1]
 # The run is about isolation and errors, not about surviving a power cut.
@@ -115,15 +114,3 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-async def connections(url: URL) -> list[asyncpg.Record]:
-    """What the other connections to the database are doing."""
-    connection = await asyncpg.connect(dsn(url))
-    try:
-        return await connection.fetch(
-            "SELECT pid, state, query, now() - state_change AS since FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
-        )
-    finally:
-        await connection.close()

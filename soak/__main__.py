@@ -17,7 +17,7 @@ from soak.seed import dsn
 from soak.service import ROOT, Service, running
 
 SECTIONS = {"cross_tenant": cross_tenant.run, "cancelled": cancelled.run, "fuzz": fuzz.run}
-TENANTS, WORKERS = 200, 2
+TENANTS, PROCESSES = 200, 2
 LOG_SHOWN = 10_000
 
 
@@ -27,7 +27,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="1: the full run; 0.001: a smoke test")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--only", type=int, help="one input of the section fuzz, by its number")
-    parser.add_argument("--workers", type=int, default=WORKERS, help="processes of the service")
+    parser.add_argument("--processes", type=int, default=PROCESSES, help="of the service")
     parser.add_argument("--report", type=Path, help="where the page goes; of a full run: docs/soak.md")
     found = parser.parse_args()
     if unknown := set(found.sections) - SECTIONS.keys():
@@ -39,7 +39,7 @@ async def main(options: argparse.Namespace) -> str:
     print(f"seed {options.seed}, scale {options.scale:g}", flush=True)
     outcomes: list[Outcome] = []
     asyncio.get_running_loop().set_exception_handler(_ignore_cut_connections)
-    async with running(TENANTS, options.workers) as service:
+    async with running(TENANTS, options.processes) as service:
         if options.only is not None:
             outcomes.append(await fuzz.send(service, options.seed, range(options.only, options.only + 1)))
             return page(outcomes, options.seed, options.scale, await _postgres_version(service))

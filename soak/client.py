@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,9 +151,9 @@ def complete(received: bytes, request: bytes) -> Answer | None:
     return None
 
 
-async def drive(port: int, concurrency: int, source: Source, sink: Sink) -> None:
+async def drive(ports: Sequence[int], concurrency: int, source: Source, sink: Sink) -> None:
     """Send all that `source` gives; what `source` or `sink` raise ends it, and so does an answer that does not come."""
-    channels = [Channel(port, source, sink) for _ in range(concurrency)]
+    channels = [Channel(ports[number % len(ports)], source, sink) for number in range(concurrency)]
     await asyncio.gather(*(channel.open() for channel in channels))
     watch = asyncio.create_task(_watch(channels))
     done = asyncio.gather(*(channel.done for channel in channels))

@@ -55,7 +55,7 @@ async def send(service: Service, seed: int, numbers: range) -> Outcome:
         progress.step()
 
     async with keeping(service.url):
-        await drive(service.port, CONCURRENCY, source, sink)
+        await drive(service.ports, CONCURRENCY, source, sink)
     return Outcome(
         "Fuzzed inputs",
         f"Every operation, {CONCURRENCY} connections. Each input is a good request with one part of it made wrong; it"

@@ -35,7 +35,7 @@ class HangingUp:
         self.seconds = 0.0
 
     async def run(self) -> None:
-        await drive(self._service.port, CONCURRENCY, self._next, self._look)
+        await drive(self._service.ports, CONCURRENCY, self._next, self._look)
         self.seconds = self._progress.seconds()
         await self._wait_for_calm()
 

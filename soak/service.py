@@ -33,9 +33,9 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Service:
-    """`tokens` are (admin's, user's) by the number of the tenant, from 1 on."""
+    """`ports`: of each process. `tokens` are (admin's, user's) by the number of the tenant, from 1 on."""
 
-    port: int
+    ports: tuple[int, ...]
     url: URL
     log: Path
     tenants: int
@@ -47,45 +47,59 @@ class Service:
 
 
 @asynccontextmanager
-async def running(tenants: int, workers: int) -> AsyncIterator[Service]:
-    """A seeded service; every tenant's admin and user are logged in."""
+async def running(tenants: int, processes: int) -> AsyncIterator[Service]:
+    """A seeded service; every tenant's admin and user are logged in.
+
+    Each process has a port of its own: with one for all, the kernel gives nearly all connections to one of them.
+    """
     with tempfile.TemporaryDirectory(prefix="llm-saas-soak-") as directory:
         async with EmbeddedPostgres(Path(directory), options=POSTGRES_OPTIONS) as postgres:
             await migrate(postgres.url)
             await seed(postgres.url, tenants)
             log = Path(directory) / "service.log"
-            port = _free_port()
-            process = _start(postgres.url, port, workers, Path(directory), log)
+            ports = tuple(_free_port() for _ in range(processes))
+            started = [_start(postgres.url, port, Path(directory), log) for port in ports]
             try:
-                async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-                    await _until_ready(client, process, log)
+                for port, process in zip(ports, started, strict=True):
+                    await _until_ready(port, process, log)
+                async with _client(ports[0]) as client:
                     tokens = await _log_all_in(client, tenants)
-                yield Service(port, postgres.url, log, tenants, tokens)
+                yield Service(ports, postgres.url, log, tenants, tokens)
             finally:
-                process.terminate()
-                await asyncio.to_thread(process.wait)
+                for process in started:
+                    process.terminate()
+                for process in started:
+                    await asyncio.to_thread(process.wait)
 
 
-def _start(url: URL, port: int, workers: int, directory: Path, log: Path) -> "subprocess.Popen[bytes]":
+def _client(port: int) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60)
+
+
+def _start(url: URL, port: int, directory: Path, log: Path) -> "subprocess.Popen[bytes]":
     environment = {
         "PATH": os.environ["PATH"],
         "DATABASE_URL": url.render_as_string(hide_password=False),
         "DATA_DIR": str(directory / "data"),
         **SETTINGS,
     }
-    command = [sys.executable, "-m", "uvicorn", "main:app", "--port", str(port), "--workers", str(workers)]
-    with log.open("wb") as output:
-        return subprocess.Popen(
-            [*command, "--no-access-log", "--log-level", "error"],
-            cwd=ROOT,
-            env=environment,
-            stdout=output,
-            stderr=output,
-        )
+    command = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "main:app",
+        "--port",
+        str(port),
+        "--no-access-log",
+        "--log-level",
+        "error",
+    ]
+    with log.open("ab") as output:
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
 
 
-async def _until_ready(client: httpx.AsyncClient, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    async with asyncio.timeout(60):
+async def _until_ready(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    async with asyncio.timeout(60), _client(port) as client:
         while True:
             if process.poll() is not None:
                 raise SystemExit(log.read_text())

@@ -19,6 +19,7 @@ from app.api.errors import install_error_handlers, refusal
 from app.api.openapi import DESCRIPTION, install_openapi
 from app.api.routes import admin, api_keys, auth, conversations, health, messages, tenants, usage, well_known
 from app.container import Container
+from app.core.client_address import ClientAddress
 from app.core.config import Settings, get_settings
 from app.core.errors import AppError
 from app.core.hosts import TrustedHosts
@@ -69,6 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(
         RequestContextMiddleware,
         max_body_bytes=settings.max_body_bytes,
+        client_address=ClientAddress(settings.trusted_proxies),
         on_error=refuse,
         headers=ResponseHeaders(https_only=settings.environment == "production"),
         trusted_hosts=TrustedHosts(settings.trusted_hosts) if settings.trusted_hosts else None,
@@ -84,6 +86,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         url = await stack.enter_async_context(ready_database(settings))
         container = Container.create(settings, url)
         stack.push_async_callback(container.close)
+        await container.open()
         app.state.container = container
         interval = settings.message_lease_seconds / SWEEPS_PER_LEASE
         for work in (
@@ -130,5 +133,6 @@ if __name__ == "__main__":
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # it believes X-Forwarded-For from loopback; TRUSTED_PROXIES decides here
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )

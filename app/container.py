@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from app.core.config import Settings
+from app.core.rate_limits.limiter import RateLimiter
 from app.core.security import PasswordHasher, TokenService
 from app.db.session import Database
 from app.llm.factory import create_provider
@@ -33,6 +34,7 @@ class Container:
     """None: everybody may create a tenant."""
     public_keys: list[dict[str, str]]
     """Of access tokens, as JWKs."""
+    limits: RateLimiter
 
     @classmethod
     def create(cls, settings: Settings, database_url: str) -> "Container":
@@ -58,13 +60,18 @@ class Container:
             settings.llm_context_tokens,
             settings.operator_token.get_secret_value() if settings.tenant_creation == "operator" else None,
             keys.jwks(),
+            RateLimiter(settings),
         )
+
+    async def open(self) -> None:
+        await self.limits.open()
 
     async def close(self) -> None:
         await self.webhooks.close()
         await self.llm.close()
         self.passwords.close()
         await self.database.close()
+        await self.limits.close()
 
 
 def _webhook_body(message: object) -> dict[str, object]:

@@ -33,7 +33,7 @@ def _container(request: Request) -> Container:
 
 def _origin(request: Request) -> Origin:
     state = request.scope["state"]
-    return Origin(state.get("client_address", ""), state["request_id"])
+    return Origin(state["client_address"], state["request_id"])
 
 
 def bearer_token(request: Request) -> str:
@@ -52,12 +52,13 @@ class BearerToken(OAuth2PasswordBearer):
         token = bearer_token(request)
         if not token:
             raise AuthenticationError
-        container = _container(request)
+        container, state = _container(request), request.scope["state"]
         if token.startswith(API_KEY_PREFIX):
             principal = await container.api_keys.principal_of(token)
         else:
             principal = container.tokens.verify(token)
-        request.scope["state"]["principal"] = principal
+        state["principal"] = principal
+        state["rate_limit"] = await container.limits.count_principal(principal)
         return principal
 
 
@@ -72,6 +73,15 @@ async def get_current_admin(principal: CurrentUser) -> Principal:
 
 
 CurrentAdmin = Annotated[Principal, Depends(get_current_admin)]
+
+
+async def limit_address(request: Request) -> None:
+    """For the routes that have no caller: the client's address is counted instead."""
+    state = request.scope["state"]
+    state["rate_limit"] = await _container(request).limits.count_address(state["client_address"])
+
+
+LIMITED_BY_ADDRESS = Depends(limit_address)
 
 
 async def get_db(request: Request) -> Database:
@@ -118,7 +128,7 @@ async def get_registration(request: Request, db: Db) -> RegistrationService:
 
 async def get_auth(request: Request, db: Db) -> AuthService:
     container = _container(request)
-    return AuthService(db, container.passwords, container.sessions)
+    return AuthService(db, container.passwords, container.sessions, container.limits)
 
 
 async def get_sessions(request: Request) -> SessionService:
@@ -138,7 +148,8 @@ async def get_api_keys(request: Request, principal: CurrentUser) -> ApiKeyServic
 
 
 async def get_health(request: Request, db: Db) -> HealthService:
-    return HealthService(db, _container(request).llm)
+    container = _container(request)
+    return HealthService(db, container.llm, container.limits)
 
 
 async def get_users(request: Request, principal: CurrentUser) -> UserService:

@@ -94,6 +94,7 @@ async def serving(application: str, url: URL, **settings: str) -> AsyncIterator[
         "DATABASE_URL": url.render_as_string(hide_password=False),
         "SECRET_KEY": SECRET_KEY,
         "DATA_DIR": tempfile.gettempdir(),
+        "RATE_LIMIT_ENABLED": "false",
         **{name.upper(): value for name, value in settings.items()},
     }
     command = [sys.executable, "-m", "uvicorn", application, "--port", str(port), "--no-access-log"]

@@ -103,6 +103,7 @@ def make_settings(database_url: URL, data_dir: Path, **changes: Any) -> Settings
         "data_dir": data_dir,
         "secret_key": SECRET_KEY,
         "bcrypt_rounds": 4,
+        "rate_limit_enabled": False,  # the tests of limits switch them on
         "environment": "development",
     }
     return Settings(_env_file=None, **{**values, **changes})

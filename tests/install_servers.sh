@@ -3,7 +3,7 @@
 # them are skipped and say so.
 set -eu
 missing=
-for server in pgbouncer; do
+for server in pgbouncer redis-server; do
   command -v "$server" >/dev/null || [ -x "/usr/sbin/$server" ] || missing="$missing $server"
 done
 [ -n "$missing" ] || exit 0

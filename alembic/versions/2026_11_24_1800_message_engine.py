@@ -48,13 +48,15 @@ DECLARE entry jsonb;
 BEGIN
   FOR entry IN SELECT jsonb_array_elements(batch) LOOP
     PERFORM set_config('app.tenant_id', entry->>'tenant_id', true);
-    INSERT INTO message_deltas (tenant_id, message_id, start, text)
-      SELECT m.tenant_id, m.id, d.start, d.text
+    -- What was written by a commit that nobody confirmed is written again.
+    INSERT INTO message_deltas (tenant_id, message_id, attempt, start, text)
+      SELECT m.tenant_id, m.id, d.attempt, d.start, d.text
       FROM jsonb_to_recordset(entry->'deltas') AS d (id text, attempt int, start int, text text)
       CROSS JOIN LATERAL (
         SELECT * FROM messages WHERE messages.tenant_id = entry->>'tenant_id' AND messages.id = d.id LIMIT 1
       ) AS m
-      WHERE m.status = 'pending' AND m.attempts = d.attempt AND d.text <> '';
+      WHERE m.status = 'pending' AND m.attempts = d.attempt AND d.text <> ''
+      ON CONFLICT ON CONSTRAINT pk_message_deltas DO UPDATE SET text = excluded.text;
     RETURN QUERY
       SELECT m.id::text FROM jsonb_to_recordset(entry->'deltas') AS d (id text, attempt int)
       CROSS JOIN LATERAL (
@@ -114,6 +116,10 @@ BEGIN
         WHERE b.id = budget.id;
     END IF;
   END LOOP;
+  IF TG_OP = 'DELETE' THEN
+    -- A message goes while it is pending only with its user, whose text does not stay behind.
+    DELETE FROM {schema}.message_deltas d WHERE d.tenant_id = OLD.tenant_id AND d.message_id = OLD.id;
+  END IF;
   RETURN NULL;
 END $$
 """
@@ -138,14 +144,14 @@ AS $$
 $$
 """
 
-# Claims them for a while, so that no other process delivers the same.
+# Claims them for a while, so that no other process delivers the same; none of the tenants that have enough under way.
 DUE_WEBHOOKS = """
-CREATE FUNCTION claim_due_webhooks(claim interval) RETURNS TABLE (tenant_id text, id text)
+CREATE FUNCTION claim_due_webhooks(claim interval, most integer, busy text[]) RETURNS TABLE (tenant_id text, id text)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, {schema}, pg_temp
 AS $$
   UPDATE {schema}.messages m SET webhook_due_at = now() + $1
-  FROM (SELECT w.id FROM {schema}.messages w WHERE w.webhook_due_at <= now()
-        ORDER BY w.webhook_due_at LIMIT 100 FOR UPDATE SKIP LOCKED) due
+  FROM (SELECT w.id FROM {schema}.messages w WHERE w.webhook_due_at <= now() AND w.tenant_id <> ALL ($3)
+        ORDER BY w.webhook_due_at LIMIT $2 FOR UPDATE SKIP LOCKED) due
   WHERE m.id = due.id RETURNING m.tenant_id, m.id
 $$
 """
@@ -166,7 +172,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, {schema}, pg_
 AS $$
   SELECT m.id::text FROM {schema}.messages m
   WHERE m.tenant_id = {schema}.app_tenant() AND m.status <> 'pending'
-    AND to_tsvector('simple', left(m.content, 100000) || ' ' || left(m.response, 100000))
+    AND to_tsvector('simple', left(m.content, 60000) || ' ' || left(m.response, 60000))
         @@ websearch_to_tsquery('simple', $1)
 $$
 """
@@ -174,7 +180,7 @@ $$
 DEFINER_FUNCTIONS = (
     "account_message()",
     "abandoned_messages()",
-    "claim_due_webhooks(interval)",
+    "claim_due_webhooks(interval, integer, text[])",
     "delete_expired_idempotency_keys()",
     "search_messages(text)",
 )
@@ -184,7 +190,8 @@ GRANT UPDATE (attempts, cancel_requested, cached_tokens, cost_micro_usd, claim_m
               webhook_due_at, webhook_attempts) ON messages TO llm_saas_app;
 GRANT SELECT, INSERT, DELETE ON conversations TO llm_saas_app;
 GRANT UPDATE (title, system_prompt, updated_at) ON conversations TO llm_saas_app;
-GRANT SELECT, INSERT, DELETE ON message_deltas TO llm_saas_app;
+GRANT SELECT, INSERT, UPDATE (text), DELETE ON message_deltas TO llm_saas_app;
+GRANT SELECT (tenant_id, message_id), DELETE ON message_deltas TO llm_saas_definer;
 GRANT SELECT, INSERT ON idempotency_keys TO llm_saas_app;
 GRANT UPDATE (request_hash, resource_id, expires_at) ON idempotency_keys TO llm_saas_app;
 GRANT SELECT, INSERT ON budgets TO llm_saas_app;
@@ -216,6 +223,7 @@ DEFINER_POLICIES = (
     "CREATE POLICY definer_read ON messages FOR SELECT TO llm_saas_definer USING (true)",
     """CREATE POLICY claim_webhook ON messages FOR UPDATE TO llm_saas_definer
        USING (webhook_due_at IS NOT NULL) WITH CHECK (webhook_due_at IS NOT NULL)""",
+    "CREATE POLICY forget ON message_deltas TO llm_saas_definer USING (true)",
     "CREATE POLICY account ON budgets TO llm_saas_definer USING (true) WITH CHECK (true)",
     "CREATE POLICY read_expired ON idempotency_keys FOR SELECT TO llm_saas_definer USING (expires_at < now())",
     "CREATE POLICY delete_expired ON idempotency_keys FOR DELETE TO llm_saas_definer USING (expires_at < now())",
@@ -259,9 +267,10 @@ def create_tables() -> None:
         "message_deltas",
         sa.Column("tenant_id", sa.String(36), nullable=False),
         sa.Column("message_id", sa.String(36), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("start", sa.Integer(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("tenant_id", "message_id", "start", name="pk_message_deltas"),
+        sa.PrimaryKeyConstraint("tenant_id", "message_id", "attempt", "start", name="pk_message_deltas"),
         tenant_key("message_deltas"),
     )
     op.create_table(
@@ -337,10 +346,10 @@ def extend_messages() -> None:
         postgresql_where=sa.text("webhook_due_at IS NOT NULL"),
     )
     # Only what has ended is indexed: a message is entered once, with its answer. The bounds keep it below the megabyte
-    # that a tsvector may hold.
+    # that a tsvector may hold: at most eight bytes a character, where parts of words are entered besides the words.
     op.execute(
         "CREATE INDEX ix_messages_search ON messages USING gin (to_tsvector('simple',"
-        " left(content, 100000) || ' ' || left(response, 100000))) WHERE status <> 'pending'"
+        " left(content, 60000) || ' ' || left(response, 60000))) WHERE status <> 'pending'"
     )
 
 

@@ -45,6 +45,7 @@ STATUSES: dict[type[errors.AppError], int] = {
     errors.IdempotencyKeyReused: 422,
     errors.BudgetExceeded: 402,
     errors.TooManyRunning: 429,
+    errors.RateLimited: 429,
     errors.ShuttingDown: 503,
     errors.Overloaded: 503,
     errors.DatabaseUnavailable: 503,
@@ -78,6 +79,14 @@ DETAILS = {
     431: "The request headers are larger than this service accepts.",
     500: "Something failed on our side. Quote the request_id when you report it.",
 }
+RATE_LIMIT_HEADERS = {
+    name: {"description": words, "schema": {"type": kind}}
+    for name, kind, words in (
+        ("Retry-After", "integer", "Seconds."),
+        ("RateLimit-Policy", "string", 'The limit: `"user";q=1200;w=60` is 1200 requests in 60 seconds.'),
+        ("RateLimit", "string", '`"user";r=0;t=17`: none are left, and the window ends in 17 seconds.'),
+    )
+}
 # A location names fields of the schema; what else stands in it was sent by the caller.
 _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 
@@ -99,7 +108,12 @@ def refusal(scope: Scope, reason: int | errors.AppError) -> Response:
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The problems of a route for its OpenAPI description."""
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+    problems: dict[int | str, dict[str, Any]] = {
+        status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses
+    }
+    if 401 in statuses or 429 in statuses:  # who is identified is counted
+        problems[429] = {"description": HTTPStatus(429).phrase, "content": content, "headers": RATE_LIMIT_HEADERS}
+    return problems
 
 
 async def _on_app_error(request: Request, error: Exception) -> Response:
@@ -107,6 +121,9 @@ async def _on_app_error(request: Request, error: Exception) -> Response:
     seconds = next((seconds for kind, seconds in RETRY_AFTER_SECONDS.items() if isinstance(error, kind)), None)
     if isinstance(error, errors.ProviderError) and error.retry_after is not None:
         seconds = math.ceil(error.retry_after)
+    if isinstance(error, errors.RateLimited):
+        seconds = error.standing.retry_after
+        request.scope["state"]["rate_limit"] = error.standing
     headers = {"Retry-After": str(seconds)} if seconds is not None else {}
     return _response(problem_of(request.scope, error), headers)
 

@@ -15,10 +15,10 @@ from app.core.errors import AppError, InvalidPosition, provider_failure
 from app.models import MessageStatus
 from app.schemas.message import MessageRead
 from app.services.generation import Reader
-from app.services.message_stream import Delta, End, Event, Position
+from app.services.message_stream import ENDED, Delta, End, Event, Position
 
 HEARTBEAT = b": still here\n\n"
-ENDED = "end"
+END = "end"
 _ID = re.compile(r"([1-9][0-9]{0,8})-([0-9]{1,9}|end)")
 
 
@@ -70,7 +70,7 @@ def position_of(last_event_id: str | None) -> Position | None:
     found = _ID.fullmatch(last_event_id)
     if found is None:
         raise InvalidPosition
-    return Position(int(found[1]), -1 if found[2] == ENDED else int(found[2]))
+    return Position(int(found[1]), ENDED if found[2] == END else int(found[2]))
 
 
 def _encoded(scope: Scope, event: Event) -> bytes:
@@ -91,8 +91,8 @@ def _end(scope: Scope, row: Any, error: AppError | None) -> bytes:
     if row is None or row.status == MessageStatus.FAILED:
         error = error or provider_failure(row.error_code, row.id)
         data = problem_of(scope, error).model_dump_json(exclude_none=True)
-        return _frame("failed", data, f"{row.attempts}-{ENDED}" if row else None)
-    return _frame(row.status, MessageRead.model_validate(row).model_dump_json(), f"{row.attempts}-{ENDED}")
+        return _frame("failed", data, f"{row.attempts}-{END}" if row else None)
+    return _frame(row.status, MessageRead.model_validate(row).model_dump_json(), f"{row.attempts}-{END}")
 
 
 def _frame(name: str, data: str, event_id: str | None = None) -> bytes:

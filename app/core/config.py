@@ -1,21 +1,25 @@
 """Settings from the environment or `.env`, checked once at start-up."""
 
 import secrets
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, Self, cast, get_args
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.core.hosts import canonical_pattern
 from app.core.keys import Key, KeyRing, asymmetric_key, make_private_key, shared_key, shared_keys
+from app.core.rate_limits.policy import one_limit
 from app.core.secret_key import load_or_create
 
 MIN_SECRET_KEY_BYTES = 32
 PLACEHOLDERS = ("change", "replace", "secret", "your-", "example", "placeholder", "<")
 
 
+RateLimit = Annotated[str, AfterValidator(lambda notation: one_limit(notation) and notation)]
 ProviderName = Literal["mock", "openai", "anthropic", "ollama"]
 
 
@@ -81,6 +85,15 @@ class Settings(BaseSettings):
     stream_heartbeat_seconds: Annotated[float, Field(gt=0, le=300)] = 15.0
     webhook_allowed_networks: Annotated[list[IPvAnyNetwork], NoDecode] = []
 
+    trusted_proxies: Annotated[list[IPvAnyNetwork], NoDecode] = []
+    rate_limit_enabled: bool = True
+    rate_limit_tenant: RateLimit = "6000/minute"
+    rate_limit_user: RateLimit = "1200/minute"
+    rate_limit_key: RateLimit = "1200/minute"
+    rate_limit_address: RateLimit = "60/minute"
+    rate_limit_login: RateLimit = "10/minute"
+    redis_url: str = ""
+
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024
     trusted_hosts: Annotated[list[str], NoDecode] = []
     cors_origins: Annotated[list[str], NoDecode] = []
@@ -93,6 +106,7 @@ class Settings(BaseSettings):
         "llm_fallbacks",
         "previous_secret_keys",
         "trusted_hosts",
+        "trusted_proxies",
         "webhook_allowed_networks",
         mode="before",
     )
@@ -125,6 +139,15 @@ class Settings(BaseSettings):
         if scheme in {"postgres", "postgresql", "postgresql+asyncpg"}:
             return f"postgresql+asyncpg://{rest}"
         raise ValueError("only PostgreSQL is supported: use a postgresql+asyncpg:// URL")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _names_a_redis(cls, value: str) -> str:
+        with suppress(ValueError):  # whose message may quote a password
+            parts = urlsplit(value)
+            if not value or (parts.scheme in {"redis", "rediss"} and parts.hostname and parts.port):
+                return value
+        raise ValueError("must be a URL with a port such as redis://:password@host:6379/0")
 
     @model_validator(mode="after")
     def _keys_are_usable(self) -> Self:

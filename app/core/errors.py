@@ -31,6 +31,7 @@ AppError
 ├── IdempotencyKeyReused
 ├── BudgetExceeded
 ├── TooManyRunning
+├── RateLimited
 ├── Overloaded
 │   └── ShuttingDown
 ├── DatabaseUnavailable
@@ -43,6 +44,8 @@ AppError
 """
 
 from datetime import UTC, datetime
+
+from app.core.rate_limits.policy import Standing
 
 
 class AppError(Exception):
@@ -178,6 +181,14 @@ class TooManyRunning(AppError):
 
 class UntrustedHost(AppError):
     detail = "The Host header does not name this service."
+
+
+class RateLimited(AppError):
+    detail = "Too many requests. Try again after the seconds in Retry-After."
+
+    def __init__(self, standing: Standing) -> None:
+        super().__init__()
+        self.standing = standing
 
 
 class InvalidCursor(AppError):

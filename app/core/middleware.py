@@ -1,4 +1,4 @@
-"""The outermost layer: a request's id and log line, every answer's headers, the answer when all else failed."""
+"""The outermost layer: a request's id, client and log line, every answer's headers, the answer when all else failed."""
 
 import re
 import time
@@ -8,6 +8,7 @@ import structlog
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.core.client_address import ClientAddress
 from app.core.errors import AppError, UntrustedHost
 from app.core.hosts import TrustedHosts
 from app.core.ids import new_id
@@ -34,12 +35,14 @@ class RequestContextMiddleware:
         self,
         app: ASGIApp,
         max_body_bytes: int,
+        client_address: ClientAddress,
         on_error: Callable[[Scope, int | AppError], ASGIApp],
         headers: ResponseHeaders,
         trusted_hosts: TrustedHosts | None = None,
     ) -> None:
         self.app = app
         self.max_body_bytes = max_body_bytes
+        self.client_address = client_address
         self.on_error = on_error
         self.headers = headers
         self.trusted_hosts = trusted_hosts
@@ -52,6 +55,7 @@ class RequestContextMiddleware:
         request_id, refusal = self._read_headers(scope)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
+        state["client_address"] = self.client_address.of(scope.get("client"), scope["headers"])
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         status = 0
@@ -62,6 +66,8 @@ class RequestContextMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = self.headers.complete(message.get("headers", ()), raw_request_id)
+                if standing := state.get("rate_limit"):
+                    message["headers"].extend(standing.headers())
             await send(message)
 
         try:

@@ -126,7 +126,7 @@ class AnthropicProvider:
             "".join(texts),
             named(message.get("model"), self._model),
             # Theirs are only those that the cache neither gave nor took.
-            None if fresh is None else fresh + (read or 0) + (written or 0),
+            None if fresh is None else counted(fresh + (read or 0) + (written or 0)),
             counted(usage.get("output_tokens")),
             read,
         )

@@ -70,8 +70,7 @@ class Message(TimestampMixin, Base):
             "ix_messages_search",
             # As PostgreSQL spells it back, so that Alembic sees no difference.
             text(
-                "to_tsvector('simple'::regconfig, "
-                '("left"(content, 100000) || \' \'::text) || "left"(response, 100000))'
+                "to_tsvector('simple'::regconfig, (\"left\"(content, 60000) || ' '::text) || \"left\"(response, 60000))"
             ),
             postgresql_using="gin",
             postgresql_where=text("status <> 'pending'"),

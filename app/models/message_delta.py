@@ -5,11 +5,12 @@ from app.db.base import Base
 
 
 class MessageDelta(Base):
-    """A piece of a running message's text, from its character `start` on; gone once the message has ended."""
+    """A piece of what one run of a message has written, from its character `start` on; gone once that has ended."""
 
     __tablename__ = "message_deltas"
 
     tenant_id: Mapped[str] = mapped_column(String(36), ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True)
     message_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    attempt: Mapped[int] = mapped_column(Integer, primary_key=True)
     start: Mapped[int] = mapped_column(Integer, primary_key=True)
     text: Mapped[str] = mapped_column(Text)

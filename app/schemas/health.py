@@ -14,3 +14,4 @@ class Readiness(BaseModel):
     database: Literal["ok"] = "ok"
     row_level_security: Literal["active"] = "active"
     llm_provider: str
+    rate_limits: Literal["off", "memory", "redis"]

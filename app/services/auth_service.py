@@ -6,6 +6,7 @@ from sqlalchemy import bindparam, text, update
 from app.core.errors import AuthenticationError, InvalidCredentials, WrongPassword
 from app.core.passwords import too_long
 from app.core.principal import Origin, Principal
+from app.core.rate_limits.limiter import RateLimiter
 from app.core.security import PasswordHasher, normalise_email
 from app.db import rls
 from app.db.session import Database, TenantSession
@@ -26,10 +27,13 @@ CHANGE_PASSWORD = REPLACE_HASH.values(token_version=users.c.token_version + 1)
 
 
 class AuthService:
-    def __init__(self, database: Database, passwords: PasswordHasher, sessions: SessionService) -> None:
+    def __init__(
+        self, database: Database, passwords: PasswordHasher, sessions: SessionService, limits: RateLimiter
+    ) -> None:
         self._database = database
         self._passwords = passwords
         self._sessions = sessions
+        self._limits = limits
 
     async def login(self, email: str, password: str, origin: Origin) -> Granted:
         """A new session.
@@ -38,10 +42,13 @@ class AuthService:
         a wrong password.
 
         Raises:
-            InvalidCredentials
+            InvalidCredentials, RateLimited
         """
-        # What a form can hold and no account has. Unbounded, the normalisation alone would hold the loop for minutes.
-        if "\x00" in email or "\x00" in password or len(email) > MAX_LOGIN_EMAIL_CHARACTERS or too_long(password):
+        # Unbounded, the normalisation alone would hold the loop for minutes.
+        if len(email) > MAX_LOGIN_EMAIL_CHARACTERS or too_long(password):
+            raise InvalidCredentials
+        await self._limits.count_login(email)
+        if "\x00" in email or "\x00" in password:  # a form can hold it; no account does
             raise InvalidCredentials
         async with self._database.session(rls.ENTER_NO_TENANT) as connection:
             account = (await connection.execute(AUTH_LOOKUP, {"email": normalise_email(email)})).one_or_none()
@@ -63,6 +70,7 @@ class AuthService:
 
         Raises:
             WrongPassword: `current` is not the present one.
+            RateLimited: who has stolen a token guesses here as at the login.
         """
         principal = db.principal
         async with db.begin() as connection:
@@ -72,6 +80,7 @@ class AuthService:
             account = (await connection.execute(AUTH_LOOKUP, {"email": email})).one_or_none()
         if account is None:  # deleted or disabled since the transaction began
             raise AuthenticationError
+        await self._limits.count_login(email)
         correct, _ = await self._passwords.verify(current, account.hashed_password)
         if not correct:
             raise WrongPassword

@@ -56,10 +56,9 @@ ON CONFLICT (tenant_id, user_id) DO UPDATE SET limit_micro_usd = excluded.limit_
 WHERE budgets.tenant_id = :tenant_id
 RETURNING {_SHOWN}
 """).bindparams(bindparam("limit", type_=BigInteger), bindparam("tenant_id", type_=String))
-_USER_EXISTS = "SELECT users.id FROM users WHERE users.tenant_id = :tenant_id AND users.id = :user_id"
-USER_EXISTS = text(_USER_EXISTS)
-# Who is found stays until the budget is written.
-USER_STAYS = text(f"{_USER_EXISTS} FOR KEY SHARE")
+USER_EXISTS = text("SELECT users.id FROM users WHERE users.tenant_id = :tenant_id AND users.id = :user_id")
+# Before the advisory lock: who deletes the user holds the row and may want that lock at its commit.
+KEEP_USER = text(f"{USER_EXISTS.text} FOR KEY SHARE")
 
 
 class BudgetService:
@@ -81,15 +80,15 @@ class BudgetService:
         """Set the limit (None: none) from now on; raises `NotFound` for a user who is not the tenant's."""
         values = {"id": new_id(), "tenant_id": self._tenant_id, "user_id": user_id, "limit": limit_micro_usd}
         async with self._db.begin() as connection:
-            await self._require_user(connection, user_id, USER_STAYS)
+            await self._require_user(connection, user_id, KEEP_USER)
             await connection.execute(LOCK, {"tenant_id": self._tenant_id})
             budget = (await connection.execute(SET, values)).one()
             await record_by(self._db, connection, "budget.set", user_id, limit_micro_usd=limit_micro_usd)
             return budget
 
-    async def _require_user(self, connection: AsyncConnection, user_id: str | None, find: TextClause) -> None:
+    async def _require_user(self, connection: AsyncConnection, user_id: str | None, query: TextClause) -> None:
         if user_id is None:
             return
         values = {"tenant_id": self._tenant_id, "user_id": user_id}
-        if not is_id(user_id) or (await connection.execute(find, values)).one_or_none() is None:
+        if not is_id(user_id) or (await connection.execute(query, values)).one_or_none() is None:
             raise NotFound

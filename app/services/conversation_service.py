@@ -18,7 +18,7 @@ from app.services.audit_service import record_by
 from app.services.idempotency import IdempotentRequest
 from app.services.message_statements import DELETE_CONVERSATION, TURNS
 from app.services.pagination import Page, PageRequest, page_of, parameters
-from app.services.pricing import estimated_tokens
+from app.services.pricing import BYTES_PER_TOKEN, estimated_tokens
 from app.services.visibility import viewer, visible, visible_list
 
 conversations = cast("Table", Conversation.__table__)
@@ -140,12 +140,12 @@ async def turns_before(
         ConversationBusy: another message is being answered.
     """
     conversation = await find_to_change(connection, principal, conversation_id)
-    values = {"tenant_id": principal.tenant_id, "conversation_id": conversation_id, "before": message_id}
-    earlier = (await connection.execute(TURNS, values)).all()
-    if any(row.status == MessageStatus.PENDING for row in earlier):
-        raise ConversationBusy
     system = [Turn("system", conversation.system_prompt)] if conversation.system_prompt else []
     room -= sum(estimated_tokens(turn.content) for turn in system)
+    values = {"tenant_id": principal.tenant_id, "conversation_id": conversation_id, "before": message_id}
+    earlier = (await connection.execute(TURNS, values | {"bytes": max(room, 0) * BYTES_PER_TOKEN})).all()
+    if any(row.status == MessageStatus.PENDING for row in earlier):
+        raise ConversationBusy
     return [*system, *_newest_that_fit(earlier, room)]
 
 

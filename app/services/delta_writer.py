@@ -27,9 +27,11 @@ logger = structlog.get_logger()
 
 
 class DeltaWriter:
-    """`running` is the engine's; `stop` is called with the messages that are to stop."""
+    """`running` is the engine's; `stop` is called with those that are to stop."""
 
-    def __init__(self, database: Database, running: Mapping[str, Generation], stop: Callable[[str], None]) -> None:
+    def __init__(
+        self, database: Database, running: Mapping[str, Generation], stop: Callable[[Generation], None]
+    ) -> None:
         self._database = database
         self._running = running
         self._stop = stop
@@ -75,10 +77,12 @@ class DeltaWriter:
             for generation, length in chosen:
                 if generation.streams:
                     generation.flushed = length
-            for message_id in to_stop:
-                self._stop(message_id)
+            # Those that were asked about: by now the message may be running anew.
+            for generation, _ in chosen:
+                if generation.id in to_stop:
+                    self._stop(generation)
 
-    async def _execute(self, chosen: list[tuple[Generation, int]], ended: list[str]) -> list[str]:
+    async def _execute(self, chosen: list[tuple[Generation, int]], ended: list[str]) -> set[str]:
         by_tenant: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for generation, _ in chosen:
             piece = generation.text_from(generation.flushed) if generation.streams else ""
@@ -89,4 +93,4 @@ class DeltaWriter:
         notices = [",".join(ids[at : at + IDS_PER_NOTICE]) for at in range(0, len(ids), IDS_PER_NOTICE)]
         async with self._database.session(rls.ENTER_NO_TENANT) as connection:
             rows = await connection.execute(WRITE, {"batch": batch, "notices": notices})
-            return list(rows.scalars())
+            return set(rows.scalars())

@@ -72,8 +72,13 @@ class Generation:
     def interrupt(self) -> bool:
         """Stop the provider's call; False if it has returned: then nothing may stop the storing of the end."""
         if self.calling:
-            self.task.cancel()
+            # Not at once: a task that is cancelled before its first step never takes it, and the message would not end.
+            asyncio.get_running_loop().call_soon(self._stop_call)
         return self.calling
+
+    def _stop_call(self) -> None:
+        if self.calling:
+            self.task.cancel()
 
     @property
     def length(self) -> int:

@@ -31,6 +31,7 @@ from app.services.message_statements import SETTLE
 
 TRANSACTION_ROLLBACK = "40"  # SQLSTATE class: deadlock, serialization failure
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.1, 5.0
+DRAIN_LOOK_SECONDS = 0.02
 logger = structlog.get_logger()
 
 
@@ -47,7 +48,7 @@ class MessageEngine:
         self._running: dict[str, Generation] = {}
         self._tenants: Counter[str] = Counter()
         self._running_per_tenant = running_per_tenant
-        self._deltas = DeltaWriter(database, self._running, self.cancel)
+        self._deltas = DeltaWriter(database, self._running, _stop)
         self._closed = False
 
     # --- admitting and starting
@@ -71,20 +72,24 @@ class MessageEngine:
 
     def start(self, row: Row[Any], turns: list[Turn], claim: int | None, *, streams: bool) -> Generation:
         """Run a message that was admitted and reserved."""
+        older = self._running.get(row.id)
+        if older is not None:  # the sweep has ended it while it ran here: its answer would come too late
+            older.interrupt()
         generation = Generation(row, claim, streams=streams)
         self._running[generation.id] = generation
         # Nothing runs before the next await: the run finds its task set.
         generation.task = asyncio.create_task(self._run(generation, turns))
         return generation
 
-    def find(self, message_id: str) -> Generation | None:
-        return self._running.get(message_id)
-
-    def cancel(self, message_id: str) -> None:
-        """Stop the provider's call if it runs here."""
+    def find(self, message_id: str, attempt: int) -> Generation | None:
         generation = self._running.get(message_id)
+        return generation if generation is not None and generation.attempt == attempt else None
+
+    def cancel(self, message_id: str, attempt: int) -> None:
+        """Stop the provider's call if this run of the message is here."""
+        generation = self.find(message_id, attempt)
         if generation is not None:
-            generation.cancelled = generation.interrupt() or generation.cancelled
+            _stop(generation)
 
     def wake_readers(self) -> None:
         """Let every reader look, so that one with nothing to read can show that it is there."""
@@ -109,7 +114,8 @@ class MessageEngine:
             logger.exception("message_not_settled", message_id=generation.id)
             generation.ended.set_exception(error if isinstance(error, AppError) else DatabaseUnavailable())
         finally:
-            del self._running[generation.id]
+            if self._running.get(generation.id) is generation:
+                del self._running[generation.id]
             self.release(generation.tenant_id)
             generation.wake()
 
@@ -179,16 +185,23 @@ class MessageEngine:
         await self._deltas.run()
 
     async def drain(self, seconds: float) -> None:
-        """Take no more messages; give those that run `seconds` to end, and end the rest as interrupted."""
+        """Take no more messages; give those that were admitted `seconds` to end, and end the rest as interrupted."""
         self._closed = True
-        tasks = {generation.task for generation in self._running.values()}
-        if not tasks:
-            return
-        logger.info("draining", messages=len(tasks))
-        await asyncio.wait(tasks, timeout=seconds)
-        for generation in list(self._running.values()):
-            generation.interrupt()
-        await asyncio.wait(tasks)
+        if self._tenants:
+            logger.info("draining", messages=self._tenants.total())
+        deadline = asyncio.get_running_loop().time() + seconds
+        interrupted: set[Generation] = set()
+        # Places, not tasks: a message that is still being stored has no task yet.
+        while self._tenants:
+            await asyncio.sleep(DRAIN_LOOK_SECONDS)
+            if asyncio.get_running_loop().time() >= deadline:
+                for generation in set(self._running.values()) - interrupted:
+                    generation.interrupt()
+                    interrupted.add(generation)
+
+
+def _stop(generation: Generation) -> None:
+    generation.cancelled = generation.interrupt() or generation.cancelled
 
 
 def _failed(error_code: str, response: str) -> dict[str, Any]:

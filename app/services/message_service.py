@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, TextClause, bindparam, select
+from sqlalchemy import Row, TextClause
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,11 +20,9 @@ from app.core.errors import (
     IdempotencyKeyInFlight,
     MessageEnded,
     MessageRunning,
-    NotFound,
-    PermissionDenied,
     provider_failure,
 )
-from app.core.ids import is_id, new_id
+from app.core.ids import new_id
 from app.db.session import TenantSession
 from app.llm.base import Turn
 from app.models import MessageStatus
@@ -34,17 +32,16 @@ from app.services.conversation_service import turns_before
 from app.services.generation import Generation, Reader
 from app.services.idempotency import IdempotentRequest
 from app.services.message_engine import MessageEngine
-from app.services.message_list import IN_TENANT, SHOWN, MessageFilter, listing, messages
+from app.services.message_list import MessageFilter, listing
+from app.services.message_lookup import find, find_to_change
 from app.services.message_signals import MessageSignals
 from app.services.message_statements import DELETE, REQUEST_CANCEL, RESERVE, RESERVE_ONCE, RETRY
-from app.services.message_stream import READ_DELTAS, End, Event, Position, follow_running, follow_stored
+from app.services.message_stream import ENDED, READ_DELTAS, End, Event, Position, follow_running, follow_stored
 from app.services.pagination import Page, PageRequest, page_of, parameters
 from app.services.pricing import estimated_tokens
-from app.services.visibility import viewer, visible
+from app.services.visibility import viewer
 from app.services.webhook_service import WebhookService
 
-_ONE = select(*SHOWN).where(IN_TENANT, messages.c.id == bindparam("id"))
-ONE = {is_admin: visible(_ONE, messages, to_admin=is_admin) for is_admin in (True, False)}
 CANCEL_WAIT_SECONDS = 3.0
 
 
@@ -154,14 +151,14 @@ class MessageService:
         return Sent(reserved, self._engine.start(reserved, turns, claim, streams=prompt.streams))
 
     async def _replay(self, connection: AsyncConnection, message_id: str, prompt: Prompt) -> Sent:
-        row = await self._find(connection, message_id)
+        row = await find(connection, self._db.principal, message_id)
         if row.status == MessageStatus.PENDING and not prompt.background:
             raise IdempotencyKeyInFlight(row.id)
         return Sent(row, None)
 
     async def _retry(self, message_id: str, *, streams: bool) -> Sent:
         async with self._db.begin() as connection:
-            message = await self._find_to_change(connection, message_id)
+            message = await find_to_change(connection, self._db.principal, message_id)
             if message.status == MessageStatus.COMPLETED:
                 raise MessageEnded
             turns = await self._turns(connection, message.content, message.conversation_id, message_id)
@@ -202,13 +199,13 @@ class MessageService:
             MessageEnded: it was completed, or failed, before.
         """
         async with self._db.begin() as connection:
-            message = await self._find_to_change(connection, message_id)
+            message = await find_to_change(connection, self._db.principal, message_id)
             values = {"tenant_id": self._tenant_id, "id": message_id}
             if (await connection.execute(REQUEST_CANCEL, values)).one_or_none() is None:
-                message = await self._find(connection, message_id)
-        generation = self._engine.find(message_id)
+                message = await find(connection, self._db.principal, message_id)
+        generation = self._engine.find(message_id, message.attempts)
         if generation is not None:
-            self._engine.cancel(message_id)
+            self._engine.cancel(message_id, message.attempts)
             ended = await asyncio.shield(generation.ended)
             message = message if ended is None else ended
         elif message.status == MessageStatus.PENDING:
@@ -223,21 +220,23 @@ class MessageService:
             return follow_running(sent.generation, reader, 0)
         return follow_stored(sent.row, self._read_of(sent.row.id), self._signals, reader, 0)
 
-    async def resume(self, message_id: str, position: Position | None, reader: Reader) -> AsyncIterator[Event]:
-        """What happens to a message after a position, in whichever process it runs; raises `NotFound`."""
+    async def resume(self, message_id: str, position: Position | None, reader: Reader) -> AsyncIterator[Event] | None:
+        """What happens to a message after a position, in whichever process it runs; None if it was read to its end."""
         row = await self.get(message_id)
         # What an earlier run wrote is no more.
         offset = position.offset if position is not None and position.attempt == row.attempts else 0
-        generation = self._engine.find(message_id)
+        if offset == ENDED:
+            return None
+        generation = self._engine.find(message_id, row.attempts)
         if generation is not None:
             return follow_running(generation, reader, offset)
         return follow_stored(row, self._read_of(message_id), self._signals, reader, offset)
 
     def _read_of(self, message_id: str) -> Any:
         async def read(offset: int) -> tuple[Row[Any], Sequence[Row[Any]]]:
-            values = {"tenant_id": self._tenant_id, "id": message_id, "offset": offset}
             async with self._db.begin() as connection:
-                row = await self._find(connection, message_id)
+                row = await find(connection, self._db.principal, message_id)
+                values = {"tenant_id": self._tenant_id, "id": message_id, "attempt": row.attempts, "offset": offset}
                 return row, (await connection.execute(READ_DELTAS, values)).all()
 
         return read
@@ -255,7 +254,7 @@ class MessageService:
     async def get(self, message_id: str) -> Row[Any]:
         """One message of the tenant; raises `NotFound`, the same for another tenant's and for none."""
         async with self._db.begin() as connection:
-            return await self._find(connection, message_id)
+            return await find(connection, self._db.principal, message_id)
 
     async def delete(self, message_id: str) -> None:
         """Delete a message for good; what it used stays in the usage.
@@ -266,12 +265,12 @@ class MessageService:
             MessageRunning: its provider call has not ended.
         """
         async with self._db.begin() as connection:
-            message = await self._find_to_change(connection, message_id)
+            await find_to_change(connection, self._db.principal, message_id)
             deleted = await connection.execute(DELETE, {"tenant_id": self._tenant_id, "id": message_id})
-            if deleted.scalar_one():
-                await record_by(self._db, connection, "message.deleted", message_id)
-            elif message.status == MessageStatus.PENDING:
+            if not deleted.scalar_one():
+                await find(connection, self._db.principal, message_id)  # or somebody was faster
                 raise MessageRunning
+            await record_by(self._db, connection, "message.deleted", message_id)
 
     async def list(self, page: PageRequest, narrowed: MessageFilter) -> Page:
         filters = narrowed.parameters()
@@ -281,20 +280,3 @@ class MessageService:
         async with self._db.begin() as connection:
             rows = (await connection.execute(statement, values)).all()
         return page_of(rows, page)
-
-    async def _find(self, connection: AsyncConnection, message_id: str) -> Row[Any]:
-        if not is_id(message_id):
-            raise NotFound
-        principal = self._db.principal
-        values = {**viewer(principal), "id": message_id}
-        message: Row[Any] | None = (await connection.execute(ONE[principal.is_admin], values)).one_or_none()
-        if message is None:
-            raise NotFound
-        return message
-
-    async def _find_to_change(self, connection: AsyncConnection, message_id: str) -> Row[Any]:
-        """As `_find`; raises `PermissionDenied` for who is neither its author nor an admin."""
-        message = await self._find(connection, message_id)
-        if message.user_id != self._db.principal.user_id and not self._db.principal.is_admin:
-            raise PermissionDenied
-        return message

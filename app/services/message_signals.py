@@ -36,9 +36,9 @@ class MessageSignals:
             tasks.create_task(self._wake_slowly())
 
     def _heard(self, payload: str) -> None:
-        verb, _, message_id = payload.rpartition(" ")
-        if verb == "cancel":
-            self._engine.cancel(message_id)
+        if payload.startswith("cancel "):
+            _, attempt, message_id = payload.split(" ")
+            self._engine.cancel(message_id, int(attempt))
             return
         for changed in payload.split(","):
             for reader in self._readers.get(changed, ()):

@@ -20,9 +20,12 @@ COLUMNS = (
 _LEASE = bindparam("lease", type_=Interval)
 _CLAIM = bindparam("claim", type_=BigInteger)
 
+# Not now(), when the transaction began: it may have waited for the conversation, and turns are in the order of this.
 RESERVE = text(f"""
-INSERT INTO messages (id, tenant_id, user_id, content, conversation_id, webhook_url, claim_micro_usd, lease_expires_at)
-VALUES (:id, :tenant_id, :user_id, :content, :conversation_id, :webhook_url, :claim, now() + :lease)
+INSERT INTO messages (id, tenant_id, user_id, content, conversation_id, webhook_url, claim_micro_usd, lease_expires_at,
+                      created_at, updated_at)
+VALUES (:id, :tenant_id, :user_id, :content, :conversation_id, :webhook_url, :claim, now() + :lease,
+        clock_timestamp(), clock_timestamp())
 RETURNING {COLUMNS}
 """).bindparams(_LEASE, _CLAIM)
 # With an idempotency key, in the same trip: no row if the key made something before.
@@ -48,7 +51,8 @@ WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.status 
 RETURNING {COLUMNS}
 """).bindparams(_LEASE, _CLAIM)
 
-# Only a pending message can end, and only the run that began it: another may have ended it first.
+# Only a pending message can end, and only the run that began it: another may have ended it first. Who asked for the end
+# waits for it, perhaps elsewhere; other ends are told with the deltas, because each notification queues the commits.
 _SETTLE = """
 WITH ended AS (
   UPDATE messages SET
@@ -62,41 +66,54 @@ WITH ended AS (
   RETURNING messages.*
 ), cleared AS (
   DELETE FROM message_deltas WHERE message_deltas.tenant_id = :tenant_id AND message_deltas.message_id = :id
+    AND message_deltas.attempt <= {attempt}
 )
-SELECT {columns} FROM ended
+SELECT {columns}, CASE WHEN cancel_requested THEN pg_notify('llm_saas_messages', id) END FROM ended
 """
-_NUMBERS = ("input_tokens", "cached_tokens", "output_tokens", "cost_micro_usd")
+# What a column holds: a provider may count as it likes, and the message must end.
+_NUMBERS = dict.fromkeys(("input_tokens", "cached_tokens", "output_tokens"), 2**31 - 1) | {"cost_micro_usd": 2**63 - 1}
 _TYPES: tuple[BindParameter[Any], ...] = (
     *(bindparam(name, type_=BigInteger if name == "cost_micro_usd" else Integer) for name in _NUMBERS),
     bindparam("model", type_=String),
 )
 
 
-def _settle(*, status: str, error_code: str, response: str, owned: str) -> TextClause:
+def _settle(*, status: str, error_code: str, response: str, owned: str, attempt: str) -> TextClause:
     # A message that is run again adds to what its earlier runs used.
     sums = {
-        f"sum_{name}": f"CASE WHEN :{name} IS NULL THEN messages.{name} ELSE COALESCE(messages.{name}, 0) + :{name} END"
-        for name in _NUMBERS
+        f"sum_{name}": f"CASE WHEN :{name} IS NULL THEN messages.{name} ELSE"
+        f" LEAST(COALESCE(messages.{name}, 0)::numeric + :{name}, {most}) END"
+        for name, most in _NUMBERS.items()
     }
-    sql = _SETTLE.format(status=status, error_code=error_code, response=response, owned=owned, columns=COLUMNS, **sums)
+    sql = _SETTLE.format(
+        status=status, error_code=error_code, response=response, owned=owned, attempt=attempt, columns=COLUMNS, **sums
+    )
     return text(sql).bindparams(*_TYPES)
 
 
-SETTLE = _settle(status=":status", error_code=":error_code", response=":response", owned="messages.attempts = :attempt")
+SETTLE = _settle(
+    status=":status",
+    error_code=":error_code",
+    response=":response",
+    owned="messages.attempts = :attempt",
+    attempt=":attempt",
+)
 # In the place of a dead process: the text is what that one had written.
 SETTLE_ABANDONED = _settle(
     status="CASE WHEN messages.cancel_requested THEN 'cancelled' ELSE 'failed' END",
     error_code="CASE WHEN messages.cancel_requested THEN NULL ELSE 'interrupted' END",
     response="COALESCE((SELECT string_agg(message_deltas.text, '' ORDER BY message_deltas.start) FROM message_deltas"
-    " WHERE message_deltas.tenant_id = :tenant_id AND message_deltas.message_id = :id), '')",
+    " WHERE message_deltas.tenant_id = :tenant_id AND message_deltas.message_id = :id"
+    " AND message_deltas.attempt = messages.attempts), '')",
     owned="messages.lease_expires_at < now()",
+    attempt="(SELECT ended.attempts FROM ended)",
 )
 
 # The other processes hear of it when the transaction commits.
 REQUEST_CANCEL = text("""
 UPDATE messages SET cancel_requested = true
 WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.status = 'pending'
-RETURNING pg_notify('llm_saas_messages', 'cancel ' || messages.id)
+RETURNING pg_notify('llm_saas_messages', 'cancel ' || messages.attempts || ' ' || messages.id)
 """)
 
 # A message that runs is not deleted under its provider's hands: the row is where its answer goes. Its figures stay.
@@ -121,13 +138,19 @@ DELETE_OF_USER = text(
     )
 )
 
-# The newest first: the caller stops when its token budget is full.
+# The newest first, until `bytes` are full: a conversation may hold more than the memory.
 TURNS = text("""
-SELECT content, response, status FROM messages
-WHERE messages.tenant_id = :tenant_id AND messages.conversation_id = :conversation_id
-  AND messages.status IN ('completed', 'pending') AND messages.id <> :before
-  AND (messages.created_at, messages.id) < (COALESCE(
-    (SELECT retried.created_at FROM messages retried WHERE retried.tenant_id = :tenant_id AND retried.id = :before),
-    'infinity'), :before)
-ORDER BY messages.created_at DESC, messages.id DESC LIMIT 200
+SELECT content, response, status FROM (
+  SELECT turns.*, sum(octet_length(content) + octet_length(response)) OVER (ORDER BY created_at DESC, id DESC) AS total
+  FROM (
+    SELECT id, content, response, status, created_at FROM messages
+    WHERE messages.tenant_id = :tenant_id AND messages.conversation_id = :conversation_id
+      AND messages.status IN ('completed', 'pending') AND messages.id <> :before
+      AND (messages.created_at, messages.id) < (COALESCE(
+        (SELECT retried.created_at FROM messages retried WHERE retried.tenant_id = :tenant_id AND retried.id = :before),
+        'infinity'), :before)
+    ORDER BY messages.created_at DESC, messages.id DESC LIMIT 200
+  ) AS turns
+) AS summed
+WHERE total <= :bytes OR status = 'pending' ORDER BY created_at DESC, id DESC
 """)

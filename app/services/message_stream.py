@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Row, text
 
-from app.core.errors import AppError
+from app.core.errors import AppError, DatabaseUnavailable
 from app.models import MessageStatus
 from app.services.generation import Generation, Reader
 from app.services.message_signals import MessageSignals
@@ -17,14 +17,17 @@ from app.services.message_signals import MessageSignals
 READ_DELTAS = text("""
 SELECT message_deltas.start, message_deltas.text FROM message_deltas
 WHERE message_deltas.tenant_id = :tenant_id AND message_deltas.message_id = :id
-  AND message_deltas.start + length(message_deltas.text) > :offset
+  AND message_deltas.attempt = :attempt AND message_deltas.start + length(message_deltas.text) > :offset
 ORDER BY message_deltas.start
 """)
 
 
+ENDED = -1
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a reader stands: after `offset` characters of the run number `attempt`."""
+    """Where a reader stands: after `offset` characters of the run number `attempt`; `ENDED`: it has seen the end."""
 
     attempt: int
     offset: int
@@ -80,7 +83,15 @@ async def follow_stored(
     signals.add(row.id, reader)
     try:
         while not reader.closed:
-            current, deltas = await read(offset)
+            try:
+                current, deltas = await read(offset)
+            except DatabaseUnavailable:  # it comes back, and the message goes on meanwhile
+                yield None
+                await reader.changed()
+                continue
+            except AppError as error:  # the message is gone, or the reader's access
+                yield End(None, error)
+                return
             if current.attempts != row.attempts:  # somebody runs it again: what was read is no more
                 row, offset = current, 0
                 yield row

@@ -5,6 +5,7 @@ from typing import Any
 
 import structlog
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.errors import DatabaseUnavailable
 from app.db import rls
@@ -27,10 +28,13 @@ async def sweep(database: Database) -> int:
         abandoned = (await connection.execute(ABANDONED)).all()
     swept = 0
     for tenant_id, message_id in abandoned:
-        # Inside its tenant, and only if no other process was faster.
-        async with database.session(rls.enter_tenant(tenant_id)) as connection:
-            ended = await connection.execute(SETTLE_ABANDONED, {"tenant_id": tenant_id, "id": message_id, **UNUSED})
-            swept += ended.one_or_none() is not None
+        try:
+            # Inside its tenant, and only if no other process was faster.
+            async with database.session(rls.enter_tenant(tenant_id)) as connection:
+                ended = await connection.execute(SETTLE_ABANDONED, {"tenant_id": tenant_id, "id": message_id, **UNUSED})
+                swept += ended.one_or_none() is not None
+        except SQLAlchemyError:  # it keeps none of the others
+            logger.exception("abandoned_message_not_swept", tenant_id=tenant_id, message_id=message_id)
     if swept:
         logger.warning("abandoned_messages_swept", count=swept)
     return swept

@@ -6,8 +6,10 @@ from app.core.config import Price
 from app.llm.base import Completion, Turn
 
 TOKENS_PER_PRICE = 1_000_000
-# Tokenizers work on bytes: no text has more tokens than bytes. Roles and separators come on top.
+# Tokenizers work on bytes: no text has more tokens than bytes. Roles and separators come on top, and once what the chat
+# template of a model puts in front by itself: a system prompt, the date.
 MAX_TOKENS_PER_TURN_MARKER = 16
+MAX_TOKENS_OF_TEMPLATE = 128
 BYTES_PER_TOKEN = 4
 
 
@@ -17,7 +19,7 @@ def estimated_tokens(text: str) -> int:
 
 
 def most_input_tokens(turns: Sequence[Turn]) -> int:
-    return sum(len(turn.content.encode()) + MAX_TOKENS_PER_TURN_MARKER for turn in turns)
+    return MAX_TOKENS_OF_TEMPLATE + sum(len(turn.content.encode()) + MAX_TOKENS_PER_TURN_MARKER for turn in turns)
 
 
 class PriceTable:

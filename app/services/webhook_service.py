@@ -8,18 +8,21 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import Interval, Row, bindparam, text
+from sqlalchemy import Interval, Row, Text, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.core.errors import DatabaseUnavailable, InvalidWebhookUrl
 from app.db import rls
 from app.db.session import Database
 from app.services.message_statements import COLUMNS
-from app.webhooks.client import Delivery, WebhookClient
+from app.webhooks.client import MAX_CONNECTIONS, Delivery, WebhookClient
 from app.webhooks.guard import Network
 from app.webhooks.schedule import next_attempt_after
 from app.webhooks.url import check_url
@@ -28,7 +31,13 @@ LOOK_SECONDS = 1.0
 # Longer than a delivery takes: until then it is nobody else's.
 CLAIM = timedelta(minutes=1)
 
-CLAIM_DUE = text("SELECT tenant_id, id FROM claim_due_webhooks(:claim)").bindparams(bindparam("claim", type_=Interval))
+# A tenant whose receivers do not answer must not have all the connections: so many are claimed at a time, and no more
+# for a tenant that has as many under way.
+SHARE = 4
+
+CLAIM_DUE = text("SELECT tenant_id, id FROM claim_due_webhooks(:claim, :most, :busy)").bindparams(
+    bindparam("claim", type_=Interval), bindparam("busy", type_=ARRAY(Text))
+)
 READ = text(f"""
 SELECT {COLUMNS}, messages.webhook_url, messages.webhook_attempts FROM messages
 WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.webhook_due_at IS NOT NULL
@@ -56,6 +65,9 @@ class WebhookService:
         self._allowed_networks = tuple(allowed_networks)
         self._client = WebhookClient(self._allowed_networks)
         self._body_of = body_of
+        self._under_way: dict[asyncio.Task[None], str] = {}
+        self._claiming = asyncio.Lock()
+        self._one_ended = asyncio.Event()
 
     def check(self, url: str) -> str:
         """The URL as it is kept; raises `InvalidWebhookUrl`. The address is checked again at each connection."""
@@ -74,21 +86,46 @@ class WebhookService:
 
     async def run(self) -> None:
         """Deliver what is due until cancelled."""
-        while True:
-            try:
-                await self.deliver_due()
-            except DatabaseUnavailable:
-                logger.warning("webhooks_skipped", reason="database unavailable")
-            except Exception:
-                logger.exception("webhooks_failed")
-            await asyncio.sleep(LOOK_SECONDS)
+        try:
+            while True:
+                await _logged(self._begin_due())
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_SECONDS):
+                        await self._one_ended.wait()
+                self._one_ended.clear()
+        finally:
+            for delivery in self._under_way:
+                delivery.cancel()
 
     async def deliver_due(self) -> int:
-        """Make one attempt for each that is due; how many were."""
-        async with self._database.session(rls.ENTER_NO_TENANT) as connection:
-            due = (await connection.execute(CLAIM_DUE, {"claim": CLAIM})).all()
-        await asyncio.gather(*(self._deliver(tenant_id, message_id) for tenant_id, message_id in due))
-        return len(due)
+        """Make one attempt for each that is due and finds a connection free; how many were."""
+        begun = await self._begin_due()
+        await asyncio.gather(*begun)
+        return len(begun)
+
+    async def _begin_due(self) -> list[asyncio.Task[None]]:
+        begun: list[asyncio.Task[None]] = []
+        async with self._claiming:
+            while free := MAX_CONNECTIONS - len(self._under_way):
+                shares = Counter(self._under_way.values())
+                busy = [tenant_id for tenant_id, count in shares.items() if count >= SHARE]
+                async with self._database.session(rls.ENTER_NO_TENANT) as connection:
+                    values = {"claim": CLAIM, "most": min(free, SHARE), "busy": busy}
+                    due = (await connection.execute(CLAIM_DUE, values)).all()
+                if not due:
+                    break
+                begun += [self._begin(tenant_id, message_id) for tenant_id, message_id in due]
+        return begun
+
+    def _begin(self, tenant_id: str, message_id: str) -> asyncio.Task[None]:
+        delivery = asyncio.create_task(_logged(self._deliver(tenant_id, message_id)))
+        self._under_way[delivery] = tenant_id
+        delivery.add_done_callback(self._ended)
+        return delivery
+
+    def _ended(self, delivery: asyncio.Task[None]) -> None:
+        del self._under_way[delivery]
+        self._one_ended.set()
 
     async def _deliver(self, tenant_id: str, message_id: str) -> None:
         session = self._database.session(rls.enter_tenant(tenant_id))
@@ -117,6 +154,16 @@ class WebhookService:
 
     async def close(self) -> None:
         await self._client.close()
+
+
+async def _logged(work: Awaitable[object]) -> None:
+    """What is due stays due when this fails."""
+    try:
+        await work
+    except DatabaseUnavailable:
+        logger.warning("webhooks_skipped", reason="database unavailable")
+    except Exception:
+        logger.exception("webhooks_failed")
 
 
 def _log(delivery: Delivery, message: Row[Any], *, gave_up: bool) -> None:

@@ -93,6 +93,7 @@ async def test_liveness_asks_nothing_and_readiness_names_the_provider(client: ht
         "database": "ok",
         "row_level_security": "active",
         "llm_provider": "mock",
+        "rate_limits": "off",
     }
 
 

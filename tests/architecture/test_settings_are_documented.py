@@ -19,6 +19,8 @@ def in_code() -> dict[str, str]:
             default = default.get_secret_value()
         if isinstance(default, dict):
             default = json.dumps({model: price.model_dump(exclude_none=True) for model, price in default.items()})
+        if isinstance(default, bool):
+            default = str(default).lower()
         if isinstance(default, list):
             default = ",".join(default)
         if isinstance(default, float) and default.is_integer():

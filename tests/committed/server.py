@@ -32,6 +32,7 @@ class ServerProcess:
             "DATA_DIR": str(data_dir / "data"),
             "PORT": str(self.port),
             "BCRYPT_ROUNDS": "4",
+            "RATE_LIMIT_ENABLED": "false",
             **{name.upper(): value for name, value in settings.items()},
         }
         self.process: subprocess.Popen[bytes] | None = None

@@ -18,8 +18,8 @@ from tests.committed.providers import FailingProvider, HeldProvider
 from tests.helpers import Tenant, join, make_tenant, send
 
 PRICES = {"held-1": Price(input=1_000_000, output=1_000_000)}
-# With `llm_max_output_tokens` 100: 17 bytes of input at most, and the output.
-CLAIM = 117
+# With `llm_max_output_tokens` 100: at most 145 of input (a byte, a turn, a template), and the output.
+CLAIM = 245
 COST = 3
 PAID = {"llm_prices": PRICES, "llm_max_output_tokens": 100}
 
@@ -44,7 +44,7 @@ class CostlyProvider:
 
     async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
         await asyncio.sleep(0.001)
-        return Completion("x", "held-1", 17, 100)
+        return Completion("x", "held-1", 145, 100)
 
     async def close(self) -> None: ...
 

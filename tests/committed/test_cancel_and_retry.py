@@ -180,7 +180,7 @@ async def test_a_tenant_at_its_limit_is_refused_and_no_other(serve: Serve, super
         missing = {**body, "conversation_id": acme.id}
         assert (await client.post("/messages", json=missing, headers=acme.user.headers)).status_code == 429
         provider.release.set()
-        while app.state.container.engine.find(answers[0].json()["id"]):
+        while app.state.container.engine.find(answers[0].json()["id"], 1):
             await asyncio.sleep(0.01)
         for _ in range(5):
             assert (await client.post("/messages", json=missing, headers=acme.user.headers)).status_code == 404

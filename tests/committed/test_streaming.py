@@ -59,7 +59,7 @@ async def test_a_client_that_hangs_up_does_not_lose_the_answer(listen: Serve, su
             await provider.wait_for_calls(1)
             provider.say(PIECES[0])
             await anext(events)
-        generation = app.state.container.engine.find(message_id)
+        generation = app.state.container.engine.find(message_id, 1)
         async with asyncio.timeout(10):
             while generation.readers:
                 await asyncio.sleep(0.01)

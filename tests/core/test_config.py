@@ -42,6 +42,13 @@ def test_production_starts_on_a_database_and_a_key() -> None:
         ({"message_lease_seconds": 10}, "MESSAGE_LEASE_SECONDS"),
         ({"llm_provider": "openai"}, "OPENAI_API_KEY"),
         ({"jwt_algorithm": "none"}, "HS256"),
+        ({"rate_limit_user": "often"}, "rate limit"),
+        ({"rate_limit_user": "0/minute"}, "100/minute"),
+        ({"rate_limit_user": "1/second;9/minute"}, "100/minute"),
+        ({"redis_url": "localhost:6379"}, "must be a URL"),
+        ({"redis_url": "redis://localhost"}, "with a port"),
+        ({"redis_url": "redis://:pass/word@localhost:6379"}, "with a port"),
+        ({"trusted_proxies": "10.0.0.0/33"}, "IPv4|IPv6"),
     ],
 )
 def test_production_refuses_what_is_weak_or_missing(change: dict[str, Any], says: str) -> None:

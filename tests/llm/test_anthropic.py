@@ -108,6 +108,14 @@ async def test_the_last_count_of_the_tokens_holds() -> None:
     assert (answer.input_tokens, answer.cached_tokens, answer.output_tokens) == (10 + 4 + 1, 4, 8)
 
 
+async def test_a_sum_of_tokens_that_no_column_holds_is_not_counted() -> None:
+    usage = {"input_tokens": 2**31 - 1, "output_tokens": 8}
+    end = event("message_delta", delta={"stop_reason": "end_turn"}, usage=usage) + event("message_stop")
+    async with served(ANTHROPIC, lambda: streamed([anthropic_start(), anthropic_text("Hi"), end])) as (provider, _):
+        answer = await provider.complete(TURNS, lambda _: None)
+    assert (answer.input_tokens, answer.output_tokens) == (None, 8)
+
+
 async def test_the_environment_configures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in VARIABLES:
         monkeypatch.setenv(f"ANTHROPIC_{name}", "from-the-environment")

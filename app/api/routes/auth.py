@@ -4,7 +4,7 @@ from fastapi import APIRouter, Depends, status
 from fastapi.security import OAuth2PasswordRequestForm
 
 from app.api.errors import documented
-from app.dependencies import Auth, CallerOrigin, LoginSession, Registration, Sessions, Users
+from app.dependencies import LIMITED_BY_ADDRESS, Auth, CallerOrigin, LoginSession, Registration, Sessions, Users
 from app.schemas.user import (
     AccessToken,
     LogoutRequest,
@@ -23,20 +23,31 @@ router = APIRouter(tags=["auth"])
     "/register",
     status_code=status.HTTP_201_CREATED,
     summary="Register a user in an existing tenant",
-    responses=documented(400, 403, 404, 409, 413, 422, 503),
+    responses=documented(400, 403, 404, 409, 413, 422, 429, 503),
+    dependencies=[LIMITED_BY_ADDRESS],
 )
 async def register(body: UserRegister, service: Registration) -> UserRead:
     """The user gets the role `user`. A tenant may be joined by invite alone, or be closed for registration."""
     return UserRead.model_validate(await service.register(body.tenant_id, body.email, body.password, body.invite_token))
 
 
-@router.post("/login", summary="Get JWT access token", responses=documented(400, 401, 413, 422, 503))
+@router.post(
+    "/login",
+    summary="Get JWT access token",
+    responses=documented(400, 401, 413, 422, 503),
+    dependencies=[LIMITED_BY_ADDRESS],
+)
 async def login(body: UserLogin, service: Auth, origin: CallerOrigin) -> TokenResponse:
     """Begins a session. An unknown email and a wrong password give the same answer in the same time."""
     return TokenResponse.model_validate(await service.login(body.email, body.password, origin))
 
 
-@router.post("/token", summary="Get JWT access token by form", responses=documented(400, 401, 413, 422, 503))
+@router.post(
+    "/token",
+    summary="Get JWT access token by form",
+    responses=documented(400, 401, 413, 422, 503),
+    dependencies=[LIMITED_BY_ADDRESS],
+)
 async def token(
     form: Annotated[OAuth2PasswordRequestForm, Depends()], service: Auth, origin: CallerOrigin
 ) -> AccessToken:
@@ -44,7 +55,12 @@ async def token(
     return AccessToken.model_validate(await service.login(form.username, form.password, origin))
 
 
-@router.post("/refresh", summary="Continue a session", responses=documented(400, 401, 413, 422, 503))
+@router.post(
+    "/refresh",
+    summary="Continue a session",
+    responses=documented(400, 401, 413, 422, 503),
+    dependencies=[LIMITED_BY_ADDRESS],
+)
 async def refresh(body: RefreshRequest, service: Sessions, origin: CallerOrigin) -> TokenResponse:
     """The next access and refresh token. A refresh token serves once; used again later, it ends the session."""
     return TokenResponse.model_validate(await service.refresh(body.refresh_token, origin))

@@ -17,4 +17,4 @@ async def health() -> HealthRead:
 @router.get("/health/ready", summary="Readiness check", responses=documented(503))
 async def ready(service: Health) -> Readiness:
     """Answers 200 once a tenant transaction can be opened under row-level security, and names what serves."""
-    return Readiness(llm_provider=await service.ready())
+    return Readiness(llm_provider=await service.ready(), rate_limits=service.rate_limits)

@@ -82,12 +82,11 @@ async def stream_message(
     message_id: MessageId, service: Messages, request: Request, last_event_id: LastEventId = None
 ) -> Response:
     """Its events from `Last-Event-ID` on, no text lost or repeated; in whichever process it runs."""
-    position = position_of(last_event_id)
-    if position is not None and position.offset < 0:
-        await service.get(message_id)
-        return Response(status_code=status.HTTP_204_NO_CONTENT)  # an EventSource would connect again for ever
     reader = Reader()
-    return EventStream(await service.resume(message_id, position, reader), reader, _heartbeat(request))
+    events = await service.resume(message_id, position_of(last_event_id), reader)
+    if events is None:
+        return Response(status_code=status.HTTP_204_NO_CONTENT)  # an EventSource would connect again for ever
+    return EventStream(events, reader, _heartbeat(request))
 
 
 @router.post(

@@ -7,7 +7,15 @@ from app.api.pagination import link_next
 from app.api.parameters import Paging
 from app.core.errors import PermissionDenied
 from app.core.principal import Principal
-from app.dependencies import CurrentAdmin, CurrentUser, TenantOfCaller, Tenants, Users, bearer_token
+from app.dependencies import (
+    LIMITED_BY_ADDRESS,
+    CurrentAdmin,
+    CurrentUser,
+    TenantOfCaller,
+    Tenants,
+    Users,
+    bearer_token,
+)
 from app.schemas.tenant import TenantCreate, TenantCreated, TenantSettings, TenantUpdate
 from app.schemas.user import UserRead
 from app.services.tenant_service import FirstAdmin
@@ -23,6 +31,7 @@ TenantId = Annotated[str, Path(alias="id", max_length=100)]
     response_model_exclude_none=True,
     summary="Create a new tenant",
     responses=documented(400, 401, 409, 413, 422, 503),
+    dependencies=[LIMITED_BY_ADDRESS],
 )
 async def create_tenant(body: TenantCreate, service: Tenants, request: Request) -> TenantCreated:
     """With `admin`, the tenant's first admin is created in the same transaction: both or neither.

@@ -1,0 +1,34 @@
+"""One message by its id, as far as the caller sees it."""
+
+from typing import Any
+
+from sqlalchemy import Row, bindparam, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.core.errors import NotFound, PermissionDenied
+from app.core.ids import is_id
+from app.core.principal import Principal
+from app.services.message_list import IN_TENANT, SHOWN, messages
+from app.services.visibility import viewer, visible
+
+_ONE = select(*SHOWN).where(IN_TENANT, messages.c.id == bindparam("id"))
+ONE = {is_admin: visible(_ONE, messages, to_admin=is_admin) for is_admin in (True, False)}
+
+
+async def find(connection: AsyncConnection, principal: Principal, message_id: str) -> Row[Any]:
+    """Raises `NotFound`, the same for another tenant's and for none."""
+    if not is_id(message_id):
+        raise NotFound
+    values = {**viewer(principal), "id": message_id}
+    message: Row[Any] | None = (await connection.execute(ONE[principal.is_admin], values)).one_or_none()
+    if message is None:
+        raise NotFound
+    return message
+
+
+async def find_to_change(connection: AsyncConnection, principal: Principal, message_id: str) -> Row[Any]:
+    """As `find`; raises `PermissionDenied` for who is neither its author nor an admin."""
+    message = await find(connection, principal, message_id)
+    if message.user_id != principal.user_id and not principal.is_admin:
+        raise PermissionDenied
+    return message

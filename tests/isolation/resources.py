@@ -36,8 +36,8 @@ class Service:
         """End what still runs: the shutdown would wait for it."""
         engine = self.app.state.container.engine
         for message_id in self.running:
-            if (generation := engine.find(message_id)) is not None:
-                engine.cancel(message_id)
+            if (generation := engine.find(message_id, 1)) is not None:
+                engine.cancel(message_id, 1)
                 await generation.ended
 
 

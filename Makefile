@@ -1,10 +1,10 @@
-# install · run · test · lint · bench · postman. Everything lives in .venv; PYTHON picks the interpreter (3.11 or newer).
+# install · run · test · lint · bench · soak · postman. Everything lives in .venv; PYTHON picks the interpreter (3.11 or newer).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: install dev run test lint format bench postman lock clean
+.PHONY: install dev run test lint format bench soak postman lock clean
 
 install: $(VENV)/.installed
 
@@ -46,6 +46,11 @@ format: dev
 
 bench: dev
 	$(BIN)/python -m benchmarks
+
+# About half an hour on two cores; SCALE=0.001 is a smoke test.
+SCALE ?= 1
+soak: dev
+	$(BIN)/python -m soak --scale $(SCALE)
 
 postman: dev
 	docs/postman/run.sh

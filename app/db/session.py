@@ -9,7 +9,7 @@ from sqlalchemy import URL, Connection, event, make_url, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from app.core.errors import AppError, DatabaseUnavailable
+from app.core.errors import AppError, AuthenticationError, DatabaseUnavailable
 from app.core.principal import Origin, Principal
 from app.db import rls
 
@@ -19,6 +19,7 @@ NOWHERE = Origin()
 # Connection failure, transaction rollback (a deadlock: the same again succeeds), insufficient resources (disk, memory,
 # connections), operator intervention, system error.
 UNAVAILABLE = ("08", "40", "53", "57", "58")
+FOREIGN_KEY_VIOLATION = "23503"
 
 
 class Database:
@@ -163,6 +164,9 @@ def _domain_error(error: BaseException) -> BaseException:
         state = getattr(error.orig, "sqlstate", None)
         if state in rls.ERRORS:
             return rls.ERRORS[state]()
+        if state == FOREIGN_KEY_VIOLATION:
+            # Every row is written in the caller's name: its user, or the whole tenant, was deleted since it entered.
+            return AuthenticationError()
         if error.connection_invalidated or (state and state.startswith(UNAVAILABLE)):
             return DatabaseUnavailable()
     if isinstance(error, (OSError, TimeoutError)) or (

@@ -82,9 +82,9 @@ class AuthService:
         async with db.begin() as connection:
             identity = {"tenant_id": principal.tenant_id, "id": principal.user_id}
             user = (await connection.execute(SELECT_USER, identity)).one_or_none()
-            email = user.email if user else ""  # deleted or disabled at this moment: no account either
+            email = user.email if user else ""
             account = (await connection.execute(AUTH_LOOKUP, {"email": email})).one_or_none()
-        if account is None:
+        if account is None:  # deleted or disabled since the transaction began
             raise AuthenticationError
         await self._limits.count_login(email)
         correct, _ = await self._passwords.verify(current, account.hashed_password)

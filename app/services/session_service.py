@@ -156,7 +156,9 @@ class SessionService:
 
     async def _grant(self, connection: AsyncConnection, principal: Principal, refresh_token: str) -> Granted:
         identity = {"tenant_id": principal.tenant_id, "id": principal.user_id}
-        user: Row[Any] = (await connection.execute(SELECT_USER, identity)).one()
+        user: Row[Any] | None = (await connection.execute(SELECT_USER, identity)).one_or_none()
+        if user is None:  # deleted since the transaction began
+            raise AuthenticationError
         access_token = self._tokens.mint(principal)
         life = int(self._life.total_seconds())
         return Granted(access_token, self._tokens.expires_in, refresh_token, life, user)

@@ -8,7 +8,7 @@ from sqlalchemy import Row, bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
-from app.core.errors import OperatorTokenRequired, TenantNameTaken
+from app.core.errors import AuthenticationError, OperatorTokenRequired, TenantNameTaken
 from app.core.ids import new_id
 from app.core.principal import Origin
 from app.core.security import PasswordHasher
@@ -93,7 +93,7 @@ class TenantSettingsService:
 
     async def get(self) -> Row[Any]:
         async with self._db.begin() as connection:
-            return (await connection.execute(SELECT_TENANT, {"tenant_id": self._tenant_id})).one()
+            return _still_there((await connection.execute(SELECT_TENANT, {"tenant_id": self._tenant_id})).one_or_none())
 
     async def change(self, changes: dict[str, str]) -> Row[Any]:
         """Set some of `name`, `registration` and `message_visibility`; raises `TenantNameTaken`."""
@@ -102,13 +102,20 @@ class TenantSettingsService:
         statement = update(Tenant).where(tenants.c.id == bindparam("tenant_id")).values(changes).returning(*SHOWN)
         async with self._db.begin() as connection:
             try:
-                tenant = (await connection.execute(statement, {"tenant_id": self._tenant_id})).one()
+                changed = await connection.execute(statement, {"tenant_id": self._tenant_id})
             except IntegrityError as error:
                 if "uq_tenants_name" in str(error.orig):
                     raise TenantNameTaken from None
                 raise
+            tenant = _still_there(changed.one_or_none())
             await record_by(self._db, connection, "tenant.changed", self._tenant_id, **changes)
             return tenant
+
+
+def _still_there(tenant: Row[Any] | None) -> Row[Any]:
+    if tenant is None:  # deleted since the transaction began
+        raise AuthenticationError
+    return tenant
 
 
 def _same(given: str | None, expected: str) -> bool:

@@ -6,7 +6,14 @@ from sqlalchemy import Row, Select, Table, bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.core.errors import AuthenticationError, EmailTaken, InviteRequired, RegistrationClosed, TenantNotFound
+from app.core.errors import (
+    AuthenticationError,
+    EmailTaken,
+    InviteRequired,
+    NotFound,
+    RegistrationClosed,
+    TenantNotFound,
+)
 from app.core.ids import is_id, new_id
 from app.core.principal import Origin
 from app.core.security import PasswordHasher
@@ -24,7 +31,12 @@ tenants, users = cast("Table", Tenant.__table__), cast("Table", User.__table__)
 # Never hashed_password: the runtime role may not even select it.
 PUBLIC_COLUMNS = tuple(users.c[name] for name in ("id", "email", "role", "tenant_id", "disabled_at", "created_at"))
 
-SELECT_TENANT = select(tenants.c.registration).where(tenants.c.id == bindparam("tenant_id"))
+# Locked, so that the tenant stays until its user is written.
+SELECT_TENANT = (
+    select(tenants.c.registration)
+    .where(tenants.c.id == bindparam("tenant_id"))
+    .with_for_update(read=True, key_share=True)
+)
 SELECT_USER: Select[Any] = select(*PUBLIC_COLUMNS).where(
     users.c.tenant_id == bindparam("tenant_id"), users.c.id == bindparam("id")
 )
@@ -131,13 +143,15 @@ class UserService:
     async def create(
         self, email: str, password: str, role: UserRole, request: IdempotentRequest | None = None
     ) -> Row[Any]:
-        """The new user of the caller's tenant; raises `EmailTaken`."""
+        """The new user of the caller's tenant; raises `EmailTaken`, `NotFound` if the key made one that is gone."""
         user_id = new_id()
         hashed = await self._passwords.hash(password)
         async with self._db.begin() as connection:
             if made_before := await idempotency.claim(connection, self._db.principal, request, user_id):
                 made = await connection.execute(SELECT_USER, {"tenant_id": self._tenant_id, "id": made_before})
-                user: Row[Any] = made.one()
+                user: Row[Any] | None = made.one_or_none()
+                if user is None:  # deleted since
+                    raise NotFound
                 return user
             made_now = await insert_user(connection, self._tenant_id, email, hashed, role, user_id)
             await record_by(self._db, connection, "user.created", user_id, role=role.value)

@@ -1,0 +1,210 @@
+"""Every operation of the interface: who may call it, with what, and what each kind of caller gets.
+
+`test_every_operation.py` walks the OpenAPI schema and calls each operation as its row says; `python -m soak` makes its
+requests from the same rows. A new route needs a row here, and nothing else.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+ID_IN_BODY = "_id"
+METHODS = {"get", "put", "post", "patch", "delete", "options", "head", "trace"}
+
+
+class Access(Enum):
+    OPEN = "anyone, logged in or not"
+    MEMBER = "every user of the tenant"
+    OWNER = "who made the thing, and admins"
+    ADMIN = "admins"
+
+
+READ, WRITE, ADMIN_SCOPE, SESSION = "messages:read", "messages:write", "admin", "a session"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation.
+
+    ok       what a caller who may gets for a thing of the own tenant
+    target   what `{id}` in the path names: a kind of `resources.py`; another tenant's is 403 for `tenant`, else 404
+    body     a valid body; `<kind>` stands for the id of such a thing, `<email>` and `<name>` for ones not taken
+    form     the body goes as a form
+    scope    what an API key needs beside ADMIN_SCOPE for admins: a scope, "" (any key), SESSION (no key will do)
+    answers  exceptions: kind of caller (`callers.py`) -> status
+    ends     what a call that succeeds takes from the caller ("session", "tenant"): each gets a tenant of its own
+    """
+
+    method: str
+    path: str
+    access: Access
+    ok: int = 200
+    target: str = ""
+    body: dict[str, Any] | None = None
+    form: bool = False
+    scope: str = ""
+    answers: dict[str, int] = field(default_factory=dict)
+    ends: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.method.upper()} {self.path}"
+
+    @property
+    def foreign(self) -> int:
+        """What another tenant's id in the path gives, and one that nobody has."""
+        return 403 if self.target == "tenant" else 404
+
+    @property
+    def ids_in_body(self) -> list[str]:
+        return [name for name in self.body or {} if name.endswith(ID_IN_BODY)]
+
+    def filled(self, value_of: Callable[[str], Any]) -> dict[str, Any] | None:
+        """The body with each `<kind>` replaced."""
+        filled: dict[str, Any] | None = _filled(self.body, value_of)
+        return filled
+
+
+def _filled(value: Any, value_of: Callable[[str], Any]) -> Any:
+    if isinstance(value, dict):
+        return {name: _filled(item, value_of) for name, item in value.items()}
+    if isinstance(value, str) and value.startswith("<") and value.endswith(">"):
+        return value_of(value[1:-1])
+    return value
+
+
+PASSWORD = "correct horse battery"
+LIMIT = {"limit_micro_usd": 10**12}
+OPEN, MEMBER, OWNER, ADMIN = Access
+
+OPERATIONS = (
+    Operation("get", "/health", OPEN),
+    Operation("get", "/health/ready", OPEN),
+    Operation("get", "/.well-known/jwks.json", OPEN),
+    Operation(
+        "post",
+        "/create-tenant",
+        OPEN,
+        201,
+        body={"name": "<name>", "admin": {"email": "<email>", "password": PASSWORD}},
+    ),
+    Operation("post", "/register", OPEN, 201, body={"email": "<email>", "password": PASSWORD, "tenant_id": "<tenant>"}),
+    Operation("post", "/login", OPEN, body={"email": "<login>", "password": PASSWORD}),
+    Operation("post", "/token", OPEN, body={"username": "<login>", "password": PASSWORD}, form=True),
+    Operation("post", "/refresh", OPEN, body={"refresh_token": "<refresh_token>"}),
+    Operation("post", "/logout", MEMBER, 204, body={}, scope=SESSION, ends="session"),
+    Operation("get", "/me", MEMBER),
+    Operation(
+        "put",
+        "/me/password",
+        MEMBER,
+        204,
+        body={"current_password": PASSWORD, "new_password": f"{PASSWORD}!"},
+        scope=SESSION,
+        ends="session",
+    ),
+    Operation("post", "/api-keys", MEMBER, 201, body={"name": "nightly", "scopes": [READ]}, scope=SESSION),
+    Operation("get", "/api-keys", MEMBER, scope=SESSION),
+    Operation("delete", "/api-keys/{id}", OWNER, 204, target="api_key", scope=SESSION, answers={"colleague": 404}),
+    Operation(
+        "post",
+        "/messages",
+        MEMBER,
+        201,
+        body={"content": "Hello", "conversation_id": "<conversation>"},
+        scope=WRITE,
+        answers={"colleague": 403},  # the conversation is another's
+    ),
+    Operation("get", "/messages", MEMBER, scope=READ),
+    Operation("get", "/messages/{id}", MEMBER, target="message", scope=READ),
+    Operation("get", "/messages/{id}/stream", MEMBER, target="message", scope=READ),
+    Operation("post", "/messages/{id}/cancel", OWNER, target="running_message", scope=WRITE),
+    Operation("post", "/messages/{id}/retry", OWNER, target="failed_message", body={}, scope=WRITE),
+    Operation("delete", "/messages/{id}", OWNER, 204, target="message", scope=WRITE),
+    Operation("post", "/conversations", MEMBER, 201, body={"title": "Talk", "system_prompt": "Be brief."}, scope=WRITE),
+    Operation("get", "/conversations", MEMBER, scope=READ),
+    Operation("get", "/conversations/{id}", MEMBER, target="conversation", scope=READ),
+    Operation("patch", "/conversations/{id}", OWNER, target="conversation", body={"title": "New"}, scope=WRITE),
+    Operation("delete", "/conversations/{id}", OWNER, 204, target="conversation", scope=WRITE),
+    Operation("get", "/usage", ADMIN),
+    Operation("get", "/admin/budget", ADMIN),
+    Operation("put", "/admin/budget", ADMIN, body=LIMIT),
+    Operation("get", "/admin/users/{id}/budget", ADMIN, target="user"),
+    Operation("put", "/admin/users/{id}/budget", ADMIN, target="user", body=LIMIT),
+    Operation("get", "/admin/webhook-secret", ADMIN),
+    Operation("post", "/admin/users", ADMIN, 201, body={"email": "<email>", "password": PASSWORD, "role": "user"}),
+    Operation("patch", "/admin/users/{id}", ADMIN, target="user", body={"role": "admin", "disabled": True}),
+    Operation("delete", "/admin/users/{id}", ADMIN, 204, target="user"),
+    Operation("post", "/admin/invites", ADMIN, 201, body={"email": "<email>"}),
+    Operation("get", "/admin/invites", ADMIN),
+    Operation("delete", "/admin/invites/{id}", ADMIN, 204, target="invite"),
+    Operation("get", "/admin/audit-log", ADMIN),
+    Operation("get", "/tenants/{id}", MEMBER, target="tenant"),
+    Operation("patch", "/tenants/{id}", ADMIN, target="tenant", body={"name": "<name>"}),
+    Operation("get", "/tenants/{id}/users", ADMIN, target="tenant"),
+)
+# What a parameter of a query names, where its name does not say it.
+NAMED_IN_QUERY = {"actor_id": "user", "target_id": "user"}
+
+
+def kind_in_query(name: str) -> str:
+    return NAMED_IN_QUERY.get(name, name.removesuffix(ID_IN_BODY))
+
+
+def described(schema: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    """The operations of an OpenAPI schema by (method, path)."""
+    return {
+        (method, path): operation
+        for path, methods in schema["paths"].items()
+        for method, operation in methods.items()
+        if method in METHODS
+    }
+
+
+def body_fields(schema: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any] | None:
+    """The fields of an operation's JSON body; None where it takes none."""
+    content = operation.get("requestBody", {}).get("content", {})
+    if "application/json" not in content:
+        return None
+    return dict(resolved(schema, content["application/json"]["schema"]).get("properties", {}))
+
+
+def resolved(schema: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
+    """The part of the schema that is meant: references followed, the first alternative that is not null."""
+    while "$ref" in part or "anyOf" in part:
+        if "anyOf" in part:
+            part = next(option for option in part["anyOf"] if option.get("type") != "null")
+        else:
+            part = schema["components"]["schemas"][part["$ref"].rpartition("/")[2]]
+    return part
+
+
+def gaps(schema: dict[str, Any], operations: Iterable[Operation] = OPERATIONS) -> list[str]:
+    """What the table lacks against a schema, and what it has too much: each a sentence that says what to do."""
+    rows = {(row.method, row.path): row for row in operations}
+    found = described(schema)
+    missing = [
+        f'{method.upper()} {path} has no row: add Operation("{method}", "{path}", <who may call it>, ...) to OPERATIONS'
+        f" in tests/isolation/operations.py"
+        for method, path in found.keys() - rows.keys()
+    ]
+    stale = [f"{row.name} has a row but no route: remove the row or mend its path" for row in rows.values()
+             if (row.method, row.path) not in found]  # fmt: skip
+    unfilled = [
+        problem
+        for key in found.keys() & rows.keys()
+        for problem in _ids_without_kind(rows[key], body_fields(schema, found[key]) or {})
+    ]
+    return sorted([*missing, *stale, *unfilled])
+
+
+def _ids_without_kind(row: Operation, fields: dict[str, Any]) -> list[str]:
+    problems = [
+        f"{row.name} takes `{name}` in its body, which the row's body lacks: add it as `<kind>`"
+        for name in fields
+        if name.endswith(ID_IN_BODY) and name not in (row.body or {})
+    ]
+    if "{" in row.path and not row.target:
+        problems.append(f"{row.name} takes an id in its path: say with target= what it names")
+    return problems

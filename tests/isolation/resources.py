@@ -1,0 +1,123 @@
+"""Things of a tenant that an operation can be pointed at, by the kinds that `operations.py` names."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import httpx
+from fastapi import FastAPI
+
+from app.core.config import Price
+from app.core.ids import new_id
+from app.services.llm_service import LLMService
+from app.services.pricing import PriceTable
+from tests.committed.providers import HeldProvider
+from tests.helpers import PASSWORD, Tenant, join, send, unique_email
+
+PRICES = PriceTable({name: Price(input=1, output=1) for name in HeldProvider.models})  # a budget needs one
+
+
+@dataclass
+class Service:
+    """The service under test, and the database behind it."""
+
+    app: FastAPI
+    client: httpx.AsyncClient
+    superuser: asyncpg.Connection
+    running: list[str] = field(default_factory=list)
+    """Messages whose provider does not answer."""
+
+    async def make(self, kind: str, tenant: Tenant, text: str = "Hello") -> str:
+        """A new thing of the tenant that belongs to its user; returns what names it."""
+        return await MAKERS[kind](self, tenant, text)
+
+    async def close(self) -> None:
+        """End what still runs: the shutdown would wait for it."""
+        engine = self.app.state.container.engine
+        for message_id in self.running:
+            if (generation := engine.find(message_id, 1)) is not None:
+                engine.cancel(message_id, 1)
+                await generation.ended
+
+
+async def _created(service: Service, tenant: Tenant, path: str, body: dict[str, Any], *, admin: bool = False) -> str:
+    member = tenant.admin if admin else tenant.user
+    answer = await service.client.post(path, json=body, headers=member.headers)
+    assert answer.is_success, answer.text
+    return str(answer.json()["id"])
+
+
+async def message(service: Service, tenant: Tenant, text: str) -> str:
+    return str((await send(service.client, tenant.user, text))["id"])
+
+
+async def running_message(service: Service, tenant: Tenant, text: str) -> str:
+    engine = service.app.state.container.engine
+    usual, engine.llm = engine.llm, LLMService(HeldProvider(), PRICES, 100)
+    try:
+        service.running.append(await _created(service, tenant, "/messages", {"content": text, "background": True}))
+    finally:
+        engine.llm = usual
+    return service.running[-1]
+
+
+async def failed_message(service: Service, tenant: Tenant, text: str) -> str:
+    message_id = await message(service, tenant, text)
+    failed = "UPDATE messages SET status = 'failed', error_code = 'provider_error' WHERE id = $1"
+    await service.superuser.execute(failed, message_id)
+    return message_id
+
+
+async def conversation(service: Service, tenant: Tenant, text: str) -> str:
+    return await _created(service, tenant, "/conversations", {"title": text, "system_prompt": text})
+
+
+async def user(service: Service, tenant: Tenant, _: str) -> str:
+    return (await join(service.client, tenant.id)).id
+
+
+async def api_key(service: Service, tenant: Tenant, text: str) -> str:
+    return await _created(service, tenant, "/api-keys", {"name": text, "scopes": ["messages:read"]})
+
+
+async def invite(service: Service, tenant: Tenant, text: str) -> str:
+    return await _created(service, tenant, "/admin/invites", {"email": unique_email(text)}, admin=True)
+
+
+async def refresh_token(service: Service, tenant: Tenant, _: str) -> str:
+    body = {"email": tenant.user.email, "password": PASSWORD}
+    return str((await service.client.post("/login", json=body)).json()["refresh_token"])
+
+
+async def tenant_itself(_: Service, tenant: Tenant, __: str) -> str:
+    return tenant.id
+
+
+async def login(_: Service, tenant: Tenant, __: str) -> str:
+    return tenant.user.email
+
+
+async def email(_: Service, __: Tenant, ___: str) -> str:
+    return unique_email()
+
+
+async def name(_: Service, __: Tenant, ___: str) -> str:
+    return f"Tenant {new_id()}"
+
+
+MAKERS: dict[str, Callable[[Service, Tenant, str], Awaitable[str]]] = {
+    "message": message,
+    "running_message": running_message,
+    "failed_message": failed_message,
+    "conversation": conversation,
+    "user": user,
+    "api_key": api_key,
+    "invite": invite,
+    "tenant": tenant_itself,
+    # Not ids: what a body needs that is taken, or must not be.
+    "login": login,
+    "refresh_token": refresh_token,
+    "email": email,
+    "name": name,
+}

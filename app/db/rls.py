@@ -13,8 +13,8 @@ from app.core.errors import AppError, AuthenticationError, BudgetExceeded, Isola
 from app.core.ids import is_id
 from app.core.principal import Principal
 
-# SQLSTATEs raised by the functions of the migrations; and a foreign key's: the caller's user or tenant was deleted after
-# it had been let in, and owns nothing any more.
+# SQLSTATEs raised by the functions of the migrations; and a foreign key's: the caller's user or tenant was deleted
+# after it had been let in, and owns nothing any more.
 ERRORS: dict[str, type[AppError]] = {
     "23503": AuthenticationError,
     "LS001": AuthenticationError,

@@ -130,11 +130,15 @@ SELECT count(*) FROM gone
 """
 DELETE = text(_DELETE.format(which="messages.id = :id"))
 DELETE_CONVERSATION = text(_DELETE.format(which="messages.conversation_id = :conversation_id"))
-# The user's, and what admins wrote in its conversations, which go with it.
+# The user's, and what admins wrote in its conversations, which go with it. Not an OR: that would read the whole table.
 DELETE_OF_USER = text(
     _DELETE.format(
-        which="(messages.user_id = :user_id OR messages.conversation_id IN (SELECT conversations.id FROM conversations"
-        " WHERE conversations.tenant_id = :tenant_id AND conversations.user_id = :user_id))"
+        which="""messages.id IN (
+    SELECT mine.id FROM messages mine WHERE mine.tenant_id = :tenant_id AND mine.user_id = :user_id
+    UNION SELECT held.id FROM messages held
+      JOIN conversations ON conversations.tenant_id = held.tenant_id AND conversations.id = held.conversation_id
+      WHERE held.tenant_id = :tenant_id AND conversations.tenant_id = :tenant_id AND conversations.user_id = :user_id
+  )"""
     )
 )
 

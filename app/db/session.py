@@ -18,6 +18,7 @@ COMMAND_TIMEOUT_SECONDS = 30
 NOWHERE = Origin()
 # Connection failure, insufficient resources (disk, memory, connections), operator intervention, system error.
 UNAVAILABLE = ("08", "53", "57", "58")
+FOREIGN_KEY_VIOLATION = "23503"
 
 
 class Database:
@@ -88,9 +89,16 @@ class Session:
         finally:
             self._gate.release()
         if error is not None:
+            if _state(error) == FOREIGN_KEY_VIOLATION:
+                await self._enter_again()
             translated = _domain_error(error)
             if translated is not error or kind is None:
                 raise translated from error
+
+    async def _enter_again(self) -> None:
+        """Raise what entering raises now: the caller, or the tenant, may have been deleted in mid-transaction."""
+        async with Session(self._engine, self._gate, self._entry) as connection:
+            await connection.execute(text("SELECT 1"))
 
 
 class TenantSession:
@@ -154,12 +162,16 @@ def _driver(connection: AsyncConnection) -> rls.GuardedConnection:
     return driver
 
 
+def _state(error: BaseException) -> str | None:
+    return getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
+
+
 def _domain_error(error: BaseException) -> BaseException:
     """What a database failure means to the domain; any other error is returned as it is."""
     if isinstance(error, AppError):
         return error
     if isinstance(error, DBAPIError):
-        state = getattr(error.orig, "sqlstate", None)
+        state = _state(error)
         if state in rls.ERRORS:
             return rls.ERRORS[state]()
         if error.connection_invalidated or (state and state.startswith(UNAVAILABLE)):

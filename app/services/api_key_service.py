@@ -128,3 +128,7 @@ class ApiKeyAuthenticator:
         if len(self._known) > KNOWN_KEYS_KEPT:
             self._known.popitem(last=False)
         return principal
+
+    def forget_tenant(self, tenant_id: str) -> None:
+        for key_hash in [known for known, caller in self._known.items() if caller.tenant_id == tenant_id]:
+            del self._known[key_hash]

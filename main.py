@@ -94,6 +94,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             container.engine.run(),
             container.signals.run(),
             container.webhooks.run(),
+            container.eraser.run(),
         ):
             stack.push_async_callback(_cancel, asyncio.create_task(work))
         # While the rest still runs: what streams is written, and its readers are served, to the end.

@@ -10,6 +10,7 @@ from app.db.session import Database
 from app.llm.factory import create_provider
 from app.schemas.message import MessageRead
 from app.services.api_key_service import ApiKeyAuthenticator
+from app.services.erase_service import TenantEraser
 from app.services.llm_service import LLMService
 from app.services.message_engine import MessageEngine
 from app.services.message_signals import MessageSignals
@@ -29,6 +30,7 @@ class Container:
     engine: MessageEngine
     signals: MessageSignals
     webhooks: WebhookService
+    eraser: TenantEraser
     context_tokens: int
     operator_token: str | None
     """None: everybody may create a tenant."""
@@ -47,16 +49,18 @@ class Container:
         llm = LLMService(create_provider(settings), PriceTable(settings.llm_prices), settings.llm_max_output_tokens)
         lease = timedelta(seconds=settings.message_lease_seconds)
         engine = MessageEngine(database, llm, lease, settings.llm_max_running_per_tenant)
+        api_keys = ApiKeyAuthenticator(database)
         return cls(
             database,
             PasswordHasher(settings.bcrypt_rounds),
             tokens,
             SessionService(database, tokens, secret_keys, session_life),
-            ApiKeyAuthenticator(database),
+            api_keys,
             llm,
             engine,
-            MessageSignals(database_url, engine),
+            MessageSignals(database_url, engine, (tokens.forget_tenant, api_keys.forget_tenant)),
             WebhookService(database, secret_keys, settings.webhook_allowed_networks, _webhook_body),
+            TenantEraser(database),
             settings.llm_context_tokens,
             settings.operator_token.get_secret_value() if settings.tenant_creation == "operator" else None,
             keys.jwks(),

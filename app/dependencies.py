@@ -15,6 +15,8 @@ from app.services.audit_service import AuditService
 from app.services.auth_service import AuthService
 from app.services.budget_service import BudgetService
 from app.services.conversation_service import ConversationService
+from app.services.erase_service import ErasureService
+from app.services.export_service import ExportService
 from app.services.health_service import HealthService
 from app.services.invite_service import InviteService
 from app.services.message_service import MessageService
@@ -122,6 +124,14 @@ async def get_tenant_settings(request: Request, principal: CurrentUser) -> Tenan
     return TenantSettingsService(tenant_db(request, principal))
 
 
+async def get_export(request: Request, principal: CurrentUser) -> ExportService:
+    return ExportService(tenant_db(request, principal))
+
+
+async def get_erasure(request: Request, principal: CurrentUser) -> ErasureService:
+    return ErasureService(tenant_db(request, principal), _container(request).eraser)
+
+
 async def get_registration(request: Request, db: Db) -> RegistrationService:
     return RegistrationService(db, _container(request).passwords, _origin(request))
 
@@ -206,6 +216,8 @@ Health = Annotated[HealthService, Depends(get_health)]
 Users = Annotated[UserService, Depends(get_users)]
 UserAdmin = Annotated[UserAdminService, Depends(get_user_admin)]
 TenantOfCaller = Annotated[TenantSettingsService, Depends(get_tenant_settings)]
+Export = Annotated[ExportService, Depends(get_export)]
+Erasure = Annotated[ErasureService, Depends(get_erasure)]
 Sessions = Annotated[SessionService, Depends(get_sessions)]
 LoginSession = Annotated[TenantSession, Depends(get_login_session)]
 CallerOrigin = Annotated[Origin, Depends(get_origin)]

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import sys
 
-from benchmarks import environment, extras, latency, round_trips, slow_provider, streams, throughput
+from benchmarks import environment, extras, latency, round_trips, slow_provider, streams, tenant_data, throughput
 
 SECTIONS = {
     "throughput": throughput.run,
@@ -13,6 +13,7 @@ SECTIONS = {
     "latency": latency.run,
     "streams": streams.run,
     "extras": extras.run,
+    "tenant_data": tenant_data.run,
 }
 
 

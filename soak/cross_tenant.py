@@ -72,7 +72,8 @@ class Attempts:
         self._by_path = [row for row in self._closed if row.target]
         self._by_body = [row for row in self._closed if row.ids_in_body]
         self._strict = [row for row in self._closed if row.body is not None and not row.form]
-        self._reads = [row for row in self._closed if row.method == "get"]
+        # An export reads all of a tenant: it is asked for with another's id alone.
+        self._reads = [row for row in self._closed if row.method == "get" and not row.differs]
         self._writes = [row for row in self._closed if row.name in WRITES]
         kinds: list[tuple[Callable[[], Exchange], float]] = [
             (self._foreign_path, 45),
@@ -96,6 +97,7 @@ class Attempts:
         operation = self._dice.choice(self._by_path)
         tenant, other = self._two()
         path = operation.path.replace("{id}", self._id(operation.target, other))
+        path += "?" + "&".join(f"{name}=x" for name in operation.query) if operation.query else ""
         attempt = Attempt("another tenant's id in the path", operation, tenant, operation.foreign, own=False)
         return self._request(attempt, path, self._body(operation, tenant))
 

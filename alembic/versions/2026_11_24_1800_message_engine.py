@@ -39,7 +39,7 @@ MESSAGE_COLUMNS = {
 NEW_TABLES = ("conversations", "message_deltas", "idempotency_keys", "budgets", "deleted_usage")
 
 # One statement for all the streams of a process. SECURITY INVOKER, and each tenant is entered in turn: row-level
-# security holds on every row it writes. It returns the messages that are to be stopped.
+# security holds on every row it writes. It returns the messages that are to be stopped, those that are gone included.
 # LATERAL with LIMIT: each look-up goes by key. A plan for tenants of average size would read all rows of a large one.
 WRITE_DELTAS = """
 CREATE FUNCTION write_deltas(batch jsonb, notices text[]) RETURNS SETOF text LANGUAGE plpgsql SECURITY INVOKER
@@ -58,11 +58,11 @@ BEGIN
       WHERE m.status = 'pending' AND m.attempts = d.attempt AND d.text <> ''
       ON CONFLICT ON CONSTRAINT pk_message_deltas DO UPDATE SET text = excluded.text;
     RETURN QUERY
-      SELECT m.id::text FROM jsonb_to_recordset(entry->'deltas') AS d (id text, attempt int)
-      CROSS JOIN LATERAL (
+      SELECT d.id FROM jsonb_to_recordset(entry->'deltas') AS d (id text, attempt int)
+      LEFT JOIN LATERAL (
         SELECT * FROM messages WHERE messages.tenant_id = entry->>'tenant_id' AND messages.id = d.id LIMIT 1
-      ) AS m
-      WHERE m.cancel_requested OR m.status <> 'pending' OR m.attempts <> d.attempt;
+      ) AS m ON true
+      WHERE m.id IS NULL OR m.cancel_requested OR m.status <> 'pending' OR m.attempts <> d.attempt;
   END LOOP;
   PERFORM set_config('app.tenant_id', '', true);
   PERFORM pg_notify('llm_saas_messages', notice) FROM unnest(notices) AS notice;

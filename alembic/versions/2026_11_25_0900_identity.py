@@ -34,6 +34,9 @@ ENTER = """
   END IF;
 """
 
+# From the moment that a tenant's erasure begins, nobody enters it. Joined, it costs a third of an EXISTS of its own.
+NOT_ERASED = "JOIN tenants t ON t.id = $1 AND t.erasing_at IS NULL"
+
 # For who has no session yet: logging in.
 ENTER_AS_USER = f"""
 CREATE FUNCTION enter_tenant(tenant_id text, user_id text, role text, token_version integer)
@@ -41,7 +44,7 @@ RETURNS void LANGUAGE plpgsql SECURITY INVOKER
 AS $$ BEGIN
 {ENTER}
   IF NOT EXISTS (
-    SELECT FROM users u
+    SELECT FROM users u {NOT_ERASED}
     WHERE u.tenant_id = $1 AND u.id = $2 AND u.role = $3 AND u.token_version = $4 AND u.disabled_at IS NULL
   ) THEN
     RAISE EXCEPTION 'the user is gone or changed' USING ERRCODE = 'LS001';
@@ -55,7 +58,7 @@ RETURNS void LANGUAGE plpgsql SECURITY INVOKER
 AS $$ BEGIN
 {ENTER}
   IF NOT EXISTS (
-    SELECT FROM sessions s JOIN users u ON u.tenant_id = s.tenant_id AND u.id = s.user_id
+    SELECT FROM sessions s JOIN users u ON u.tenant_id = s.tenant_id AND u.id = s.user_id {NOT_ERASED}
     WHERE s.tenant_id = $1 AND s.id = $5 AND s.expires_at > now() AND u.tenant_id = $1 AND u.id = $2
       AND u.role = $3 AND u.token_version = $4 AND u.disabled_at IS NULL
   ) THEN
@@ -71,7 +74,7 @@ RETURNS void LANGUAGE plpgsql SECURITY INVOKER
 AS $$ BEGIN
 {ENTER}
   IF NOT EXISTS (
-    SELECT FROM api_keys k JOIN users u ON u.tenant_id = k.tenant_id AND u.id = k.user_id
+    SELECT FROM api_keys k JOIN users u ON u.tenant_id = k.tenant_id AND u.id = k.user_id {NOT_ERASED}
     WHERE k.tenant_id = $1 AND k.id = $3 AND k.user_id = $2 AND (k.expires_at IS NULL OR k.expires_at > now())
       AND u.tenant_id = $1 AND u.disabled_at IS NULL AND (u.role = 'admin' OR NOT $4)
   ) THEN
@@ -177,6 +180,7 @@ def upgrade() -> None:
 
 def extend_tables() -> None:
     op.add_column("users", sa.Column("disabled_at", sa.DateTime(timezone=True)))
+    op.add_column("tenants", sa.Column("erasing_at", sa.DateTime(timezone=True)))
     op.add_column("tenants", sa.Column("registration", sa.String(20), server_default="open", nullable=False))
     op.add_column("tenants", sa.Column("message_visibility", sa.String(20), server_default="tenant", nullable=False))
     op.create_check_constraint(
@@ -263,12 +267,13 @@ def downgrade() -> None:
     for table in reversed(NEW_TABLES):
         op.drop_table(table)
     op.drop_index("ix_conversations_tenant_id_user_id_created_at_id", "conversations")
-    for table, column in (("tenants", "registration"), ("tenants", "message_visibility"), ("users", "disabled_at")):
-        op.drop_column(table, column)
+    for column in ("registration", "message_visibility", "erasing_at"):
+        op.drop_column("tenants", column)
+    op.drop_column("users", "disabled_at")
     op.execute("REVOKE UPDATE (role, token_version), DELETE ON users FROM llm_saas_app")
     op.execute("REVOKE UPDATE (name, updated_at), DELETE ON tenants FROM llm_saas_app")
-    # As the revisions before had it: without the column that is gone.
-    op.execute(ENTER_AS_USER.replace("AND u.disabled_at IS NULL", ""))
+    # As the revisions before had it: without the columns that are gone.
+    op.execute(ENTER_AS_USER.replace("AND u.disabled_at IS NULL", "").replace(NOT_ERASED, ""))
     grant_to_runtime(["enter_tenant(text, text, text, integer)"])
     op.execute(AUTH_LOOKUP.format(schema=schema, condition=""))
     hand_to_definer(schema, ["auth_lookup(text)"])

@@ -155,6 +155,10 @@ class TokenService:
             self._verified.popitem(last=False)
         return principal
 
+    def forget_tenant(self, tenant_id: str) -> None:
+        for token in [token for token, (_, caller) in self._verified.items() if caller.tenant_id == tenant_id]:
+            del self._verified[token]
+
 
 def _principal_of(claims: dict[str, Any]) -> Principal:
     version = claims["ver"]

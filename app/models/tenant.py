@@ -1,6 +1,7 @@
+from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, String
+from sqlalchemy import CheckConstraint, DateTime, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, TimestampMixin
@@ -20,13 +21,17 @@ class MessageVisibility(StrEnum):
 
 
 class Tenant(TimestampMixin, Base):
+    """`erasing_at` is set from the moment that its erasure begins; it is when somebody last worked on it."""
+
     __tablename__ = "tenants"
     __table_args__ = (
         CheckConstraint("registration IN ('open', 'invite', 'closed')", name="registration"),
         CheckConstraint("message_visibility IN ('tenant', 'own')", name="message_visibility"),
+        Index("ix_tenants_erasing_at", "erasing_at", postgresql_where=text("erasing_at IS NOT NULL")),
     )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     name: Mapped[str] = mapped_column(String(255), unique=True)
     registration: Mapped[str] = mapped_column(String(20), server_default="open")
     message_visibility: Mapped[str] = mapped_column(String(20), server_default="tenant")
+    erasing_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

@@ -147,3 +147,7 @@ class ApiKeyAuthenticator:
         async with self._database.session(rls.enter_as(principal)) as connection:
             values = {"tenant_id": principal.tenant_id, "key_id": principal.key_id}
             await connection.execute(NOTE_USE, values)
+
+    def forget_tenant(self, tenant_id: str) -> None:
+        for key_hash in [known for known, (caller, _) in self._known.items() if caller.tenant_id == tenant_id]:
+            del self._known[key_hash]

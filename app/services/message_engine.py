@@ -91,6 +91,12 @@ class MessageEngine:
         if generation is not None:
             _stop(generation)
 
+    def cancel_all(self, tenant_id: str) -> None:
+        """Stop what runs here for a tenant that is being erased."""
+        for generation in list(self._running.values()):
+            if generation.tenant_id == tenant_id:
+                _stop(generation)
+
     def wake_readers(self) -> None:
         """Let every reader look, so that one with nothing to read can show that it is there."""
         for generation in self._running.values():

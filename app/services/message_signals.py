@@ -1,7 +1,8 @@
-"""What the processes tell each other about messages, and who in this one waits to hear it."""
+"""What the processes tell each other about messages and tenants, and who in this one waits to hear it."""
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 
 from app.db.listener import Listener
 from app.services.generation import Reader
@@ -14,9 +15,13 @@ LOOK_SECONDS = 2.0
 
 
 class MessageSignals:
-    """Wakes the readers of messages that run elsewhere, and cancels here what was cancelled there."""
+    """Wakes the readers of messages that run elsewhere, and cancels here what was cancelled there.
 
-    def __init__(self, database_url: str, engine: MessageEngine) -> None:
+    `forget` is called with each tenant that is being erased.
+    """
+
+    def __init__(self, database_url: str, engine: MessageEngine, forget: Sequence[Callable[[str], None]] = ()) -> None:
+        self._forget = forget
         self._listener = Listener(database_url, CHANNEL, self._heard)
         self._engine = engine
         self._readers: dict[str, set[Reader]] = defaultdict(set)
@@ -39,6 +44,12 @@ class MessageSignals:
         if payload.startswith("cancel "):
             _, attempt, message_id = payload.split(" ")
             self._engine.cancel(message_id, int(attempt))
+            return
+        if payload.startswith("erase "):
+            _, tenant_id = payload.split(" ")
+            self._engine.cancel_all(tenant_id)
+            for forget in self._forget:
+                forget(tenant_id)
             return
         for changed in payload.split(","):
             for reader in self._readers.get(changed, ()):

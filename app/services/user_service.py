@@ -31,10 +31,10 @@ tenants, users = cast("Table", Tenant.__table__), cast("Table", User.__table__)
 # Never hashed_password: the runtime role may not even select it.
 PUBLIC_COLUMNS = tuple(users.c[name] for name in ("id", "email", "role", "tenant_id", "disabled_at", "created_at"))
 
-# Locked, so that the tenant stays until its user is written.
+# The lock keeps the tenant from going (and only that) until the user is in it.
 SELECT_TENANT = (
     select(tenants.c.registration)
-    .where(tenants.c.id == bindparam("tenant_id"))
+    .where(tenants.c.id == bindparam("tenant_id"), tenants.c.erasing_at.is_(None))
     .with_for_update(read=True, key_share=True)
 )
 SELECT_USER: Select[Any] = select(*PUBLIC_COLUMNS).where(

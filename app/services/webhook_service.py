@@ -41,6 +41,7 @@ CLAIM_DUE = text("SELECT tenant_id, id FROM claim_due_webhooks(:claim, :most, :b
 READ = text(f"""
 SELECT {COLUMNS}, messages.webhook_url, messages.webhook_attempts FROM messages
 WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.webhook_due_at IS NOT NULL
+  AND NOT EXISTS (SELECT FROM tenants WHERE tenants.id = :tenant_id AND tenants.erasing_at IS NOT NULL)
 """)
 NOTE = text("""
 UPDATE messages SET webhook_attempts = messages.webhook_attempts + 1, webhook_due_at = now() + :pause
@@ -132,7 +133,7 @@ class WebhookService:
         async with session as connection:
             values = {"tenant_id": tenant_id, "id": message_id}
             message = (await connection.execute(READ, values)).one_or_none()
-        if message is None:  # deleted, or run again, meanwhile
+        if message is None:  # deleted, run again, or its tenant is being erased
             return
         # One id for each end of the message: a receiver that has seen it may ignore it.
         event_id = f"{message_id}-{message.attempts}"

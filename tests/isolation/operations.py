@@ -31,6 +31,8 @@ class Operation:
     target   what `{id}` in the path names: a kind of `resources.py`; another tenant's is 403 for `tenant`, else 404
     body     a valid body; `<kind>` stands for the id of such a thing, `<email>` and `<name>` for ones not taken
     form     the body goes as a form
+    query    what must stand in the query, written as a body
+    differs  each answer tells of the calls before it: no two are the same
     scope    what an API key needs beside ADMIN_SCOPE for admins: a scope, "" (any key), SESSION (no key will do)
     answers  exceptions: kind of caller (`callers.py`) -> status
     ends     what a call that succeeds takes from the caller ("session", "tenant"): each gets a tenant of its own
@@ -43,6 +45,8 @@ class Operation:
     target: str = ""
     body: dict[str, Any] | None = None
     form: bool = False
+    query: dict[str, str] = field(default_factory=dict)
+    differs: bool = False
     scope: str = ""
     answers: dict[str, int] = field(default_factory=dict)
     ends: str = ""
@@ -142,6 +146,8 @@ OPERATIONS = (
     Operation("get", "/admin/audit-log", ADMIN),
     Operation("get", "/tenants/{id}", MEMBER, target="tenant"),
     Operation("patch", "/tenants/{id}", ADMIN, target="tenant", body={"name": "<name>"}),
+    Operation("delete", "/tenants/{id}", ADMIN, 204, target="tenant", query={"name": "<tenant_name>"}, ends="tenant"),
+    Operation("get", "/tenants/{id}/export", ADMIN, target="tenant", differs=True),
     Operation("get", "/tenants/{id}/users", ADMIN, target="tenant"),
 )
 # What a parameter of a query names, where its name does not say it.

@@ -94,6 +94,10 @@ async def tenant_itself(_: Service, tenant: Tenant, __: str) -> str:
     return tenant.id
 
 
+async def tenant_name(service: Service, tenant: Tenant, _: str) -> str:
+    return str(await service.superuser.fetchval("SELECT name FROM tenants WHERE id = $1", tenant.id))
+
+
 async def login(_: Service, tenant: Tenant, __: str) -> str:
     return tenant.user.email
 
@@ -116,6 +120,7 @@ MAKERS: dict[str, Callable[[Service, Tenant, str], Awaitable[str]]] = {
     "invite": invite,
     "tenant": tenant_itself,
     # Not ids: what a body needs that is taken, or must not be.
+    "tenant_name": tenant_name,
     "login": login,
     "refresh_token": refresh_token,
     "email": email,

@@ -8,9 +8,11 @@ DEFINER_FUNCTIONS = {
     "abandoned_messages",
     "api_key_lookup",
     "auth_lookup",
+    "claim_abandoned_erasure",
     "claim_due_webhooks",
     "delete_expired_credentials",
     "delete_expired_idempotency_keys",
+    "erase_history",
     "search_messages",
     "session_lookup",
 }

@@ -67,6 +67,8 @@ async def call_every_route(app: FastAPI, client: httpx.AsyncClient) -> set[tuple
     key_id = (await client.post("/api-keys", json=key, headers=user)).json()["id"]
     invited = {"email": unique_email()}
     invite_id = (await client.post("/admin/invites", json=invited, headers=admin)).json()["id"]
+    leaves = await make_tenant(client)
+    await send(client, leaves.user)
     change = {"current_password": PASSWORD, "new_password": f"{PASSWORD}!"}
     calls = {
         ("get", "/health"): client.get("/health"),
@@ -95,6 +97,10 @@ async def call_every_route(app: FastAPI, client: httpx.AsyncClient) -> set[tuple
         ("get", "/tenants/{id}"): client.get(f"/tenants/{tenant.id}", headers=user),
         ("patch", "/tenants/{id}"): client.patch(
             f"/tenants/{tenant.id}", json={"message_visibility": "own"}, headers=admin
+        ),
+        ("get", "/tenants/{id}/export"): client.get(f"/tenants/{tenant.id}/export", headers=admin),
+        ("delete", "/tenants/{id}"): client.delete(
+            f"/tenants/{leaves.id}", params={"name": leaves.name}, headers=leaves.admin.headers
         ),
         ("get", "/me"): client.get("/me", headers=user),
         ("post", "/messages"): client.post(

@@ -88,7 +88,7 @@ class World:
         answer = await self.service.client.request(
             operation.method,
             operation.path.format(id=target),
-            params=query,
+            params={**await self._filled_query(operation, tenant), **(query or {})},
             headers=headers,
             **({} if content is None else {"data" if operation.form else "json": content}),
         )
@@ -111,6 +111,9 @@ class World:
         operation.filled(kinds.append)
         values = {kind: await self.fresh(kind, tenant) for kind in kinds}
         return operation.filled(values.__getitem__)
+
+    async def _filled_query(self, operation: Operation, tenant: Tenant | None) -> dict[str, str]:
+        return {name: await self.fresh(kind.strip("<>"), tenant or self.acme) for name, kind in operation.query.items()}
 
     async def fresh(self, kind: str, tenant: Tenant) -> str:
         return await self.service.make(kind, tenant)

@@ -1,8 +1,9 @@
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request, Response, status
+from fastapi import APIRouter, Path, Query, Request, Response, status
 
 from app.api.errors import documented
+from app.api.ndjson import LineStream
 from app.api.pagination import link_next
 from app.api.parameters import Paging
 from app.core.errors import PermissionDenied
@@ -11,11 +12,14 @@ from app.dependencies import (
     LIMITED_BY_ADDRESS,
     CurrentAdmin,
     CurrentUser,
+    Erasure,
+    Export,
     TenantOfCaller,
     Tenants,
     Users,
     bearer_token,
 )
+from app.schemas.base import STORABLE
 from app.schemas.tenant import TenantCreate, TenantCreated, TenantSettings, TenantUpdate
 from app.schemas.user import UserRead
 from app.services.tenant_service import FirstAdmin
@@ -23,6 +27,14 @@ from app.services.tenant_service import FirstAdmin
 router = APIRouter(tags=["tenants"])
 
 TenantId = Annotated[str, Path(alias="id", max_length=100)]
+ConfirmedName = Annotated[
+    str, Query(alias="name", max_length=255, description="The tenant's name, to confirm what is erased."), STORABLE
+]
+
+EXPORTED = {
+    "description": 'One JSON object a line, each with its `type`; the last is `{"type": "end", "counts": {...}}`',
+    "content": {LineStream.media_type: {}},
+}
 
 
 @router.post(
@@ -64,6 +76,33 @@ async def change_tenant(
     """Its name, who may register, and whose messages users see; in force at the next request."""
     _require_own(tenant_id, admin)
     return TenantSettings.model_validate(await service.change(body.model_dump(mode="json", exclude_none=True)))
+
+
+@router.delete(
+    "/tenants/{id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    summary="Erase the tenant and all it owns",
+    responses=documented(401, 403, 409, 422, 503),
+)
+async def erase_tenant(tenant_id: TenantId, name: ConfirmedName, admin: CurrentAdmin, service: Erasure) -> None:
+    """For good, confirmed by its name. From the first moment on nobody gets in any more, the caller included.
+
+    Answers when all is gone. If the answer is lost, or a process dies, the service finishes it by itself.
+    """
+    _require_own(tenant_id, admin)
+    await service.erase(name)
+
+
+@router.get(
+    "/tenants/{id}/export",
+    response_class=Response,
+    summary="Export all that the tenant owns",
+    responses={200: EXPORTED, **documented(401, 403, 422, 503)},
+)
+async def export_tenant(tenant_id: TenantId, admin: CurrentAdmin, service: Export) -> Response:
+    """Newest first within each type, without passwords, tokens and their hashes. Without its last line it was cut."""
+    _require_own(tenant_id, admin)
+    return LineStream(await service.begin(), f"{admin.tenant_id}.ndjson")
 
 
 @router.get(

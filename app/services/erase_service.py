@@ -1,0 +1,171 @@
+"""Erasing a tenant: marked first, then emptied in bounded transactions, then deleted.
+
+mark    a short transaction of the admin's; from its commit on nobody enters the tenant any more
+empty   messages, conversations, users (with all that is theirs) and history, some rows a transaction
+delete  the tenant, with what little is left
+
+A killed process leaves the mark; another one goes on. See docs/adr/0016-erasing-a-tenant.md.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import DateTime, Interval, String, TextClause, bindparam, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.core.errors import DatabaseUnavailable, NameNotConfirmed
+from app.db import rls
+from app.db.session import Database, TenantSession
+
+BATCH_ROWS = 1000
+# A user takes rows of seven tables along.
+BATCH_USERS = 100
+# Longer than a batch may take: until then the erasure is the process's that began it.
+SILENCE = timedelta(minutes=1)
+LOOK_SECONDS = 20.0
+TRANSACTION_ROLLBACK = "40"  # SQLSTATE class: deadlock, serialization failure
+BEGINNING = datetime(1, 1, 2, tzinfo=UTC)
+
+# All processes hear of it when the transaction commits.
+MARK = text("""
+UPDATE tenants SET erasing_at = now() WHERE tenants.id = :tenant_id AND tenants.name = :name
+RETURNING pg_notify('llm_saas_messages', 'erase ' || tenants.id)
+""")
+# Shows that somebody works on it; two who do take turns.
+GO_ON = text("""
+UPDATE tenants SET erasing_at = now() WHERE tenants.id = :tenant_id AND tenants.erasing_at IS NOT NULL
+RETURNING tenants.id
+""")
+# Each batch begins where the last one ended: from the beginning it would pass all that is deleted already.
+_EMPTY = """
+WITH chosen AS (
+  SELECT {table}.created_at, {table}.id FROM {table}
+  WHERE {table}.tenant_id = :tenant_id AND ({table}.created_at, {table}.id) > (:created_at, :id)
+  ORDER BY {table}.created_at, {table}.id LIMIT {rows} FOR UPDATE
+), gone AS (
+  DELETE FROM {table} USING chosen WHERE {table}.tenant_id = :tenant_id AND {table}.id = chosen.id
+)
+SELECT chosen.created_at, chosen.id, count(*) OVER () AS rows FROM chosen
+ORDER BY chosen.created_at DESC, chosen.id DESC LIMIT 1
+"""
+ERASE_HISTORY = text("SELECT erase_history(:rows)")
+# Again for who came late: a message that was reserved while the mark was set, a token that was verified since.
+DELETE = text("""
+DELETE FROM tenants WHERE tenants.id = :tenant_id AND tenants.erasing_at IS NOT NULL
+RETURNING pg_notify('llm_saas_messages', 'erase ' || tenants.id)
+""")
+CLAIM_ABANDONED = text("SELECT claim_abandoned_erasure(:silence)").bindparams(bindparam("silence", type_=Interval))
+logger = structlog.get_logger()
+
+
+def _empty(table: str, rows: int) -> TextClause:
+    return text(_EMPTY.format(table=table, rows=rows)).bindparams(
+        bindparam("created_at", type_=DateTime(timezone=True)), bindparam("id", type_=String)
+    )
+
+
+class ErasureService:
+    """The caller's tenant, to be erased."""
+
+    def __init__(self, db: TenantSession, eraser: "TenantEraser") -> None:
+        self._db = db
+        self._eraser = eraser
+
+    async def erase(self, name: str) -> None:
+        """Erase the tenant and all that it owns; raises `NameNotConfirmed`.
+
+        If the database goes away in the middle it raises `DatabaseUnavailable`, and the erasure goes on by itself.
+        """
+        caller = self._db.principal
+        async with self._db.begin() as connection:
+            values = {"tenant_id": caller.tenant_id, "name": name}
+            if (await connection.execute(MARK, values)).one_or_none() is None:
+                raise NameNotConfirmed
+        logger.info("tenant_erasure_begun", tenant_id=caller.tenant_id, user_id=caller.user_id)
+        await self._eraser.erase(caller.tenant_id)
+
+
+class TenantEraser:
+    """Empties and deletes tenants that are marked, also those whose process was killed. It may be repeated."""
+
+    def __init__(self, database: Database, batch_rows: int = BATCH_ROWS, batch_users: int = BATCH_USERS) -> None:
+        self._database = database
+        self._batch_rows = batch_rows
+        self._tables = {
+            "messages": _empty("messages", batch_rows),
+            "conversations": _empty("conversations", batch_rows),
+            "users": _empty("users", batch_users),
+        }
+
+    async def run(self) -> None:
+        """Finish what other processes left, until cancelled."""
+        while True:
+            try:
+                await self.finish_abandoned()
+            except DatabaseUnavailable:
+                logger.warning("erasures_skipped", reason="database unavailable")
+            except Exception:
+                logger.exception("erasures_failed")
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def finish_abandoned(self) -> None:
+        while tenant_id := await self._claim():
+            logger.warning("tenant_erasure_taken_over", tenant_id=tenant_id)
+            await self.erase(tenant_id)
+
+    async def _claim(self) -> str | None:
+        async with self._database.session(rls.ENTER_NO_TENANT) as connection:
+            found: str | None = (await connection.execute(CLAIM_ABANDONED, {"silence": SILENCE})).scalar_one()
+            return found
+
+    async def erase(self, tenant_id: str) -> None:
+        """Return when nothing of a marked tenant is left."""
+        counts: Counter[str] = Counter()
+        for table, statement in self._tables.items():
+            counts[table] = await self._empty(tenant_id, statement)
+        counts["history"] = await self._erase_history(tenant_id)
+
+        async def delete(connection: AsyncConnection) -> Any:
+            return (await connection.execute(DELETE, {"tenant_id": tenant_id})).one_or_none()
+
+        if await self._transaction(tenant_id, delete):
+            logger.info("tenant_erased", tenant_id=tenant_id, **counts)
+
+    async def _empty(self, tenant_id: str, statement: TextClause) -> int:
+        count, position = 0, {"created_at": BEGINNING, "id": ""}
+
+        async def batch(connection: AsyncConnection) -> Any:
+            return (await connection.execute(statement, {"tenant_id": tenant_id, **position})).one_or_none()
+
+        while last := await self._transaction(tenant_id, batch):
+            count += last.rows
+            position = {"created_at": last.created_at, "id": last.id}
+        return count
+
+    async def _erase_history(self, tenant_id: str) -> int:
+        count = 0
+
+        async def batch(connection: AsyncConnection) -> Any:
+            return (await connection.execute(ERASE_HISTORY, {"rows": self._batch_rows})).scalar_one()
+
+        while erased := await self._transaction(tenant_id, batch):
+            count += erased
+        return count
+
+    async def _transaction(self, tenant_id: str, work: Callable[[AsyncConnection], Awaitable[Any]]) -> Any:
+        """What `work` returns; None if the tenant is gone. What the database gave up for another begins again."""
+        while True:
+            try:
+                async with self._database.session(rls.enter_tenant(tenant_id)) as connection:
+                    if (await connection.execute(GO_ON, {"tenant_id": tenant_id})).one_or_none() is None:
+                        return None
+                    return await work(connection)
+            except DatabaseUnavailable as error:
+                state = getattr(getattr(error.__cause__, "orig", None), "sqlstate", None) or ""
+                if not state.startswith(TRANSACTION_ROLLBACK):
+                    raise
+                logger.warning("erasure_repeated", tenant_id=tenant_id, reason="rolled back by the database")

@@ -329,6 +329,30 @@ async def test_a_message_whose_row_is_gone_is_stopped_although_nobody_said_so(
     assert provider.cancelled == 1
 
 
+async def test_a_process_that_hears_of_an_erasure_stops_what_runs_for_the_tenant_and_nothing_else(
+    serve: Serve, superuser: asyncpg.Connection
+) -> None:
+    provider = HeldProvider()
+    async with serve(provider) as (app, client):
+        acme, rival = await make_tenant(client), await make_tenant(client)
+        for tenant in (acme, rival):
+            body = {"content": "x", "background": True}
+            assert (await client.post("/messages", json=body, headers=tenant.user.headers)).status_code == 202
+        await provider.wait_for_calls(2)
+        await superuser.execute("SELECT pg_notify('llm_saas_messages', 'erase ' || $1::text)", acme.id)
+
+        async def one_left() -> bool:
+            return len(app.state.container.engine._running) == 1
+
+        await until(one_left)
+        (left,) = app.state.container.engine._running.values()
+        assert (left.tenant_id, provider.cancelled) == (rival.id, 1)
+        known = {caller.tenant_id for _, caller in app.state.container.tokens._verified.values()}
+        assert rival.id in known
+        assert acme.id not in known
+        provider.release.set()
+
+
 async def test_the_history_of_a_tenant_that_is_not_being_erased_cannot_be_deleted(
     client: httpx.AsyncClient, superuser: asyncpg.Connection, acme: Tenant
 ) -> None:

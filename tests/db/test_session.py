@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from sqlalchemy import URL, text
 
-from app.core.errors import DatabaseUnavailable
+from app.core.errors import AuthenticationError, DatabaseUnavailable
 from app.core.ids import new_id
 from app.core.principal import Principal
 from app.db import rls
@@ -56,6 +56,19 @@ async def test_a_block_without_a_statement_costs_nothing_and_breaks_nothing(data
     async with database.session(rls.ENTER_NO_TENANT):
         pass
     await database.check()
+
+
+async def test_a_caller_who_is_deleted_in_mid_transaction_is_refused(
+    database: Database, superuser: asyncpg.Connection, acme: Tenant
+) -> None:
+    caller = Principal(acme.user.id, acme.id, "user", 0)
+    values = {"id": new_id(), "user": acme.user.id, "tenant": acme.id}
+    insert_message = text("INSERT INTO messages (id, content, user_id, tenant_id) VALUES (:id, 'x', :user, :tenant)")
+    with pytest.raises(AuthenticationError):  # noqa: PT012 - the block is what is tested
+        async with database.tenant_session(caller).begin() as connection:
+            await connection.execute(text("SELECT 1"))
+            await superuser.execute("DELETE FROM users WHERE id = $1", acme.user.id)
+            await connection.execute(insert_message, values)
 
 
 async def test_cancelled_blocks_give_their_connections_back_clean(database: Database, acme: Tenant) -> None:

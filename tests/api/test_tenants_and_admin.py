@@ -132,6 +132,7 @@ async def test_someone_deleted_demoted_or_logged_out_in_the_database_is_out_at_t
                 method,
                 path.format(id=acme.id if path.startswith("/tenants") else admin.id),
                 headers=admin.headers,
+                params={"name": acme.name} if path == "/tenants/{id}" else None,
                 json=bodies.get(path) if method in ("post", "put", "patch") else None,
             )
             assert_problem(answer, 401)

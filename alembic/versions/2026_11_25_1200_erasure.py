@@ -78,4 +78,7 @@ def downgrade() -> None:
     op.execute("DROP POLICY erasing ON tenants")
     op.execute("REVOKE SELECT (id), UPDATE (erasing_at) ON tenants FROM llm_saas_definer")
     op.drop_index("ix_tenants_erasing_at", "tenants")
-    op.execute("UPDATE tenants SET erasing_at = NULL")
+    # Forced, row-level security would hide the rows from a plain owner.
+    op.execute("ALTER TABLE tenants NO FORCE ROW LEVEL SECURITY")
+    op.execute("UPDATE tenants SET erasing_at = NULL WHERE erasing_at IS NOT NULL")
+    op.execute("ALTER TABLE tenants FORCE ROW LEVEL SECURITY")

@@ -9,7 +9,7 @@ from sqlalchemy import URL, Connection, event, make_url, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from app.core.errors import AppError, AuthenticationError, DatabaseUnavailable
+from app.core.errors import AppError, DatabaseUnavailable
 from app.core.principal import Origin, Principal
 from app.db import rls
 
@@ -90,9 +90,16 @@ class Session:
         finally:
             self._gate.release()
         if error is not None:
+            if getattr(getattr(error, "orig", None), "sqlstate", None) == FOREIGN_KEY_VIOLATION:
+                await self._enter_again()
             translated = _domain_error(error)
             if translated is not error or kind is None:
                 raise translated from error
+
+    async def _enter_again(self) -> None:
+        """Raise what entering raises now: the caller, or its tenant, may have been deleted in mid-transaction."""
+        async with Session(self._engine, self._gate, self._entry) as connection:
+            await connection.execute(text("SELECT 1"))
 
 
 class TenantSession:
@@ -164,9 +171,6 @@ def _domain_error(error: BaseException) -> BaseException:
         state = getattr(error.orig, "sqlstate", None)
         if state in rls.ERRORS:
             return rls.ERRORS[state]()
-        if state == FOREIGN_KEY_VIOLATION:
-            # Every row is written in the caller's name: its user, or the whole tenant, was deleted since it entered.
-            return AuthenticationError()
         if error.connection_invalidated or (state and state.startswith(UNAVAILABLE)):
             return DatabaseUnavailable()
     if isinstance(error, (OSError, TimeoutError)) or (

@@ -1,17 +1,21 @@
 """Lists and deletions in a large tenant read few rows, whoever acts and however PostgreSQL plans them."""
 
 import json
+import secrets
+from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
 import pytest
 import pytest_asyncio
+from sqlalchemy import URL
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 
 from app.core.ids import new_id
 from app.services.conversation_service import LISTED
 from app.services.message_list import listing
 from app.services.message_statements import DELETE_OF_USER
+from tests.conftest import TEMPLATE, dsn, execute
 
 ROWS, PAGE = 50_000, 20
 TENANT, FEW, MANY, ADMIN = (new_id() for _ in range(4))
@@ -35,9 +39,14 @@ LISTS = {
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def large(superuser: asyncpg.Connection) -> asyncpg.Connection:
-    await superuser.execute(SEED)
-    return superuser
+async def large(template_url: URL) -> AsyncIterator[asyncpg.Connection]:
+    """A database of its own: what other tests leave would change its statistics, and so the plans."""
+    name = f"plans_{secrets.token_hex(4)}"
+    await execute(template_url.set(database="postgres"), f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    connection = await asyncpg.connect(dsn(template_url.set(database=name)))
+    await connection.execute(SEED)
+    yield connection
+    await connection.close()
 
 
 def rows_read(plan: dict[str, Any]) -> float:

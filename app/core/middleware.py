@@ -130,4 +130,5 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
         duration_ms=round(seconds * 1000, 2),
         tenant_id=principal.tenant_id if principal else None,
         user_id=principal.user_id if principal else None,
+        client=scope["state"].get("client_address"),
     )

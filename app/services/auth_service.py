@@ -59,6 +59,8 @@ class AuthService:
             account = (await connection.execute(AUTH_LOOKUP, {"email": normalise_email(email)})).one_or_none()
         correct, replacement = await self._passwords.verify(password, account.hashed_password if account else None)
         if account is None or not correct:
+            # Not in the audit log: whoever guesses would fill it, and a row takes time that tells who has an account.
+            logger.info("login_refused", user_id=account.id if account else None)
             raise InvalidCredentials
         user = Principal(account.id, account.tenant_id, account.role, account.token_version)
         async with self._database.session(rls.enter_as(user)) as connection:

@@ -64,8 +64,21 @@ async def test_a_request_is_one_line_with_what_operators_ask_for(server: ServerP
         "method": "GET",
         "route": "/tenants/{id}/users",
         "status": 200,
+        "client": "127.0.0.1",
     }
     assert {"uvicorn.error", None} == {line.get("logger") for line in await lines(server)}
+
+
+async def test_a_refused_login_is_noted_without_what_was_typed(server: ServerProcess) -> None:
+    async with server.client() as client:
+        acme, nobody = await make_tenant(client), unique_email()
+        for email in (acme.user.email, nobody):
+            await client.post("/login", json={"email": email, "password": SECRET_PASSWORD})
+
+    log = await lines(server)
+    refused = [line["user_id"] for line in log if line["event"] == "login_refused"]
+    assert refused == [acme.user.id, None]
+    assert not any(typed in json.dumps(log) for typed in (acme.user.email, nobody, SECRET_PASSWORD))
 
 
 async def use_secrets(client: httpx.AsyncClient, acme: Tenant) -> str:

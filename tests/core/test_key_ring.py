@@ -3,7 +3,6 @@
 import base64
 import hmac
 import json
-import time
 from typing import Any
 
 import pytest
@@ -13,13 +12,12 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from jose import jwt
 
 from app.core.errors import AuthenticationError
-from app.core.ids import new_id
 from app.core.keys import Key, KeyRing, asymmetric_key, make_private_key, shared_key, shared_keys
-from app.core.principal import Principal
 from app.core.security import TokenService
 from tests.conftest import SECRET_KEY
+from tests.core.test_tokens import CALLER, b64
+from tests.core.test_tokens import claims as encoded_claims
 
-CALLER = Principal(new_id(), new_id(), "admin", 3, new_id())
 PEMS = {algorithm: make_private_key(algorithm) for algorithm in ("RS256", "ES256")}
 KEYS = {algorithm: asymmetric_key(pem) for algorithm, pem in PEMS.items()}
 PRIVATE_PARTS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
@@ -27,10 +25,6 @@ PRIVATE_PARTS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 
 def unb64(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-
-
-def b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
 def number(text: str) -> int:
@@ -90,22 +84,9 @@ def test_a_kid_is_the_same_from_private_and_public_key_and_tells_nothing_of_a_se
     assert not any(kid in SECRET_KEY or SECRET_KEY[:8] in kid for kid in kids)
 
 
-def claims(**changes: Any) -> dict[str, Any]:
-    now = int(time.time())
-    return {
-        "iss": "llm-saas-backend",
-        "aud": "llm-saas-api",
-        "typ": "access",
-        "sub": CALLER.user_id,
-        "tenant_id": CALLER.tenant_id,
-        "role": "admin",
-        "ver": 3,
-        "sid": CALLER.session_id,
-        "jti": new_id(),
-        "iat": now,
-        "exp": now + 60,
-        **changes,
-    }
+def claims() -> dict[str, Any]:
+    good: dict[str, Any] = json.loads(encoded_claims())
+    return good
 
 
 def token_with(header: dict[str, Any], secret: bytes | None, digest: str = "sha256") -> str:

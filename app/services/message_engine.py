@@ -10,7 +10,6 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Row
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.errors import (
     AppError,
@@ -29,7 +28,6 @@ from app.services.generation import Generation, storable
 from app.services.llm_service import LLMService
 from app.services.message_statements import SETTLE
 
-TRANSACTION_ROLLBACK = "40"  # SQLSTATE class: deadlock, serialization failure
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.1, 5.0
 DRAIN_LOOK_SECONDS = 0.02
 logger = structlog.get_logger()
@@ -177,10 +175,10 @@ class MessageEngine:
             try:
                 async with session as connection:
                     return (await connection.execute(SETTLE, values)).one_or_none()
-            except (DatabaseUnavailable, SQLAlchemyError) as error:
-                if asyncio.get_running_loop().time() + pause > deadline or not _may_pass(error):
+            except DatabaseUnavailable:  # a deadlock included
+                if asyncio.get_running_loop().time() + pause > deadline:
                     raise
-                logger.warning("settle_retried", message_id=generation.id, error=type(error).__name__)
+                logger.warning("settle_retried", message_id=generation.id)
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_RETRY_SECONDS)
 
@@ -214,10 +212,3 @@ def _failed(error_code: str, response: str) -> dict[str, Any]:
     """What came before the failure is kept; what it cost is not charged."""
     numbers = dict.fromkeys(("model", "input_tokens", "cached_tokens", "output_tokens", "cost_micro_usd"))
     return {"status": MessageStatus.FAILED.value, "error_code": error_code, "response": response, **numbers}
-
-
-def _may_pass(error: Exception) -> bool:
-    if isinstance(error, DatabaseUnavailable):
-        return True
-    state = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
-    return state.startswith(TRANSACTION_ROLLBACK)

@@ -36,7 +36,7 @@ MOCK_PRICES = {"mock-echo": Price(input=1_000_000, output=2_000_000)}
 
 
 class Settings(BaseSettings):
-    """Every knob of the service; `.env.example` and the README's table list the same names."""
+    """Every knob of the service; `.env.example` and docs/settings.md list the same names."""
 
     # What is refused may be a key: a traceback must not quote it.
     model_config = SettingsConfigDict(

@@ -1,4 +1,4 @@
-"""`Settings`, `.env.example` and the README's table hold the same names and defaults."""
+"""`Settings`, `.env.example` and docs/settings.md hold the same names and defaults."""
 
 import json
 import re
@@ -37,6 +37,6 @@ def test_the_example_file_lists_every_setting_with_its_default_in_the_same_order
     assert list(ours) == list(in_code())
 
 
-def test_the_readme_lists_every_setting_with_its_default() -> None:
-    rows = re.findall(r"^\| `([A-Z_]+)` \| (.*?) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+def test_the_page_of_settings_lists_every_setting_with_its_default() -> None:
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (.*?) \|", (ROOT / "docs/settings.md").read_text(), re.MULTILINE)
     assert {name: default.strip("`") if default != "–" else "" for name, default in rows} == in_code()

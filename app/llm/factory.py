@@ -1,12 +1,11 @@
+"""Makes the providers that the settings name. An SDK is imported with its provider alone: it costs seconds."""
+
 from app.core.config import ProviderName, Settings
-from app.llm.anthropic import AnthropicProvider
 from app.llm.base import LLMProvider
 from app.llm.circuit_breaker import CircuitBreaker
 from app.llm.deadline import Deadline
 from app.llm.fallback import Fallback
 from app.llm.mock import MockProvider
-from app.llm.ollama import OllamaProvider
-from app.llm.openai_compatible import OpenAICompatibleProvider
 
 
 def create_provider(settings: Settings) -> LLMProvider:
@@ -28,11 +27,17 @@ def _create(settings: Settings, name: ProviderName, model: str) -> LLMProvider:
         case "mock":
             return MockProvider(settings.llm_mock_latency_seconds, model, settings.llm_mock_fail_every)
         case "openai":
+            from app.llm.openai_compatible import OpenAICompatibleProvider
+
             key = settings.openai_api_key.get_secret_value()
             return OpenAICompatibleProvider(key, settings.openai_base_url, model, timeout, retries, most)
         case "anthropic":
+            from app.llm.anthropic import AnthropicProvider
+
             key = settings.anthropic_api_key.get_secret_value()
             return AnthropicProvider(key, settings.anthropic_base_url, model, timeout, retries, most)
         case "ollama":
+            from app.llm.ollama import OllamaProvider
+
             context = settings.llm_context_tokens + most
             return OllamaProvider(settings.ollama_base_url, model, timeout, context, most)

@@ -7,9 +7,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import asyncpg
 from sqlalchemy import URL
@@ -81,8 +82,36 @@ class Server:
         return pages * os.sysconf("SC_PAGESIZE")
 
     def cpu_seconds(self) -> float:
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        user, system = _stat(self.process.pid)[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Postgres:
+    """The server's processes, for what they cost."""
+
+    postmaster: int
+
+    @classmethod
+    async def of(cls, url: URL) -> Self:
+        connection = await asyncpg.connect(dsn(url))
+        backend = await connection.fetchval("SELECT pg_backend_pid()")
+        await connection.close()
+        return cls(int(_stat(backend)[1]))
+
+    def cpu_seconds(self) -> float:
+        """Of the postmaster, the processes that it waited for, and those that live."""
+        ticks = sum(map(int, _stat(self.postmaster)[11:15]))
+        for entry in Path("/proc").iterdir():
+            with suppress(OSError):  # it may end meanwhile
+                if entry.name.isdigit() and int((fields := _stat(int(entry.name)))[1]) == self.postmaster:
+                    ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/<pid>/stat after the name: state, parent, ..."""
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
 
 
 @asynccontextmanager

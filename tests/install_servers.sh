@@ -1,9 +1,9 @@
 #!/bin/sh
-# Servers that tests run against and that Debian packages bring. Where they cannot be installed, the tests that need
+# Servers and programs that tests run against and that Debian packages bring. Where they cannot be installed, the tests that need
 # them are skipped and say so.
 set -eu
 missing=
-for server in pgbouncer redis-server; do
+for server in pgbouncer redis-server curl; do
   command -v "$server" >/dev/null || [ -x "/usr/sbin/$server" ] || missing="$missing $server"
 done
 [ -n "$missing" ] || exit 0

@@ -24,6 +24,7 @@ from sqlalchemy import URL, make_url
 from app.core.config import Settings
 from app.db.embedded import EmbeddedPostgres
 from app.db.provision import migrate
+from app.db.roles import REVOKE_TEMPORARY
 from main import create_app, lifespan
 from tests.helpers import Tenant, make_tenant
 
@@ -89,6 +90,7 @@ async def database_url(template_url: URL) -> URL:
     """A migrated database of this worker's own."""
     name = f"test_{os.getpid()}_{secrets.token_hex(4)}"
     await execute(template_url.set(database="postgres"), f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    await execute(template_url.set(database=name), REVOKE_TEMPORARY)  # a copy does not take the rights along
     return template_url.set(database=name)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from alembic import command
 from app.core.config import Settings
 from app.db.embedded import EmbeddedPostgres
-from app.db.roles import RUNTIME_ROLE
+from app.db.roles import REVOKE_TEMPORARY, RUNTIME_ROLE
 
 ALEMBIC_INI = Path(__file__).resolve().parents[2] / "alembic.ini"
 INVALID_CATALOG_NAME = "3D000"
@@ -35,6 +35,8 @@ async def provision(owner: URL, runtime: URL) -> None:
     if not await _exists(owner):
         await _execute(owner.set(database="postgres"), f"CREATE DATABASE {_quoted(owner.database)}", autocommit=True)
     await migrate(owner)
+    # Each time: a copy or a restored dump has the tables of the old database and the rights of a new one.
+    await _execute(owner, REVOKE_TEMPORARY)
     if runtime.username and runtime.username != owner.username:
         await _create_login(owner, runtime)
 

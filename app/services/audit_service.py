@@ -1,6 +1,7 @@
 """The audit log: who did what in a tenant, when and from where.
 
-An entry is written in the transaction of what it tells of, so both are stored or neither.
+An entry is written in the transaction of what it tells of, so both are stored or neither. Its time, its tenant and the
+user or key that acts are the transaction's: the database writes them itself, whatever is sent (`stamp_audit_entry`).
 """
 
 from dataclasses import dataclass
@@ -24,24 +25,24 @@ CONDITIONS = {
     "actor_id": entries.c.actor_id == bindparam("actor_id"),
     "target_id": entries.c.target_id == bindparam("target_id"),
 }
-FIELDS = ("id", "tenant_id", "action", "actor_type", "actor_id", "api_key_id", "target_id", "address", "request_id")
+FIELDS = ("id", "tenant_id", "action", "actor_type", "target_id", "address", "request_id")
 INSERT = insert(AuditEntry).values({name: bindparam(name) for name in (*FIELDS, "details")})
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts in a tenant: a user, one of its keys, an operator, or somebody who registers (`anonymous`)."""
+    """Who acts in a tenant: a user, one of its keys, an operator, or somebody who registers (`anonymous`).
+
+    Which user or key it is, the transaction knows: it was entered as that one.
+    """
 
     tenant_id: str
     type: Literal["user", "api_key", "operator", "anonymous"]
     origin: Origin
-    id: str | None = None
-    api_key_id: str | None = None
 
     @classmethod
     def of(cls, principal: Principal, origin: Origin) -> "Actor":
-        kind: Literal["user", "api_key"] = "user" if principal.key_id is None else "api_key"
-        return cls(principal.tenant_id, kind, origin, principal.user_id, principal.key_id)
+        return cls(principal.tenant_id, "user" if principal.key_id is None else "api_key", origin)
 
 
 async def record(
@@ -53,8 +54,6 @@ async def record(
         "tenant_id": actor.tenant_id,
         "action": action,
         "actor_type": actor.type,
-        "actor_id": actor.id,
-        "api_key_id": actor.api_key_id,
         "target_id": target_id,
         "address": actor.origin.address[:45] or None,
         "request_id": actor.origin.request_id[:128] or None,

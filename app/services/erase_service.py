@@ -30,16 +30,11 @@ LOOK_SECONDS = 20.0
 TRANSACTION_ROLLBACK = "40"  # SQLSTATE class: deadlock, serialization failure
 BEGINNING = datetime(1, 1, 2, tzinfo=UTC)
 
-# All processes hear of it when the transaction commits.
-MARK = text("""
-UPDATE tenants SET erasing_at = now() WHERE tenants.id = :tenant_id AND tenants.name = :name
-RETURNING pg_notify('llm_saas_messages', 'erase ' || tenants.id)
-""")
+# Of the transaction's tenant, by functions: the runtime role may neither set nor unset the mark, nor delete a tenant.
+# All processes hear of the mark when the transaction commits.
+MARK = text("SELECT begin_erasure(:name)")
 # Shows that somebody works on it; two who do take turns.
-GO_ON = text("""
-UPDATE tenants SET erasing_at = now() WHERE tenants.id = :tenant_id AND tenants.erasing_at IS NOT NULL
-RETURNING tenants.id
-""")
+GO_ON = text("SELECT continue_erasure()")
 # Each batch begins where the last one ended: from the beginning it would pass all that is deleted already.
 _EMPTY = """
 WITH chosen AS (
@@ -54,10 +49,7 @@ ORDER BY chosen.created_at DESC, chosen.id DESC LIMIT 1
 """
 ERASE_HISTORY = text("SELECT erase_history(:rows)")
 # Again for who came late: a message that was reserved while the mark was set, a token that was verified since.
-DELETE = text("""
-DELETE FROM tenants WHERE tenants.id = :tenant_id AND tenants.erasing_at IS NOT NULL
-RETURNING pg_notify('llm_saas_messages', 'erase ' || tenants.id)
-""")
+FINISH = text("SELECT finish_erasure()")
 CLAIM_ABANDONED = text("SELECT claim_abandoned_erasure(:silence)").bindparams(bindparam("silence", type_=Interval))
 logger = structlog.get_logger()
 
@@ -82,8 +74,7 @@ class ErasureService:
         """
         caller = self._db.principal
         async with self._db.begin() as connection:
-            values = {"tenant_id": caller.tenant_id, "name": name}
-            if (await connection.execute(MARK, values)).one_or_none() is None:
+            if not (await connection.execute(MARK, {"name": name})).scalar_one():
                 raise NameNotConfirmed
         logger.info("tenant_erasure_begun", tenant_id=caller.tenant_id, user_id=caller.user_id)
         await self._eraser.erase(caller.tenant_id)
@@ -129,10 +120,10 @@ class TenantEraser:
             counts[table] = await self._empty(tenant_id, statement)
         counts["history"] = await self._erase_history(tenant_id)
 
-        async def delete(connection: AsyncConnection) -> Any:
-            return (await connection.execute(DELETE, {"tenant_id": tenant_id})).one_or_none()
+        async def finish(connection: AsyncConnection) -> Any:
+            return (await connection.execute(FINISH)).scalar_one()
 
-        if await self._transaction(tenant_id, delete):
+        if await self._transaction(tenant_id, finish):
             logger.info("tenant_erased", tenant_id=tenant_id, **counts)
 
     async def _empty(self, tenant_id: str, statement: TextClause) -> int:
@@ -161,7 +152,7 @@ class TenantEraser:
         while True:
             try:
                 async with self._database.session(rls.enter_tenant(tenant_id)) as connection:
-                    if (await connection.execute(GO_ON, {"tenant_id": tenant_id})).one_or_none() is None:
+                    if not (await connection.execute(GO_ON)).scalar_one():
                         return None
                     return await work(connection)
             except DatabaseUnavailable as error:

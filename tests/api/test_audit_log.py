@@ -65,7 +65,7 @@ async def test_no_role_of_the_service_can_change_an_entry(
 async def test_no_entry_can_be_slipped_into_another_tenants_log(
     superuser: asyncpg.Connection, acme: Tenant, rival: Tenant
 ) -> None:
-    insert = "INSERT INTO audit_log (id, tenant_id, action, actor_type) VALUES ($1, $2, 'x', 'user')"
+    insert = "INSERT INTO audit_log (id, tenant_id, action, actor_type) VALUES ($1, $2, 'x', 'operator')"
     async with as_runtime(superuser, acme.id, "llm_saas_app") as connection:
         await connection.execute(insert, new_id(), acme.id)
         with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):

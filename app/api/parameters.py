@@ -13,11 +13,27 @@ from app.services.audit_service import AuditFilter
 from app.services.message_list import MessageFilter
 from app.services.pagination import PageRequest
 
-MAX_SKIP = 2**31 - 1
+MAX_SKIP = 10_000
+
+
+def _within_reach(skip: int) -> int:
+    if skip > MAX_SKIP:
+        raise PydanticCustomError(
+            "too_deep", f"At most {MAX_SKIP}; further pages are reached by the `Link` header of each answer"
+        )
+    return skip
 
 
 async def get_page(
-    skip: Annotated[int, Query(ge=0, le=MAX_SKIP, description="Rows to pass over; slow when deep.")] = 0,
+    skip: Annotated[
+        int,
+        Query(
+            ge=0,
+            description="Rows to pass over; the `Link` header goes on deeper.",
+            json_schema_extra={"maximum": MAX_SKIP},
+        ),
+        AfterValidator(_within_reach),
+    ] = 0,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[
         str | None, Query(max_length=200, description="From the `Link` header; `skip` has no effect with it.")

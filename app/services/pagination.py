@@ -4,7 +4,7 @@ import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Row, Select, Table, bindparam, select, tuple_, union_all
@@ -83,8 +83,8 @@ def _decode(cursor: str) -> tuple[datetime, str]:
         padded = cursor + "=" * (-len(cursor) % 4)
         moment, _, row_id = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii").partition("|")
         created_at = datetime.fromisoformat(moment)
-    except (binascii.Error, ValueError) as error:
+        if created_at.tzinfo is None or not is_id(row_id):
+            raise InvalidCursor
+        return created_at.astimezone(UTC), row_id  # beyond the calendar with some offsets
+    except (binascii.Error, ValueError, OverflowError) as error:
         raise InvalidCursor from error
-    if created_at.tzinfo is None or not is_id(row_id):
-        raise InvalidCursor
-    return created_at, row_id

@@ -16,8 +16,8 @@ from app.db.provision import ready_database
 from app.db.session import Database
 from app.schemas.tenant import TenantCreate
 from app.schemas.user import Credentials
+from app.services.registration_service import RegistrationService
 from app.services.tenant_service import FirstAdmin, TenantService
-from app.services.user_service import RegistrationService
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -13,18 +13,19 @@ from app.db.session import Database, TenantSession
 from app.services.api_key_service import ApiKeyService
 from app.services.audit_service import AuditService
 from app.services.auth_service import AuthService
-from app.services.budget_service import BudgetService
+from app.services.budget_service import BudgetAdminService, BudgetService
 from app.services.conversation_service import ConversationService
 from app.services.erase_service import ErasureService
 from app.services.export_service import ExportService
 from app.services.health_service import HealthService
 from app.services.invite_service import InviteService
 from app.services.message_service import MessageService
+from app.services.registration_service import RegistrationService
 from app.services.session_service import SessionService
-from app.services.tenant_service import TenantService, TenantSettingsService
+from app.services.tenant_service import TenantAdminService, TenantService, TenantSettingsService
 from app.services.usage_service import UsageService
 from app.services.user_admin_service import UserAdminService
-from app.services.user_service import RegistrationService, UserService
+from app.services.user_service import ProfileService, UserService
 from app.services.webhook_service import WebhookService
 
 
@@ -77,6 +78,27 @@ async def get_current_admin(principal: CurrentUser) -> Principal:
 CurrentAdmin = Annotated[Principal, Depends(get_current_admin)]
 
 
+async def get_admin_session(principal: CurrentUser) -> Principal:
+    """An admin who has logged in. With a key an admin looks; what it changes, it changes in person."""
+    if principal.session_id is None:
+        raise SessionRequired
+    if not principal.is_admin:
+        raise PermissionDenied
+    return principal
+
+
+AdminSession = Annotated[Principal, Depends(get_admin_session)]
+
+
+async def get_fresh_admin(request: Request, principal: AdminSession) -> Principal:
+    """As `AdminSession`, with a password given a short while ago: for what makes access, and what cannot be undone."""
+    await _container(request).sessions.require_fresh(tenant_db(request, principal))
+    return principal
+
+
+FreshAdmin = Annotated[Principal, Depends(get_fresh_admin)]
+
+
 async def limit_address(request: Request) -> None:
     """For the routes that have no caller: the client's address is counted instead."""
     state = request.scope["state"]
@@ -124,11 +146,15 @@ async def get_tenant_settings(request: Request, principal: CurrentUser) -> Tenan
     return TenantSettingsService(tenant_db(request, principal))
 
 
-async def get_export(request: Request, principal: CurrentUser) -> ExportService:
+async def get_tenant_admin(request: Request, principal: FreshAdmin) -> TenantAdminService:
+    return TenantAdminService(tenant_db(request, principal))
+
+
+async def get_export(request: Request, principal: FreshAdmin) -> ExportService:
     return ExportService(tenant_db(request, principal))
 
 
-async def get_erasure(request: Request, principal: CurrentUser) -> ErasureService:
+async def get_erasure(request: Request, principal: FreshAdmin) -> ErasureService:
     return ErasureService(tenant_db(request, principal), _container(request).eraser)
 
 
@@ -154,7 +180,7 @@ async def get_login_session(request: Request, principal: CurrentUser) -> TenantS
 
 
 async def get_api_keys(request: Request, principal: CurrentUser) -> ApiKeyService:
-    return ApiKeyService(session_db(request, principal))
+    return ApiKeyService(session_db(request, principal), _container(request).sessions)
 
 
 async def get_health(request: Request, db: Db) -> HealthService:
@@ -162,8 +188,12 @@ async def get_health(request: Request, db: Db) -> HealthService:
     return HealthService(db, container.llm, container.limits)
 
 
-async def get_users(request: Request, principal: CurrentUser) -> UserService:
-    return UserService(tenant_db(request, principal), _container(request).passwords)
+async def get_profile(request: Request, principal: CurrentUser) -> ProfileService:
+    return ProfileService(tenant_db(request, principal))
+
+
+async def get_users(request: Request, principal: CurrentAdmin) -> UserService:
+    return UserService(tenant_db(request, principal))
 
 
 async def get_messages(request: Request, principal: CurrentUser) -> MessageService:
@@ -181,27 +211,31 @@ async def get_conversations(request: Request, principal: CurrentUser) -> Convers
     return ConversationService(messages_db(request, principal))
 
 
-async def get_usage(request: Request, principal: CurrentUser) -> UsageService:
+async def get_usage(request: Request, principal: CurrentAdmin) -> UsageService:
     return UsageService(tenant_db(request, principal))
 
 
-async def get_webhooks(request: Request) -> WebhookService:
+async def get_webhooks(request: Request, _: FreshAdmin) -> WebhookService:
     return _container(request).webhooks
 
 
-async def get_budgets(request: Request, principal: CurrentUser) -> BudgetService:
+async def get_budgets(request: Request, principal: CurrentAdmin) -> BudgetService:
     return BudgetService(tenant_db(request, principal))
 
 
-async def get_user_admin(request: Request, principal: CurrentUser) -> UserAdminService:
-    return UserAdminService(tenant_db(request, principal))
+async def get_budget_admin(request: Request, principal: AdminSession) -> BudgetAdminService:
+    return BudgetAdminService(tenant_db(request, principal))
 
 
-async def get_invites(request: Request, principal: CurrentUser) -> InviteService:
+async def get_user_admin(request: Request, principal: FreshAdmin) -> UserAdminService:
+    return UserAdminService(tenant_db(request, principal), _container(request).passwords)
+
+
+async def get_invites(request: Request, principal: FreshAdmin) -> InviteService:
     return InviteService(tenant_db(request, principal))
 
 
-async def get_audit(request: Request, principal: CurrentUser) -> AuditService:
+async def get_audit(request: Request, principal: CurrentAdmin) -> AuditService:
     return AuditService(tenant_db(request, principal))
 
 
@@ -213,9 +247,11 @@ Tenants = Annotated[TenantService, Depends(get_tenants)]
 Registration = Annotated[RegistrationService, Depends(get_registration)]
 Auth = Annotated[AuthService, Depends(get_auth)]
 Health = Annotated[HealthService, Depends(get_health)]
+Profile = Annotated[ProfileService, Depends(get_profile)]
 Users = Annotated[UserService, Depends(get_users)]
 UserAdmin = Annotated[UserAdminService, Depends(get_user_admin)]
 TenantOfCaller = Annotated[TenantSettingsService, Depends(get_tenant_settings)]
+TenantAdmin = Annotated[TenantAdminService, Depends(get_tenant_admin)]
 Export = Annotated[ExportService, Depends(get_export)]
 Erasure = Annotated[ErasureService, Depends(get_erasure)]
 Sessions = Annotated[SessionService, Depends(get_sessions)]
@@ -230,3 +266,4 @@ Messages = Annotated[MessageService, Depends(get_messages)]
 Conversations = Annotated[ConversationService, Depends(get_conversations)]
 Usage = Annotated[UsageService, Depends(get_usage)]
 Budgets = Annotated[BudgetService, Depends(get_budgets)]
+BudgetAdmin = Annotated[BudgetAdminService, Depends(get_budget_admin)]

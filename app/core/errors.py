@@ -8,6 +8,7 @@ AppError
 ├── PermissionDenied
 │   ├── InsufficientScope
 │   ├── SessionRequired
+│   ├── FreshLoginRequired
 │   ├── RegistrationClosed
 │   ├── InviteRequired
 │   └── WrongPassword
@@ -18,6 +19,8 @@ AppError
 │   ├── EmailTaken
 │   ├── LastAdmin
 │   ├── NameNotConfirmed
+│   ├── TooManyApiKeys
+│   ├── TooManyInvites
 │   ├── MessageRunning
 │   ├── MessageEnded
 │   ├── ConversationBusy
@@ -86,6 +89,10 @@ class SessionRequired(PermissionDenied):
     detail = "An API key cannot do this: log in."
 
 
+class FreshLoginRequired(PermissionDenied):
+    detail = "This needs a password that was given a short while ago: log in again."
+
+
 class RegistrationClosed(PermissionDenied):
     detail = "This tenant is closed for registration."
 
@@ -116,6 +123,14 @@ class TenantNameTaken(Conflict):
 
 class EmailTaken(Conflict):
     detail = "A user with this email exists."
+
+
+class TooManyApiKeys(Conflict):
+    detail = "You have as many API keys as a user may have. Revoke one first."
+
+
+class TooManyInvites(Conflict):
+    detail = "The tenant has as many open invites as it may have. Take some back, or wait until they expire."
 
 
 class LastAdmin(Conflict):

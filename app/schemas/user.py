@@ -91,8 +91,11 @@ class UserUpdate(RequestBody):
 
 
 class PasswordChange(RequestBody):
+    """`keep_api_keys`: else they end with the old password, as whoever knew it may have made some."""
+
     current_password: PresentPassword
     new_password: Password
+    keep_api_keys: bool = False
 
 
 class UserLogin(RequestBody):

@@ -7,21 +7,24 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from sqlalchemy import Row, Table, bindparam, delete, select, text
+from sqlalchemy import Row, Table, bindparam, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core import credentials
-from app.core.errors import AuthenticationError, NotFound, PermissionDenied, TimeIsPast
+from app.core.errors import AuthenticationError, NotFound, PermissionDenied, TimeIsPast, TooManyApiKeys
 from app.core.ids import is_id, new_id
 from app.core.principal import Principal, Role, Scope
 from app.db import rls
 from app.db.session import Database, TenantSession
-from app.models import ApiKey
+from app.models import ApiKey, User
 from app.services.audit_service import record_by
 from app.services.pagination import Page, PageRequest, newest_first, page_of, parameters
+from app.services.session_service import SessionService
 
-keys = cast("Table", ApiKey.__table__)
+keys, users = cast("Table", ApiKey.__table__), cast("Table", User.__table__)
 
+KEYS_PER_USER = 50
 KNOWN_KEYS_KEPT = 10_000
 SHOWN = [column for column in keys.c if column.name != "key_hash"]
 IN_TENANT = keys.c.tenant_id == bindparam("tenant_id")
@@ -30,6 +33,21 @@ ALL_LISTED = newest_first(select(*SHOWN).where(IN_TENANT), keys)
 OWN_LISTED = newest_first(select(*SHOWN).where(IN_TENANT, OWN), keys)
 INSERTED = ("id", "tenant_id", "user_id", "name", "prefix", "key_hash", "scopes", "expires_at")
 INSERT = insert(ApiKey).values({name: bindparam(name) for name in INSERTED}).returning(*SHOWN)
+# Takes turns with demoting, disabling and a new password, which end keys, and with the user's other new keys.
+LOCK_MAKER = (
+    select(users.c.id)
+    .where(
+        users.c.tenant_id == bindparam("tenant_id"),
+        users.c.id == bindparam("user_id"),
+        users.c.role == bindparam("role"),
+        users.c.token_version == bindparam("version"),
+        users.c.disabled_at.is_(None),
+    )
+    .with_for_update(key_share=True)
+)
+COUNT_OWN = select(func.count()).select_from(ApiKey).where(IN_TENANT, OWN)
+REVOKE_ALL_KEYS = delete(ApiKey).where(IN_TENANT, OWN)
+REVOKE_ADMIN_KEYS = REVOKE_ALL_KEYS.where(keys.c.scopes.contains(["admin"]))
 REVOKE_ANY = delete(ApiKey).where(IN_TENANT, keys.c.id == bindparam("key_id")).returning(keys.c.id)
 REVOKE_OWN = REVOKE_ANY.where(OWN)
 # Across tenants, by a SECURITY DEFINER function: a key names no tenant.
@@ -58,8 +76,9 @@ class ApiKeyService:
     Only a session may make and revoke keys: a key that leaked cannot outlive its revocation in another.
     """
 
-    def __init__(self, db: TenantSession) -> None:
+    def __init__(self, db: TenantSession, sessions: SessionService) -> None:
         self._db = db
+        self._sessions = sessions
         self._caller = db.principal
         self._own = {"tenant_id": db.principal.tenant_id, "user_id": db.principal.user_id}
 
@@ -69,11 +88,14 @@ class ApiKeyService:
         Raises:
             PermissionDenied: the scope `admin` of a user.
             TimeIsPast: it would have expired already.
+            FreshLoginRequired: a token that somebody found makes nothing that outlives it.
+            TooManyApiKeys
         """
         if "admin" in scopes and not self._caller.is_admin:
             raise PermissionDenied
         if expires_at is not None and expires_at <= datetime.now(UTC):
             raise TimeIsPast
+        await self._sessions.require_fresh(self._db)
         secret, key_id = credentials.new_api_key(), new_id()
         values = {
             **self._own,
@@ -85,9 +107,17 @@ class ApiKeyService:
             "expires_at": expires_at,
         }
         async with self._db.begin() as connection:
+            await self._require_room(connection)
             row = (await connection.execute(INSERT, values)).one()
             await record_by(self._db, connection, "api_key.created", key_id, name=name, scopes=values["scopes"])
         return NewKey(row, secret)
+
+    async def _require_room(self, connection: AsyncConnection) -> None:
+        maker = {**self._own, "role": self._caller.role, "version": self._caller.token_version}
+        if (await connection.execute(LOCK_MAKER, maker)).one_or_none() is None:
+            raise AuthenticationError
+        if (await connection.execute(COUNT_OWN, self._own)).scalar_one() >= KEYS_PER_USER:
+            raise TooManyApiKeys
 
     async def list(self, page: PageRequest) -> Page:
         by_offset, by_cursor = ALL_LISTED if self._caller.is_admin else OWN_LISTED

@@ -11,6 +11,7 @@ from app.core.security import PasswordHasher, normalise_email
 from app.db import rls
 from app.db.session import Database, TenantSession
 from app.models import User
+from app.services.api_key_service import REVOKE_ALL_KEYS
 from app.services.audit_service import Actor, record, record_by
 from app.services.session_service import END_ALL, Granted, SessionService
 from app.services.user_service import SELECT_USER
@@ -72,8 +73,8 @@ class AuthService:
             await record(connection, Actor.of(user, origin), "session.begun", user.user_id)
             return granted
 
-    async def change_password(self, db: TenantSession, current: str, new: str) -> None:
-        """Set the caller's password and end all sessions of the user, this one included.
+    async def change_password(self, db: TenantSession, current: str, new: str, *, keep_keys: bool = False) -> None:
+        """Set the caller's password and end all sessions of the user, this one included, and its API keys.
 
         Raises:
             WrongPassword: `current` is not the present one.
@@ -98,5 +99,8 @@ class AuthService:
             changed = await connection.execute(CHANGE_PASSWORD, {**values, "version": principal.token_version})
             if changed.one_or_none() is None:
                 raise AuthenticationError
-            await connection.execute(END_ALL, {"tenant_id": principal.tenant_id, "user_id": principal.user_id})
-            await record_by(db, connection, "user.password_changed", principal.user_id)
+            owner = {"tenant_id": principal.tenant_id, "user_id": principal.user_id}
+            await connection.execute(END_ALL, owner)
+            if not keep_keys:
+                await connection.execute(REVOKE_ALL_KEYS, owner)
+            await record_by(db, connection, "user.password_changed", principal.user_id, api_keys_kept=keep_keys)

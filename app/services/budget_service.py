@@ -62,7 +62,7 @@ KEEP_USER = text(f"{USER_EXISTS.text} FOR KEY SHARE")
 
 
 class BudgetService:
-    """Budgets of the caller's tenant; `user_id` None is the tenant's own."""
+    """What the caller's tenant and its users may spend; `user_id` None is the tenant's own budget."""
 
     def __init__(self, db: TenantSession) -> None:
         self._db = db
@@ -76,6 +76,17 @@ class BudgetService:
             found = (await connection.execute(READ, values)).one_or_none()
             return found or (await connection.execute(READ_WITHOUT, values)).one()
 
+    async def _require_user(self, connection: AsyncConnection, user_id: str | None, query: TextClause) -> None:
+        if user_id is None:
+            return
+        values = {"tenant_id": self._tenant_id, "user_id": user_id}
+        if not is_id(user_id) or (await connection.execute(query, values)).one_or_none() is None:
+            raise NotFound
+
+
+class BudgetAdminService(BudgetService):
+    """As `BudgetService`, for who may set them."""
+
     async def set(self, limit_micro_usd: int | None, user_id: str | None = None) -> Row[Any]:
         """Set the limit (None: none) from now on; raises `NotFound` for a user who is not the tenant's."""
         values = {"id": new_id(), "tenant_id": self._tenant_id, "user_id": user_id, "limit": limit_micro_usd}
@@ -85,10 +96,3 @@ class BudgetService:
             budget = (await connection.execute(SET, values)).one()
             await record_by(self._db, connection, "budget.set", user_id, limit_micro_usd=limit_micro_usd)
             return budget
-
-    async def _require_user(self, connection: AsyncConnection, user_id: str | None, query: TextClause) -> None:
-        if user_id is None:
-            return
-        values = {"tenant_id": self._tenant_id, "user_id": user_id}
-        if not is_id(user_id) or (await connection.execute(query, values)).one_or_none() is None:
-            raise NotFound

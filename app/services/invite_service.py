@@ -8,14 +8,17 @@ from sqlalchemy import Interval, Row, Table, bindparam, delete, func, select, te
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core import credentials
-from app.core.errors import NotFound
+from app.core.errors import AuthenticationError, NotFound, TooManyInvites
 from app.core.ids import is_id, new_id
 from app.db.session import TenantSession
-from app.models import Invite
+from app.models import Invite, User, UserRole
 from app.services.audit_service import record_by
 from app.services.pagination import Page, PageRequest, newest_first, page_of, parameters
+from app.services.user_service import LOCK_TENANT
 
-invites = cast("Table", Invite.__table__)
+invites, users = cast("Table", Invite.__table__), cast("Table", User.__table__)
+
+OPEN_PER_TENANT = 1000
 
 COLUMNS = "id, tenant_id, user_id, email, expires_at, created_at"
 OPEN = (invites.c.tenant_id == bindparam("tenant_id"), invites.c.expires_at > func.now())
@@ -30,11 +33,25 @@ WHERE invites.tenant_id = :tenant_id
 RETURNING {COLUMNS}
 """).bindparams(bindparam("life", type_=Interval))
 REVOKE = delete(Invite).where(*OPEN, invites.c.id == bindparam("invite_id")).returning(invites.c.email)
+REVOKE_ALL_INVITES = delete(Invite).where(
+    invites.c.tenant_id == bindparam("tenant_id"), invites.c.user_id == bindparam("user_id")
+)
+# An invite is worth what its sender is: an admin who may let people in.
+ADMINS = select(users.c.id).where(
+    users.c.tenant_id == bindparam("tenant_id"), users.c.role == UserRole.ADMIN, users.c.disabled_at.is_(None)
+)
+IS_ADMIN = ADMINS.where(users.c.id == bindparam("user_id"))
+OTHERS_OPEN = select(func.count()).select_from(Invite).where(*OPEN, invites.c.email != bindparam("email"))
 # Of any number of registrations at once, one finds it.
 ACCEPT = (
     delete(Invite)
-    .where(*OPEN, invites.c.email == bindparam("email"), invites.c.token_hash == bindparam("token_hash"))
-    .returning(invites.c.id)
+    .where(
+        *OPEN,
+        invites.c.email == bindparam("email"),
+        invites.c.token_hash == bindparam("token_hash"),
+        invites.c.user_id.in_(ADMINS),
+    )
+    .returning(invites.c.id, invites.c.user_id)
 )
 
 
@@ -54,6 +71,7 @@ class InviteService:
         self._tenant_id = db.principal.tenant_id
 
     async def create(self, email: str, life: timedelta) -> NewInvite:
+        """An invite in the place of the one that the email may have; raises `TooManyInvites`."""
         token, invite_id = credentials.new_invite_token(), new_id()
         values = {
             "id": invite_id,
@@ -64,9 +82,19 @@ class InviteService:
             "life": life,
         }
         async with self._db.begin() as connection:
+            await self._require_room(connection, email)
             row = (await connection.execute(INVITE, values)).one()
             await record_by(self._db, connection, "invite.created", invite_id, email=email)
         return NewInvite(row, token)
+
+    async def _require_room(self, connection: AsyncConnection, email: str) -> None:
+        sender = {"tenant_id": self._tenant_id, "user_id": self._db.principal.user_id}
+        await connection.execute(LOCK_TENANT, {"tenant_id": self._tenant_id})
+        if (await connection.execute(IS_ADMIN, sender)).one_or_none() is None:  # demoted while this waited
+            raise AuthenticationError
+        count = (await connection.execute(OTHERS_OPEN, {"tenant_id": self._tenant_id, "email": email})).scalar_one()
+        if count >= OPEN_PER_TENANT:
+            raise TooManyInvites
 
     async def list(self, page: PageRequest) -> Page:
         statement = BY_OFFSET if page.cursor is None else BY_CURSOR
@@ -86,7 +114,10 @@ class InviteService:
             await record_by(self._db, connection, "invite.revoked", invite_id, email=email)
 
 
-async def accept(connection: AsyncConnection, tenant_id: str, email: str, token: str) -> bool:
-    """Use up the invite of an email in the present transaction; False if the token is not that of an open one."""
+async def accept(connection: AsyncConnection, tenant_id: str, email: str, token: str) -> Row[Any] | None:
+    """Use up the invite of an email in the present transaction: its `id` and its sender's `user_id`.
+
+    None if the token is not that of an open one, or its sender is no admin any more.
+    """
     values = {"tenant_id": tenant_id, "email": email, "token_hash": credentials.digest(token)}
-    return (await connection.execute(ACCEPT, values)).one_or_none() is not None
+    return cast("Row[Any] | None", (await connection.execute(ACCEPT, values)).one_or_none())

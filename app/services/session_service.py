@@ -10,7 +10,7 @@ from sqlalchemy import Interval, Row, String, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core import credentials
-from app.core.errors import AuthenticationError, InvalidCredentials, InvalidRefreshToken
+from app.core.errors import AuthenticationError, FreshLoginRequired, InvalidCredentials, InvalidRefreshToken
 from app.core.ids import new_id
 from app.core.principal import Origin, Principal
 from app.core.security import TokenService
@@ -53,6 +53,10 @@ SELECT sessions.token_hash FROM sessions
 WHERE sessions.tenant_id = :tenant_id AND sessions.id = :id AND sessions.previous_hash = :presented
   AND sessions.rotated_at > now() - :grace
 """).bindparams(bindparam("grace", type_=Interval))
+IS_FRESH = text("""
+SELECT sessions.id FROM sessions
+WHERE sessions.tenant_id = :tenant_id AND sessions.id = :id AND sessions.created_at > now() - :fresh
+""").bindparams(bindparam("fresh", type_=Interval))
 END = text("DELETE FROM sessions WHERE sessions.tenant_id = :tenant_id AND sessions.id = :id RETURNING sessions.id")
 END_ALL = text("DELETE FROM sessions WHERE sessions.tenant_id = :tenant_id AND sessions.user_id = :user_id")
 logger = structlog.get_logger()
@@ -70,13 +74,24 @@ class Granted:
 
 
 class SessionService:
-    """`secret_keys`: the present one, and those before it; `life` is how long a session lasts without a refresh."""
+    """`secret_keys`: the present one, and those before it.
 
-    def __init__(self, database: Database, tokens: TokenService, secret_keys: Sequence[str], life: timedelta) -> None:
+    `life` is how long a session lasts without a refresh, `fresh` how long a password counts as just given.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        tokens: TokenService,
+        secret_keys: Sequence[str],
+        life: timedelta,
+        fresh: timedelta,
+    ) -> None:
         self._database = database
         self._tokens = tokens
         self._secret_keys = secret_keys
         self._life = life
+        self._fresh = fresh
 
     async def begin(self, connection: AsyncConnection, user: Principal) -> Granted:
         """Begin a session of a user who has just proved who it is, in the present transaction.
@@ -113,6 +128,13 @@ class SessionService:
         except AuthenticationError:
             raise InvalidRefreshToken from None
         raise InvalidRefreshToken
+
+    async def require_fresh(self, db: TenantSession) -> None:
+        """Raise `FreshLoginRequired` unless the caller's session began, with the password, a short while ago."""
+        values = {"tenant_id": db.principal.tenant_id, "id": db.principal.session_id, "fresh": self._fresh}
+        async with db.begin() as connection:
+            if (await connection.execute(IS_FRESH, values)).one_or_none() is None:
+                raise FreshLoginRequired
 
     async def end(self, db: TenantSession, *, everywhere: bool) -> None:
         """End the caller's session, or all of its user's."""

@@ -95,6 +95,10 @@ class TenantSettingsService:
         async with self._db.begin() as connection:
             return _still_there((await connection.execute(SELECT_TENANT, {"tenant_id": self._tenant_id})).one_or_none())
 
+
+class TenantAdminService(TenantSettingsService):
+    """As `TenantSettingsService`, for who may change them."""
+
     async def change(self, changes: dict[str, str]) -> Row[Any]:
         """Set some of `name`, `registration` and `message_visibility`; raises `TenantNameTaken`."""
         if not changes:

@@ -1,23 +1,33 @@
-"""What admins do to the users of their tenant: roles, disabling, deletion."""
+"""What admins do to the users of their tenant: creation, roles, disabling, deletion."""
 
 from typing import Any
 
-from sqlalchemy import Row, bindparam, case, delete, func, null, select, text, update
+from sqlalchemy import Row, bindparam, case, delete, func, null, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.errors import LastAdmin, NotFound
-from app.core.ids import is_id
+from app.core.ids import is_id, new_id
+from app.core.security import PasswordHasher
 from app.db.session import TenantSession
 from app.models import User, UserRole
+from app.services import idempotency
+from app.services.api_key_service import REVOKE_ADMIN_KEYS, REVOKE_ALL_KEYS
 from app.services.audit_service import record_by
+from app.services.idempotency import IdempotentRequest
+from app.services.invite_service import REVOKE_ALL_INVITES
 from app.services.message_statements import DELETE_OF_USER
 from app.services.session_service import END_ALL
-from app.services.user_service import SELECT_USER
+from app.services.user_service import LOCK_TENANT, SELECT_USER, insert_user
 
 users = User.__table__
 
 OF_USER = (users.c.tenant_id == bindparam("in_tenant"), users.c.id == bindparam("of_user"))
-SET_ROLE = update(User).where(*OF_USER).values(role=bindparam("new_role"))
+# Another version, so that a token of the old role stays refused when the role comes back.
+SET_ROLE = (
+    update(User)
+    .where(*OF_USER, users.c.role != bindparam("new_role"))
+    .values(role=bindparam("new_role"), token_version=users.c.token_version + 1)
+)
 # Disabling somebody twice keeps the first moment.
 SET_DISABLED = (
     update(User)
@@ -25,8 +35,6 @@ SET_DISABLED = (
     .values(disabled_at=case((bindparam("disabled"), func.coalesce(users.c.disabled_at, func.now())), else_=null()))
 )
 REMOVE = delete(User).where(*OF_USER)
-# Changes of admins take turns: two who demote each other at once would leave none.
-LOCK_TENANT = text("SELECT tenants.id FROM tenants WHERE tenants.id = :tenant_id FOR NO KEY UPDATE")
 ADMINS = (
     select(func.count())
     .select_from(User)
@@ -37,12 +45,32 @@ ADMINS = (
 class UserAdminService:
     """The users of the caller's tenant; at least one enabled admin stays."""
 
-    def __init__(self, db: TenantSession) -> None:
+    def __init__(self, db: TenantSession, passwords: PasswordHasher) -> None:
         self._db = db
         self._tenant_id = db.principal.tenant_id
+        self._passwords = passwords
+
+    async def create(
+        self, email: str, password: str, role: UserRole, request: IdempotentRequest | None = None
+    ) -> Row[Any]:
+        """The new user of the caller's tenant; raises `EmailTaken`, `NotFound` if the key made one that is gone."""
+        user_id = new_id()
+        hashed = await self._passwords.hash(password)
+        async with self._db.begin() as connection:
+            if made_before := await idempotency.claim(connection, self._db.principal, request, user_id):
+                made = await connection.execute(SELECT_USER, {"tenant_id": self._tenant_id, "id": made_before})
+                user: Row[Any] | None = made.one_or_none()
+                if user is None:  # deleted since
+                    raise NotFound
+                return user
+            made_now = await insert_user(connection, self._tenant_id, email, hashed, role, user_id)
+            await record_by(self._db, connection, "user.created", user_id, role=role.value)
+            return made_now
 
     async def change(self, user_id: str, role: UserRole | None, disabled: bool | None) -> Row[Any]:
-        """Set role and disabling (None: as it is), in force at the user's next request; disabling ends its sessions.
+        """Set role and disabling (None: as it is), in force at the user's next request.
+
+        What the user made in the old role or before it was disabled ends with it, and does not come back.
 
         Raises:
             NotFound
@@ -54,13 +82,12 @@ class UserAdminService:
                 await connection.execute(SET_ROLE, {**self._of(user_id), "new_role": role.value})
             if disabled is not None:
                 await connection.execute(SET_DISABLED, {**self._of(user_id), "disabled": disabled})
-            if disabled:
-                await connection.execute(END_ALL, {"tenant_id": self._tenant_id, "user_id": user_id})
             if _is_admin(before):
                 await self._require_admin(connection)
             identity = {"tenant_id": self._tenant_id, "id": user_id}
             after: Row[Any] = (await connection.execute(SELECT_USER, identity)).one()
             if changes := _changes(before, after):
+                await self._end_what_it_made(connection, user_id, changes)
                 await record_by(self._db, connection, "user.changed", user_id, **changes)
             return after
 
@@ -88,6 +115,16 @@ class UserAdminService:
         if user is None:
             raise NotFound
         return user
+
+    async def _end_what_it_made(self, connection: AsyncConnection, user_id: str, changes: dict[str, Any]) -> None:
+        """In both directions: what an earlier demotion or disabling may have left must not revive."""
+        owner = {"tenant_id": self._tenant_id, "user_id": user_id}
+        await connection.execute(REVOKE_ALL_INVITES, owner)
+        if "disabled" in changes:
+            await connection.execute(END_ALL, owner)
+            await connection.execute(REVOKE_ALL_KEYS, owner)
+        else:
+            await connection.execute(REVOKE_ADMIN_KEYS, owner)
 
     async def _require_admin(self, connection: AsyncConnection) -> None:
         if not (await connection.execute(ADMINS, {"tenant_id": self._tenant_id})).scalar_one():

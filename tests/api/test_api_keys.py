@@ -96,16 +96,9 @@ ROUTES = [
     ("DELETE", "/conversations/{conversation}", None, "messages:write"),
     ("GET", "/usage", None, "admin"),
     ("GET", "/admin/budget", None, "admin"),
-    ("PUT", "/admin/budget", {"limit_micro_usd": None}, "admin"),
     ("GET", "/admin/users/{user}/budget", None, "admin"),
-    ("GET", "/admin/webhook-secret", None, "admin"),
     ("GET", "/admin/audit-log", None, "admin"),
-    ("GET", "/admin/invites", None, "admin"),
-    ("POST", "/admin/invites", {"email": "invited@acme.com"}, "admin"),
-    ("PATCH", "/admin/users/{user}", {}, "admin"),
-    ("PATCH", "/tenants/{tenant}", {}, "admin"),
     ("GET", "/tenants/{tenant}/users", None, "admin"),
-    ("DELETE", "/admin/users/{user}", None, "admin"),
 ]
 
 

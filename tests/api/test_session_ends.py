@@ -48,11 +48,13 @@ async def test_logging_out_everywhere_ends_all_sessions_of_the_user(client: http
     assert not await is_over(client, admins)
 
 
-async def test_a_changed_password_ends_every_session_and_no_key(client: httpx.AsyncClient, acme: Tenant) -> None:
+async def test_a_changed_password_ends_every_session_and_all_keys_unless_they_are_kept(
+    client: httpx.AsyncClient, acme: Tenant
+) -> None:
     mine, other = await begin(client, acme.user), await begin(client, acme.user)
     body = {"name": "k", "scopes": ["messages:read"]}
     key = (await client.post("/api-keys", json=body, headers=mine.headers)).json()["key"]
-    change = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
+    change = {"current_password": PASSWORD, "new_password": NEW_PASSWORD, "keep_api_keys": True}
 
     answer = await client.put("/me/password", json=change, headers=mine.headers)
 
@@ -61,7 +63,12 @@ async def test_a_changed_password_ends_every_session_and_no_key(client: httpx.As
     assert await is_over(client, other)
     assert await status_of(client, key) == 200
     assert (await client.post("/login", json={"email": acme.user.email, "password": PASSWORD})).status_code == 401
-    assert not await is_over(client, await begin(client, acme.user, NEW_PASSWORD))
+    renewed = await begin(client, acme.user, NEW_PASSWORD)
+    assert not await is_over(client, renewed)
+
+    change = {"current_password": NEW_PASSWORD, "new_password": PASSWORD}
+    assert (await client.put("/me/password", json=change, headers=renewed.headers)).status_code == 204
+    assert await status_of(client, key) == 401
 
 
 async def test_a_wrong_current_password_changes_and_ends_nothing(

@@ -34,7 +34,7 @@ def status_for(kind: str, operation: Operation) -> int:
 
 def _may(kind: str, operation: Operation) -> bool:
     if kind in KEY_SCOPES:
-        needed = ADMIN_SCOPE if operation.access is Access.ADMIN else operation.scope
+        needed = operation.scope or (ADMIN_SCOPE if operation.access is Access.ADMIN else "")
         return not needed or needed in KEY_SCOPES[kind]
     allowed = {
         "admin": set(Access),

@@ -33,7 +33,7 @@ class Operation:
     form     the body goes as a form
     query    what must stand in the query, written as a body
     differs  each answer tells of the calls before it: no two are the same
-    scope    what an API key needs beside ADMIN_SCOPE for admins: a scope, "" (any key), SESSION (no key will do)
+    scope    what an API key needs: a scope, "" (any key; for admins: ADMIN_SCOPE), SESSION (no key will do)
     answers  exceptions: kind of caller (`callers.py`) -> status
     ends     what a call that succeeds takes from the caller ("session", "tenant"): each gets a tenant of its own
     """
@@ -133,21 +133,39 @@ OPERATIONS = (
     Operation("delete", "/conversations/{id}", OWNER, 204, target="conversation", scope=WRITE),
     Operation("get", "/usage", ADMIN),
     Operation("get", "/admin/budget", ADMIN),
-    Operation("put", "/admin/budget", ADMIN, body=LIMIT),
+    Operation("put", "/admin/budget", ADMIN, body=LIMIT, scope=SESSION),
     Operation("get", "/admin/users/{id}/budget", ADMIN, target="user"),
-    Operation("put", "/admin/users/{id}/budget", ADMIN, target="user", body=LIMIT),
-    Operation("get", "/admin/webhook-secret", ADMIN),
-    Operation("post", "/admin/users", ADMIN, 201, body={"email": "<email>", "password": PASSWORD, "role": "user"}),
-    Operation("patch", "/admin/users/{id}", ADMIN, target="user", body={"role": "admin", "disabled": True}),
-    Operation("delete", "/admin/users/{id}", ADMIN, 204, target="user"),
-    Operation("post", "/admin/invites", ADMIN, 201, body={"email": "<email>"}),
-    Operation("get", "/admin/invites", ADMIN),
-    Operation("delete", "/admin/invites/{id}", ADMIN, 204, target="invite"),
+    Operation("put", "/admin/users/{id}/budget", ADMIN, target="user", body=LIMIT, scope=SESSION),
+    Operation("get", "/admin/webhook-secret", ADMIN, scope=SESSION),
+    Operation(
+        "post",
+        "/admin/users",
+        ADMIN,
+        201,
+        body={"email": "<email>", "password": PASSWORD, "role": "user"},
+        scope=SESSION,
+    ),
+    Operation(
+        "patch", "/admin/users/{id}", ADMIN, target="user", body={"role": "admin", "disabled": True}, scope=SESSION
+    ),
+    Operation("delete", "/admin/users/{id}", ADMIN, 204, target="user", scope=SESSION),
+    Operation("post", "/admin/invites", ADMIN, 201, body={"email": "<email>"}, scope=SESSION),
+    Operation("get", "/admin/invites", ADMIN, scope=SESSION),
+    Operation("delete", "/admin/invites/{id}", ADMIN, 204, target="invite", scope=SESSION),
     Operation("get", "/admin/audit-log", ADMIN),
     Operation("get", "/tenants/{id}", MEMBER, target="tenant"),
-    Operation("patch", "/tenants/{id}", ADMIN, target="tenant", body={"name": "<name>"}),
-    Operation("delete", "/tenants/{id}", ADMIN, 204, target="tenant", query={"name": "<tenant_name>"}, ends="tenant"),
-    Operation("get", "/tenants/{id}/export", ADMIN, target="tenant", differs=True),
+    Operation("patch", "/tenants/{id}", ADMIN, target="tenant", body={"name": "<name>"}, scope=SESSION),
+    Operation(
+        "delete",
+        "/tenants/{id}",
+        ADMIN,
+        204,
+        target="tenant",
+        query={"name": "<tenant_name>"},
+        ends="tenant",
+        scope=SESSION,
+    ),
+    Operation("get", "/tenants/{id}/export", ADMIN, target="tenant", differs=True, scope=SESSION),
     Operation("get", "/tenants/{id}/users", ADMIN, target="tenant"),
 )
 # What a parameter of a query names, where its name does not say it.

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Request, Response, status
 from app.api.errors import documented
 from app.api.pagination import link_next
 from app.api.parameters import AuditNarrowed, IdempotencyKey, Paging
-from app.dependencies import Audit, CurrentAdmin, Invites, UserAdmin, Users, Webhooks
+from app.dependencies import AdminSession, Audit, Invites, UserAdmin, Webhooks
 from app.schemas.audit import AuditEntryRead
 from app.schemas.invite import InviteCreate, InviteCreated, InviteRead
 from app.schemas.user import UserCreate, UserRead, UserUpdate
@@ -24,7 +24,7 @@ PathId = Annotated[str, Path(alias="id", max_length=100)]
     summary="Create user in tenant",
     responses=documented(400, 401, 403, 409, 413, 422, 503),
 )
-async def create_user(body: UserCreate, _: CurrentAdmin, service: Users, key: IdempotencyKey = None) -> UserRead:
+async def create_user(body: UserCreate, service: UserAdmin, key: IdempotencyKey = None) -> UserRead:
     """The user joins the admin's own tenant, with either role."""
     request = IdempotentRequest.of(key, "POST /admin/users", body.model_dump(mode="json"))
     return UserRead.model_validate(await service.create(body.email, body.password, body.role, request))
@@ -35,7 +35,7 @@ async def create_user(body: UserCreate, _: CurrentAdmin, service: Users, key: Id
     summary="Change a user's role, disable it",
     responses=documented(400, 401, 403, 404, 409, 413, 422, 503),
 )
-async def change_user(user_id: PathId, body: UserUpdate, _: CurrentAdmin, service: UserAdmin) -> UserRead:
+async def change_user(user_id: PathId, body: UserUpdate, service: UserAdmin) -> UserRead:
     """In force at the user's next request. The last admin can be neither demoted nor disabled."""
     return UserRead.model_validate(await service.change(user_id, body.role, body.disabled))
 
@@ -46,7 +46,7 @@ async def change_user(user_id: PathId, body: UserUpdate, _: CurrentAdmin, servic
     summary="Delete a user",
     responses=documented(401, 403, 404, 409, 422, 503),
 )
-async def delete_user(user_id: PathId, _: CurrentAdmin, service: UserAdmin) -> None:
+async def delete_user(user_id: PathId, service: UserAdmin) -> None:
     """With its messages, conversations, sessions and keys; what it used stays in `/usage`. Not the last admin."""
     await service.delete(user_id)
 
@@ -55,18 +55,16 @@ async def delete_user(user_id: PathId, _: CurrentAdmin, service: UserAdmin) -> N
     "/invites",
     status_code=status.HTTP_201_CREATED,
     summary="Invite an email",
-    responses=documented(400, 401, 403, 413, 422, 503),
+    responses=documented(400, 401, 403, 409, 413, 422, 503),
 )
-async def create_invite(body: InviteCreate, _: CurrentAdmin, service: Invites) -> InviteCreated:
+async def create_invite(body: InviteCreate, service: Invites) -> InviteCreated:
     """Its `token` goes into `invite_token` of `POST /register`. Another invite of the email takes its place."""
     made = await service.create(body.email, timedelta(hours=body.expires_in_hours))
     return InviteCreated(**InviteRead.model_validate(made.row).model_dump(), token=made.token)
 
 
 @router.get("/invites", summary="List open invites (paginated)", responses=documented(401, 403, 422, 503))
-async def list_invites(
-    _: CurrentAdmin, service: Invites, page: Paging, request: Request, response: Response
-) -> list[InviteRead]:
+async def list_invites(service: Invites, page: Paging, request: Request, response: Response) -> list[InviteRead]:
     """Those that are neither used nor expired, newest first."""
     found = await service.list(page)
     link_next(request, response, found)
@@ -79,13 +77,13 @@ async def list_invites(
     summary="Take an invite back",
     responses=documented(401, 403, 404, 422, 503),
 )
-async def revoke_invite(invite_id: PathId, _: CurrentAdmin, service: Invites) -> None:
+async def revoke_invite(invite_id: PathId, service: Invites) -> None:
     await service.revoke(invite_id)
 
 
 @router.get("/audit-log", summary="The audit log (paginated)", responses=documented(401, 403, 422, 503))
 async def audit_log(
-    _: CurrentAdmin, service: Audit, page: Paging, narrowed: AuditNarrowed, request: Request, response: Response
+    service: Audit, page: Paging, narrowed: AuditNarrowed, request: Request, response: Response
 ) -> list[AuditEntryRead]:
     """Who did what in the tenant, newest first. Entries are never changed and go with the tenant alone."""
     found = await service.list(page, narrowed)
@@ -94,7 +92,7 @@ async def audit_log(
 
 
 @router.get("/webhook-secret", summary="The tenant's webhook secret", responses=documented(401, 403, 503))
-async def webhook_secret(admin: CurrentAdmin, audit: Audit, service: Webhooks) -> WebhookSecret:
+async def webhook_secret(admin: AdminSession, audit: Audit, service: Webhooks) -> WebhookSecret:
     """What webhooks are signed with, as https://www.standardwebhooks.com describes. That it was read is noted."""
     await audit.note("webhook_secret.read")  # and the token alone does not say that its user still is an admin
     return WebhookSecret(secret=service.secret_of(admin.tenant_id))

@@ -15,7 +15,7 @@ router = APIRouter(prefix="/api-keys", tags=["api keys"])
     "",
     status_code=status.HTTP_201_CREATED,
     summary="Create an API key",
-    responses=documented(400, 401, 403, 413, 422, 503),
+    responses=documented(400, 401, 403, 409, 413, 422, 503),
 )
 async def create_api_key(body: ApiKeyCreate, service: ApiKeys) -> ApiKeyCreated:
     """For a machine that acts as the caller, within the scopes; sent like an access token. It is shown this once."""

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Depends, status
 from fastapi.security import OAuth2PasswordRequestForm
 
 from app.api.errors import documented
-from app.dependencies import LIMITED_BY_ADDRESS, Auth, CallerOrigin, LoginSession, Registration, Sessions, Users
+from app.dependencies import LIMITED_BY_ADDRESS, Auth, CallerOrigin, LoginSession, Profile, Registration, Sessions
 from app.schemas.user import (
     AccessToken,
     LogoutRequest,
@@ -78,7 +78,7 @@ async def logout(caller: LoginSession, service: Sessions, body: LogoutRequest | 
 
 
 @router.get("/me", summary="Get current user profile", responses=documented(401, 503))
-async def me(service: Users) -> UserRead:
+async def me(service: Profile) -> UserRead:
     return UserRead.model_validate(await service.me())
 
 
@@ -89,5 +89,5 @@ async def me(service: Users) -> UserRead:
     responses=documented(400, 401, 403, 413, 422, 503),
 )
 async def change_password(body: PasswordChange, caller: LoginSession, service: Auth) -> None:
-    """Ends every session of the user, this one included: log in again. API keys go on."""
-    await service.change_password(caller, body.current_password, body.new_password)
+    """Ends every session of the user, this one included: log in again. API keys end too, or go on if told so."""
+    await service.change_password(caller, body.current_password, body.new_password, keep_keys=body.keep_api_keys)

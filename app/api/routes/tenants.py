@@ -10,10 +10,12 @@ from app.core.errors import PermissionDenied
 from app.core.principal import Principal
 from app.dependencies import (
     LIMITED_BY_ADDRESS,
+    AdminSession,
     CurrentAdmin,
     CurrentUser,
     Erasure,
     Export,
+    TenantAdmin,
     TenantOfCaller,
     Tenants,
     Users,
@@ -71,7 +73,7 @@ async def get_tenant(tenant_id: TenantId, caller: CurrentUser, service: TenantOf
     "/tenants/{id}", summary="Change the tenant's settings", responses=documented(400, 401, 403, 409, 413, 422, 503)
 )
 async def change_tenant(
-    tenant_id: TenantId, body: TenantUpdate, admin: CurrentAdmin, service: TenantOfCaller
+    tenant_id: TenantId, body: TenantUpdate, admin: AdminSession, service: TenantAdmin
 ) -> TenantSettings:
     """Its name, who may register, and whose messages users see; in force at the next request."""
     _require_own(tenant_id, admin)
@@ -84,7 +86,7 @@ async def change_tenant(
     summary="Erase the tenant and all it owns",
     responses=documented(401, 403, 409, 422, 503),
 )
-async def erase_tenant(tenant_id: TenantId, name: ConfirmedName, admin: CurrentAdmin, service: Erasure) -> None:
+async def erase_tenant(tenant_id: TenantId, name: ConfirmedName, admin: AdminSession, service: Erasure) -> None:
     """For good, confirmed by its name. From the first moment on nobody gets in any more, the caller included.
 
     Answers when all is gone. If the answer is lost, or a process dies, the service finishes it by itself.
@@ -99,7 +101,7 @@ async def erase_tenant(tenant_id: TenantId, name: ConfirmedName, admin: CurrentA
     summary="Export all that the tenant owns",
     responses={200: EXPORTED, **documented(401, 403, 422, 503)},
 )
-async def export_tenant(tenant_id: TenantId, admin: CurrentAdmin, service: Export) -> Response:
+async def export_tenant(tenant_id: TenantId, admin: AdminSession, service: Export) -> Response:
     """Newest first within each type, without passwords, tokens and their hashes. Without its last line it was cut."""
     _require_own(tenant_id, admin)
     return LineStream(await service.begin(), f"{admin.tenant_id}.ndjson")

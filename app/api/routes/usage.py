@@ -4,7 +4,7 @@ from fastapi import APIRouter, Path, Query
 
 from app.api.errors import documented
 from app.api.parameters import UsageFrom, UsageTo
-from app.dependencies import Budgets, CurrentAdmin, Usage
+from app.dependencies import BudgetAdmin, Budgets, Usage
 from app.schemas.usage import BudgetRead, BudgetUpdate, UsageRead
 from app.services.usage_service import Grouping
 
@@ -15,7 +15,6 @@ UserId = Annotated[str, Path(alias="id", max_length=100)]
 
 @router.get("/usage", summary="Usage of the tenant", responses=documented(401, 403, 422, 503))
 async def usage(
-    _: CurrentAdmin,
     service: Usage,
     since: UsageFrom,
     until: UsageTo,
@@ -26,19 +25,19 @@ async def usage(
 
 
 @router.get("/admin/budget", summary="The tenant's budget", responses=documented(401, 403, 503))
-async def read_budget(_: CurrentAdmin, service: Budgets) -> BudgetRead:
+async def read_budget(service: Budgets) -> BudgetRead:
     """What the tenant may spend in a calendar month (UTC), and did."""
     return BudgetRead.model_validate(await service.get())
 
 
 @router.put("/admin/budget", summary="Set the tenant's budget", responses=documented(400, 401, 403, 413, 422, 503))
-async def set_budget(body: BudgetUpdate, _: CurrentAdmin, service: Budgets) -> BudgetRead:
+async def set_budget(body: BudgetUpdate, service: BudgetAdmin) -> BudgetRead:
     """Messages that it does not cover are refused with 402 before a provider is called."""
     return BudgetRead.model_validate(await service.set(body.limit_micro_usd))
 
 
 @router.get("/admin/users/{id}/budget", summary="A user's budget", responses=documented(401, 403, 404, 422, 503))
-async def read_user_budget(user_id: UserId, _: CurrentAdmin, service: Budgets) -> BudgetRead:
+async def read_user_budget(user_id: UserId, service: Budgets) -> BudgetRead:
     return BudgetRead.model_validate(await service.get(user_id))
 
 
@@ -47,6 +46,6 @@ async def read_user_budget(user_id: UserId, _: CurrentAdmin, service: Budgets) -
     summary="Set a user's budget",
     responses=documented(400, 401, 403, 404, 413, 422, 503),
 )
-async def set_user_budget(user_id: UserId, body: BudgetUpdate, _: CurrentAdmin, service: Budgets) -> BudgetRead:
+async def set_user_budget(user_id: UserId, body: BudgetUpdate, service: BudgetAdmin) -> BudgetRead:
     """It holds beside the tenant's: a message needs room in both."""
     return BudgetRead.model_validate(await service.set(body.limit_micro_usd, user_id))

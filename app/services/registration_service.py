@@ -1,0 +1,89 @@
+"""Registration: how users come into a tenant on behalf of nobody in it."""
+
+from typing import Any, Literal, cast
+
+from sqlalchemy import Row, Table, bindparam, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.core.errors import InviteRequired, RegistrationClosed, TenantNotFound
+from app.core.ids import is_id
+from app.core.principal import Origin
+from app.core.security import PasswordHasher
+from app.db import rls
+from app.db.session import Database
+from app.models import RegistrationMode, Tenant, UserRole
+from app.services.audit_service import Actor, record
+from app.services.invite_service import accept
+from app.services.user_service import insert_user
+
+tenants = cast("Table", Tenant.__table__)
+
+# The lock keeps the tenant from going (and only that) until the user is in it.
+SELECT_TENANT = (
+    select(tenants.c.registration)
+    .where(tenants.c.id == bindparam("tenant_id"), tenants.c.erasing_at.is_(None))
+    .with_for_update(read=True, key_share=True)
+)
+
+
+class RegistrationService:
+    """Adds users to a tenant on behalf of nobody: registration, and operators."""
+
+    def __init__(self, database: Database, passwords: PasswordHasher, origin: Origin) -> None:
+        self._database = database
+        self._passwords = passwords
+        self._origin = origin
+
+    async def register(self, tenant_id: str, email: str, password: str, invite: str | None = None) -> Row[Any]:
+        """The new user, as the tenant's registration allows; an invite is used up in the same transaction.
+
+        Raises:
+            TenantNotFound, EmailTaken
+            RegistrationClosed: nobody registers here.
+            InviteRequired: without an open invite for this email nobody does, or the one that was sent is none.
+        """
+        return await self._add(tenant_id, email, password, UserRole.USER, invite, "anonymous")
+
+    async def create_admin(self, tenant_id: str, email: str, password: str) -> Row[Any]:
+        """An admin, by an operator of the service; raises `TenantNotFound`, `EmailTaken`."""
+        return await self._add(tenant_id, email, password, UserRole.ADMIN, None, "operator")
+
+    async def _add(
+        self,
+        tenant_id: str,
+        email: str,
+        password: str,
+        role: UserRole,
+        invite: str | None,
+        actor_type: Literal["anonymous", "operator"],
+    ) -> Row[Any]:
+        if not is_id(tenant_id):
+            raise TenantNotFound
+        hashed = await self._passwords.hash(password)
+        async with self._database.session(rls.enter_tenant(tenant_id)) as connection:
+            mode = (await connection.execute(SELECT_TENANT, {"tenant_id": tenant_id})).scalar_one_or_none()
+            if mode is None:
+                raise TenantNotFound
+            invited = {"invited": invite is not None}
+            if actor_type == "anonymous":
+                invited |= await _admit(connection, mode, tenant_id, email, invite)
+            user = await insert_user(connection, tenant_id, email, hashed, role)
+            actor = Actor(tenant_id, actor_type, self._origin)
+            await record(connection, actor, "user.registered", user.id, role=role.value, **invited)
+            return user
+
+
+async def _admit(
+    connection: AsyncConnection, mode: str, tenant_id: str, email: str, invite: str | None
+) -> dict[str, Any]:
+    """What the audit log says of the invite that was used up."""
+    if mode == RegistrationMode.CLOSED:
+        raise RegistrationClosed
+    if invite is None:
+        if mode == RegistrationMode.INVITE:
+            raise InviteRequired
+        return {}
+    accepted = await accept(connection, tenant_id, email, invite)
+    if accepted is None:
+        raise InviteRequired
+    return {"invite_id": accepted.id, "invited_by": accepted.user_id}

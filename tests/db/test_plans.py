@@ -4,7 +4,6 @@ As planned for the caller. A generic plan knows nothing of who asks: with ANALYZ
 with few rows for one with many, and PostgreSQL chooses it only where it looks no dearer.
 """
 
-import json
 import secrets
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,13 +12,13 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from sqlalchemy import URL
-from sqlalchemy.dialects.postgresql.asyncpg import dialect
 
 from app.core.ids import new_id
 from app.services.conversation_service import LISTED
 from app.services.message_list import listing
 from app.services.message_statements import DELETE_OF_USER
 from tests.conftest import TEMPLATE, dsn, execute
+from tests.db.plans import explained, rows_read
 
 ROWS, PAGE = 50_000, 20
 TENANT, FEW, MANY, ADMIN = (new_id() for _ in range(4))
@@ -53,30 +52,9 @@ async def large(template_url: URL) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-def rows_read(plan: dict[str, Any]) -> float:
-    """What the scans of a plan looked at."""
-    below = sum(rows_read(child) for child in plan.get("Plans", ()))
-    if "Relation Name" not in plan:
-        return below
-    return below + (plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)) * plan["Actual Loops"]
-
-
 async def explain(connection: asyncpg.Connection, statement: Any, values: dict[str, Any]) -> tuple[Any, float]:
-    """The number of rows that the statement gives and reads, with the rights of the service, in the tenant."""
-    compiled = statement.compile(dialect=dialect())
-    values = {**compiled.params, **values}
-    literals = ", ".join(f"'{values[name]}'" for name in compiled.positiontup)
-    transaction = connection.transaction()
-    await transaction.start()
-    try:
-        await connection.execute(f"SELECT set_config('app.tenant_id', '{TENANT}', true)")
-        await connection.execute("SET LOCAL ROLE llm_saas_app; SET LOCAL plan_cache_mode = force_custom_plan")
-        await connection.execute(f"PREPARE listed AS {compiled.string}")
-        shown = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE listed({literals})")
-    finally:
-        await transaction.rollback()
-        await connection.execute("DEALLOCATE listed")
-    plan = json.loads(shown)[0]["Plan"]
+    """The number of rows that the statement gives and reads."""
+    plan = await explained(connection, TENANT, statement, values)
     return plan["Actual Rows"], rows_read(plan)
 
 

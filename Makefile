@@ -1,10 +1,10 @@
-# install · run · test · lint · bench · soak · postman. Everything lives in .venv; PYTHON picks the interpreter (3.11 or newer).
+# install · run · test · lint · bench · soak · postman · clients. Everything lives in .venv; PYTHON picks the interpreter (3.11 or newer).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: install dev run test lint format pre-commit bench soak postman lock clean
+.PHONY: install dev run test lint format pre-commit bench soak postman clients lock clean
 
 install: $(VENV)/.installed
 
@@ -59,6 +59,10 @@ soak: dev
 
 postman: dev
 	docs/postman/run.sh
+
+# The OpenAPI description: linted, and made into clients. Needs Node.
+clients: dev
+	docs/clients/check.sh
 
 # The lock files, made anew with the newest versions that work together. Needs uv.
 lock:

@@ -16,7 +16,7 @@ from app import __version__
 from app.api.cors import CrossOrigin
 from app.api.docs import install_docs_policy
 from app.api.errors import install_error_handlers, refusal
-from app.api.openapi import DESCRIPTION, install_openapi
+from app.api.openapi import CONTACT, DESCRIPTION, LICENSE, SERVERS, SUMMARY, TAGS, install_openapi
 from app.api.routes import admin, api_keys, auth, conversations, health, messages, tenants, usage, well_known
 from app.container import Container
 from app.core.client_address import ClientAddress
@@ -47,7 +47,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPIOffline(
         title="Multi-Tenant LLM SaaS Backend",
         version=__version__,
+        summary=SUMMARY,
         description=DESCRIPTION,
+        contact=CONTACT,
+        license_info=LICENSE,
+        servers=SERVERS,
+        openapi_tags=TAGS,
         lifespan=lifespan,
         redirect_slashes=False,  # it would redirect to whatever the Host header names
         swagger_ui_parameters={"persistAuthorization": True},

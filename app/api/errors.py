@@ -104,8 +104,7 @@ def refusal(scope: Scope, reason: int | errors.AppError) -> Response:
     """The answer when no route could give one: to a status (500, 413, 431), or to an error."""
     if isinstance(reason, errors.AppError):
         return _response(problem_of(scope, reason))
-    status = reason
-    return _response(_problem(scope, status, kind=_slug(HTTPStatus(status).phrase)))
+    return _response(problem_of_status(scope, reason))
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -142,6 +141,11 @@ def problem_of(scope: Scope, error: errors.AppError) -> Problem:
     if isinstance(error, errors.BudgetExceeded):
         extra["resets_at"] = error.resets_at
     return _problem(scope, STATUSES[type(error)], kind=words.replace("_", "-"), detail=error.detail, **extra)
+
+
+def problem_of_status(scope: Scope, status: int) -> Problem:
+    """What a status without an error of the domain is to the caller."""
+    return _problem(scope, status, kind=_slug(HTTPStatus(status).phrase))
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:

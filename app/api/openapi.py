@@ -1,33 +1,117 @@
-"""The OpenAPI description: what FastAPI derives, with every error as a problem."""
+"""The OpenAPI description: what FastAPI derives, with names, examples and every error as a problem."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
+from app.api import examples
+from app.api.errors import problem_of, problem_of_status
+from app.schemas.message import MessageDelta
 from app.schemas.problem import Problem
 
+SUMMARY = "Tenants, their users and their LLM messages side by side in one PostgreSQL, isolated by construction."
 DESCRIPTION = """
-Tenants, their users and their LLM messages side by side in one PostgreSQL, isolated by construction.
-
 Create a tenant with its first admin, log in (or press **Authorize**), send a message.
 Errors are `application/problem+json` (RFC 9457); every answer carries `X-Request-ID`.
 """
+CONTACT = {"name": "The project's issues and its SECURITY.md"}
+LICENSE = {"name": "MIT", "identifier": "MIT"}
+# Relative: the service is where its description came from, whatever a proxy calls it.
+SERVERS = [{"url": "/", "description": "Where this description came from"}]
+# In the order in which a newcomer needs them.
+TAGS = [
+    {"name": "tenants", "description": "Companies that share the service: creation, settings, export, erasure."},
+    {"name": "auth", "description": "Registration, login, sessions and the caller's own account."},
+    {"name": "messages", "description": "Prompts and their answers: at once, as a stream or in the background."},
+    {"name": "conversations", "description": "Messages that are sent together with the turns before them."},
+    {"name": "api keys", "description": "Credentials for machines, which act for their user within scopes."},
+    {"name": "admin", "description": "People, invites, webhooks and the audit log of the caller's tenant."},
+    {"name": "usage", "description": "Tokens, cost and budgets of the caller's tenant."},
+    {"name": "health", "description": "For probes: liveness and readiness."},
+]
 REPLACED = ("HTTPValidationError", "ValidationError")
+FORM_NAMES = {"Body_token_token_post": "TokenForm"}
+BEARER = {"type": "http", "scheme": "bearer", "description": "Paste an access token, or an API key."}
+EXAMPLES = {type(example).__name__: example.model_dump(mode="json") for example in examples.ANSWERS}
+BODIES = {type(example).__name__: example.model_dump(mode="json", exclude_unset=True) for example in examples.REQUESTS}
 
 
 def install_openapi(app: FastAPI) -> None:
     original = app.openapi
+    for route in app.routes:
+        if isinstance(route, APIRoute):
+            route.operation_id = route.name
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = original()
-            schemas = schema["components"]["schemas"]
-            for name in REPLACED:
-                schemas.pop(name, None)
-            problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas.update(problem.pop("$defs"))
-            schemas["Problem"] = problem
+            _complete_schemas(schema)
+            for operation in _operations(schema):
+                _complete(operation)
             app.openapi_schema = schema
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _complete_schemas(schema: dict[str, Any]) -> None:
+    components = schema["components"]
+    schemas = components["schemas"]
+    for name in REPLACED:
+        schemas.pop(name, None)
+    for derived, name in FORM_NAMES.items():
+        schemas[name] = {**schemas.pop(derived), "title": name}
+    for model in (Problem, MessageDelta):
+        described = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(described.pop("$defs", {}))
+        schemas[model.__name__] = described
+    components["securitySchemes"]["AccessTokenOrApiKey"] = BEARER
+
+
+def _operations(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for operations in schema["paths"].values():
+        yield from operations.values()
+
+
+def _complete(operation: dict[str, Any]) -> None:
+    operation["security"] = [*operation["security"], {"AccessTokenOrApiKey": []}] if "security" in operation else []
+    for media in operation.get("requestBody", {}).get("content", {}).values():
+        name = _rename(media["schema"])
+        media["example"] = BODIES.get(name) or examples.FORMS.get(name, {})
+    for status, answer in operation["responses"].items():
+        for kind, media in answer.get("content", {}).items():
+            media["example"] = _example(operation["operationId"], status, kind, media.get("schema", {}))
+
+
+def _rename(schema: dict[str, Any]) -> str:
+    """The component that a body refers to, under the name that it has here."""
+    for candidate in (schema, *schema.get("anyOf", ())):
+        if "$ref" in candidate:
+            name = str(candidate["$ref"].rpartition("/")[2])
+            candidate["$ref"] = f"#/components/schemas/{FORM_NAMES.get(name, name)}"
+            return FORM_NAMES.get(name, name)
+    return ""
+
+
+def _example(operation_id: str, status: str, kind: str, schema: dict[str, Any]) -> Any:
+    match kind:
+        case "application/problem+json":
+            return _problem(operation_id, status)
+        case "text/event-stream":
+            return examples.EVENTS
+        case "application/x-ndjson":
+            return examples.LINES
+    if schema.get("type") == "array":
+        return [EXAMPLES[schema["items"]["$ref"].rpartition("/")[2]]]
+    return EXAMPLES[schema["$ref"].rpartition("/")[2]]
+
+
+def _problem(operation_id: str, status: str) -> dict[str, Any]:
+    scope = {"state": {"request_id": examples.REQUEST}}
+    error = examples.OWN.get((operation_id, status)) or examples.USUAL.get(status)
+    problem = problem_of(scope, error) if error else problem_of_status(scope, int(status))
+    if status == "422":
+        problem.errors = [examples.FIELD_ERROR]
+    return problem.model_dump(mode="json", exclude_none=True)

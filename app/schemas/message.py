@@ -57,3 +57,9 @@ class MessageRead(ReadModel):
     attempts: int
     created_at: Timestamp
     updated_at: Timestamp
+
+
+class MessageDelta(ReadModel):
+    """The data of a stream's `delta` event."""
+
+    text: Annotated[str, Field(description="The next piece of the answer.", examples=["A way "])]

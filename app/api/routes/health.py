@@ -8,13 +8,13 @@ from app.schemas.health import Readiness
 router = APIRouter(tags=["health"])
 
 
-@router.get("/health", summary="Liveness check")
+@router.get("/health", summary="Liveness check", responses=documented(431))
 async def health() -> HealthRead:
     """Answers as long as the process lives; it asks nothing of the database."""
     return HealthRead()
 
 
-@router.get("/health/ready", summary="Readiness check", responses=documented(503))
+@router.get("/health/ready", summary="Readiness check", responses=documented(431, 503))
 async def ready(service: Health) -> Readiness:
     """Answers 200 once a tenant transaction can be opened under row-level security, and names what serves."""
     return Readiness(llm_provider=await service.ready(), rate_limits=service.rate_limits)

@@ -18,9 +18,18 @@ router = APIRouter(tags=["messages"])
 
 MessageId = Annotated[str, Path(alias="id", max_length=100)]
 
+EVENT_STREAM = {
+    "type": "string",
+    # Of the data of its events.
+    "contentMediaType": "application/json",
+    "contentSchema": {
+        "anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("MessageRead", "MessageDelta", "Problem")]
+    },
+}
 EVENTS = {
-    "description": "With `stream`: Server-Sent Events `message`, `delta`..., then `completed`, `failed` or `cancelled`",
-    "content": {"text/event-stream": {}},
+    "description": "With `stream`, 200: Server-Sent Events `message` (MessageRead), `delta` (MessageDelta) ..., then"
+    " `completed` or `cancelled` (MessageRead) or `failed` (Problem)",
+    "content": {"text/event-stream": {"schema": EVENT_STREAM}},
 }
 ACCEPTED = {"model": MessageRead, "description": "With `background`: the pending message; `Location` shows its outcome"}
 
@@ -31,7 +40,7 @@ ACCEPTED = {"model": MessageRead, "description": "With `background`: the pending
     response_model=MessageRead,
     summary="Send prompt to LLM",
     responses={
-        200: EVENTS,
+        "2XX": EVENTS,  # not 200: Swagger UI and generated clients take the lowest status for the usual answer
         202: ACCEPTED,
         **documented(400, 401, 402, 403, 404, 409, 413, 422, 429, 502, 503, 504),
     },

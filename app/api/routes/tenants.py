@@ -35,7 +35,7 @@ ConfirmedName = Annotated[
 
 EXPORTED = {
     "description": 'One JSON object a line, each with its `type`; the last is `{"type": "end", "counts": {...}}`',
-    "content": {LineStream.media_type: {}},
+    "content": {LineStream.media_type: {"schema": {"type": "string"}}},
 }
 
 

@@ -11,6 +11,7 @@ from app.llm.factory import create_provider
 from app.schemas.message import MessageRead
 from app.services.api_key_service import ApiKeyAuthenticator
 from app.services.erase_service import TenantEraser
+from app.services.idempotency import IdempotencyKeys
 from app.services.llm_service import LLMService
 from app.services.message_engine import MessageEngine
 from app.services.message_signals import MessageSignals
@@ -31,6 +32,7 @@ class Container:
     signals: MessageSignals
     webhooks: WebhookService
     eraser: TenantEraser
+    idempotency_keys: IdempotencyKeys
     context_tokens: int
     operator_token: str | None
     """None: everybody may create a tenant."""
@@ -62,6 +64,7 @@ class Container:
             MessageSignals(database_url, engine, (tokens.forget_tenant, api_keys.forget_tenant)),
             WebhookService(database, secret_keys, settings.webhook_allowed_networks, _webhook_body),
             TenantEraser(database),
+            IdempotencyKeys(secret_keys),
             settings.llm_context_tokens,
             settings.operator_token.get_secret_value() if settings.tenant_creation == "operator" else None,
             keys.jwks(),

@@ -203,12 +203,13 @@ async def get_messages(request: Request, principal: CurrentUser) -> MessageServi
         container.engine,
         container.signals,
         container.webhooks,
+        container.idempotency_keys,
         container.context_tokens,
     )
 
 
 async def get_conversations(request: Request, principal: CurrentUser) -> ConversationService:
-    return ConversationService(messages_db(request, principal))
+    return ConversationService(messages_db(request, principal), _container(request).idempotency_keys)
 
 
 async def get_usage(request: Request, principal: CurrentAdmin) -> UsageService:
@@ -228,7 +229,8 @@ async def get_budget_admin(request: Request, principal: AdminSession) -> BudgetA
 
 
 async def get_user_admin(request: Request, principal: FreshAdmin) -> UserAdminService:
-    return UserAdminService(tenant_db(request, principal), _container(request).passwords)
+    container = _container(request)
+    return UserAdminService(tenant_db(request, principal), container.passwords, container.idempotency_keys)
 
 
 async def get_invites(request: Request, principal: FreshAdmin) -> InviteService:

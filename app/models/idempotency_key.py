@@ -7,7 +7,7 @@ from app.db.base import Base
 
 
 class IdempotencyKey(Base):
-    """What a user's key made. `request_hash` is the SHA-256 of the request, in hex."""
+    """What a user's key made. `request_hash` is the request's HMAC-SHA-256 under the server's key, in hex."""
 
     __tablename__ = "idempotency_keys"
     __table_args__ = (

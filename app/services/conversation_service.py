@@ -13,9 +13,8 @@ from app.core.principal import Principal
 from app.db.session import TenantSession
 from app.llm.base import Turn
 from app.models import Conversation, MessageStatus
-from app.services import idempotency
 from app.services.audit_service import record_by
-from app.services.idempotency import IdempotentRequest
+from app.services.idempotency import IdempotencyKeys, IdempotentRequest
 from app.services.message_statements import DELETE_CONVERSATION, TURNS
 from app.services.pagination import Page, PageRequest, page_of, parameters
 from app.services.pricing import BYTES_PER_TOKEN, estimated_tokens
@@ -45,8 +44,9 @@ SELECT messages.id FROM messages WHERE messages.tenant_id = :tenant_id
 class ConversationService:
     """Conversations of the caller's tenant: all may read them, its owner and admins change them."""
 
-    def __init__(self, db: TenantSession) -> None:
+    def __init__(self, db: TenantSession, keys: IdempotencyKeys) -> None:
         self._db = db
+        self._keys = keys
         self._tenant_id = db.principal.tenant_id
 
     async def create(
@@ -60,7 +60,7 @@ class ConversationService:
             "system_prompt": system_prompt,
         }
         async with self._db.begin() as connection:
-            made_before = await idempotency.claim(connection, self._db.principal, request, str(values["id"]))
+            made_before = await self._keys.claim(connection, self._db.principal, request, str(values["id"]))
             if made_before is not None:
                 return await find(connection, self._db.principal, made_before)
             return (await connection.execute(INSERT, values)).one()

@@ -150,6 +150,6 @@ NOT_EXPORTED = {
     "sessions.token_hash": "a secret",
     "sessions.previous_hash": "a secret",
     "invites.token_hash": "a secret",
-    "idempotency_keys.request_hash": "a hash of what the export holds in clear, or of what the user took back",
+    "idempotency_keys.request_hash": "a keyed hash of what the export holds in clear, or of what the user took back",
     "tenants.erasing_at": "nobody gets in to export while it is set",
 }

@@ -5,7 +5,9 @@ a replay answers with the thing as it is, also after the process that made it wa
 """
 
 import hashlib
+import hmac
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -36,42 +38,54 @@ WHERE idempotency_keys.tenant_id = :tenant_id AND idempotency_keys.user_id = :us
 
 @dataclass(frozen=True, slots=True)
 class IdempotentRequest:
-    """A caller's key, and what tells one request from another: the operation and its input."""
+    """A caller's key, and what tells one request from another: the operation and its input, secrets left out."""
 
     key: str
-    request_hash: str
+    canonical: bytes
 
     @classmethod
     def of(cls, key: str | None, operation: str, request: dict[str, Any]) -> "IdempotentRequest | None":
         if key is None:
             return None
-        canonical = json.dumps([operation, request], sort_keys=True).encode()
-        return cls(key, hashlib.sha256(canonical).hexdigest())
-
-    def parameters(self, principal: Principal, resource_id: str) -> dict[str, Any]:
-        """Of the claim, for the thing that is about to be made."""
-        owner = {"tenant_id": principal.tenant_id, "user_id": principal.user_id, "key": self.key}
-        return {**owner, "request_hash": self.request_hash, "resource_id": resource_id, "kept_for": KEPT_FOR}
+        return cls(key, json.dumps([operation, request], sort_keys=True).encode())
 
 
-async def claim(
-    connection: AsyncConnection, principal: Principal, request: IdempotentRequest | None, resource_id: str
-) -> str | None:
-    """Claim the key for the thing that is about to be made; the id of what it made before, if it did.
+class IdempotencyKeys:
+    """What is kept of a request is a keyed hash: a plain one would let whoever reads it guess short inputs.
 
-    Raises:
-        IdempotencyKeyReused: with another request.
+    `secret_keys`: the present one first; what was kept under those before it is recognised.
     """
-    if request is None:
-        return None
-    claimed = await connection.execute(CLAIM, request.parameters(principal, resource_id))
-    return await made_before(connection, principal, request) if claimed.one_or_none() is None else None
+
+    def __init__(self, secret_keys: Sequence[str]) -> None:
+        self._secret_keys = tuple(key.encode() for key in secret_keys)
+
+    def parameters(self, request: IdempotentRequest, principal: Principal, resource_id: str) -> dict[str, Any]:
+        """Of the claim, for the thing that is about to be made."""
+        owner = {"tenant_id": principal.tenant_id, "user_id": principal.user_id, "key": request.key}
+        kept = {"request_hash": _keyed_hash(self._secret_keys[0], request), "kept_for": KEPT_FOR}
+        return {**owner, **kept, "resource_id": resource_id}
+
+    async def claim(
+        self, connection: AsyncConnection, principal: Principal, request: IdempotentRequest | None, resource_id: str
+    ) -> str | None:
+        """Claim the key for the thing that is about to be made; the id of what it made before, if it did.
+
+        Raises:
+            IdempotencyKeyReused: with another request.
+        """
+        if request is None:
+            return None
+        claimed = await connection.execute(CLAIM, self.parameters(request, principal, resource_id))
+        return await self.made_before(connection, principal, request) if claimed.one_or_none() is None else None
+
+    async def made_before(self, connection: AsyncConnection, principal: Principal, request: IdempotentRequest) -> str:
+        """The id of what a key made that could not be claimed; raises `IdempotencyKeyReused`."""
+        owner = {"tenant_id": principal.tenant_id, "user_id": principal.user_id, "key": request.key}
+        found = (await connection.execute(FIND, owner)).one()
+        if found.request_hash not in {_keyed_hash(key, request) for key in self._secret_keys}:
+            raise IdempotencyKeyReused
+        return str(found.resource_id)
 
 
-async def made_before(connection: AsyncConnection, principal: Principal, request: IdempotentRequest) -> str:
-    """The id of what a key made that could not be claimed; raises `IdempotencyKeyReused`."""
-    owner = {"tenant_id": principal.tenant_id, "user_id": principal.user_id, "key": request.key}
-    found = (await connection.execute(FIND, owner)).one()
-    if found.request_hash != request.request_hash:
-        raise IdempotencyKeyReused
-    return str(found.resource_id)
+def _keyed_hash(secret_key: bytes, request: IdempotentRequest) -> str:
+    return hmac.digest(secret_key, b"idempotency:" + request.canonical, hashlib.sha256).hex()

@@ -26,11 +26,10 @@ from app.core.ids import new_id
 from app.db.session import TenantSession
 from app.llm.base import Turn
 from app.models import MessageStatus
-from app.services import idempotency
 from app.services.audit_service import record_by
 from app.services.conversation_service import turns_before
 from app.services.generation import Generation, Reader
-from app.services.idempotency import IdempotentRequest
+from app.services.idempotency import IdempotencyKeys, IdempotentRequest
 from app.services.message_engine import MessageEngine
 from app.services.message_list import MessageFilter, listing
 from app.services.message_lookup import find, find_to_change
@@ -73,6 +72,7 @@ class MessageService:
         engine: MessageEngine,
         signals: MessageSignals,
         webhooks: WebhookService,
+        keys: IdempotencyKeys,
         context_tokens: int,
     ) -> None:
         self._db = db
@@ -80,6 +80,7 @@ class MessageService:
         self._engine = engine
         self._signals = signals
         self._webhooks = webhooks
+        self._keys = keys
         self._context_tokens = context_tokens
 
     # --- sending
@@ -137,8 +138,11 @@ class MessageService:
         statement: TextClause = RESERVE
         async with self._db.begin() as connection:
             if request and prompt.conversation_id is None:
-                statement, values = RESERVE_ONCE, values | request.parameters(self._db.principal, message_id)
-            elif made := await idempotency.claim(connection, self._db.principal, request, message_id):
+                statement, values = (
+                    RESERVE_ONCE,
+                    values | self._keys.parameters(request, self._db.principal, message_id),
+                )
+            elif made := await self._keys.claim(connection, self._db.principal, request, message_id):
                 # Before the conversation is looked at: what it was made for may be busy or gone by now.
                 return await self._replay(connection, made, prompt)
             turns = await self._turns(connection, prompt.content, prompt.conversation_id, message_id)
@@ -146,7 +150,7 @@ class MessageService:
             reserved = await self._reserve(connection, statement, values, claim)
             if reserved is None:
                 assert request is not None
-                made = await idempotency.made_before(connection, self._db.principal, request)
+                made = await self._keys.made_before(connection, self._db.principal, request)
                 return await self._replay(connection, made, prompt)
         return Sent(reserved, self._engine.start(reserved, turns, claim, streams=prompt.streams))
 

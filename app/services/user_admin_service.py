@@ -10,10 +10,9 @@ from app.core.ids import is_id, new_id
 from app.core.security import PasswordHasher
 from app.db.session import TenantSession
 from app.models import User, UserRole
-from app.services import idempotency
 from app.services.api_key_service import REVOKE_ADMIN_KEYS, REVOKE_ALL_KEYS
 from app.services.audit_service import record_by
-from app.services.idempotency import IdempotentRequest
+from app.services.idempotency import IdempotencyKeys, IdempotentRequest
 from app.services.invite_service import REVOKE_ALL_INVITES
 from app.services.message_statements import DELETE_OF_USER
 from app.services.session_service import END_ALL
@@ -45,8 +44,9 @@ ADMINS = (
 class UserAdminService:
     """The users of the caller's tenant; at least one enabled admin stays."""
 
-    def __init__(self, db: TenantSession, passwords: PasswordHasher) -> None:
+    def __init__(self, db: TenantSession, passwords: PasswordHasher, keys: IdempotencyKeys) -> None:
         self._db = db
+        self._keys = keys
         self._tenant_id = db.principal.tenant_id
         self._passwords = passwords
 
@@ -57,7 +57,7 @@ class UserAdminService:
         user_id = new_id()
         hashed = await self._passwords.hash(password)
         async with self._db.begin() as connection:
-            if made_before := await idempotency.claim(connection, self._db.principal, request, user_id):
+            if made_before := await self._keys.claim(connection, self._db.principal, request, user_id):
                 made = await connection.execute(SELECT_USER, {"tenant_id": self._tenant_id, "id": made_before})
                 user: Row[Any] | None = made.one_or_none()
                 if user is None:  # deleted since

@@ -27,6 +27,7 @@ from app.core.logging import configure_logging
 from app.core.middleware import RequestContextMiddleware
 from app.core.response_headers import ResponseHeaders
 from app.db.provision import ready_database
+from app.server import Protocol, install
 from app.services.message_sweeper import sweep_forever
 from app.welcome import welcome
 
@@ -128,6 +129,8 @@ def _settings_or_exit() -> Settings:
 
 
 app = create_app(_settings_or_exit())
+if not install():
+    logger.warning("http_without_bounds", remedy="uvicorn --http app.server:Protocol")
 
 if __name__ == "__main__":
     configured = _settings_or_exit()
@@ -136,6 +139,8 @@ if __name__ == "__main__":
         app,
         host=configured.host,
         port=configured.port,
+        http=Protocol,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

@@ -99,6 +99,7 @@ class Settings(BaseSettings):
     redis_url: str = ""
 
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024
+    keep_alive_seconds: Annotated[float, Field(gt=0, le=3600)] = 75.0
     trusted_hosts: Annotated[list[str], NoDecode] = []
     cors_origins: Annotated[list[str], NoDecode] = []
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -26,9 +27,9 @@ logger = structlog.get_logger()
 class RequestContextMiddleware:
     """Give the request its id, log it on one line, and turn an unexpected exception into a problem.
 
-    `X-Request-ID` is taken from the caller if sane and made otherwise. Headers are bounded here because httptools,
-    unlike h11, accepts any size. A body whose declared length is too large is refused unread, one of unknown length as
-    soon as it grows too large.
+    `X-Request-ID` is taken from the caller if sane and made otherwise. A body whose declared length is too large is
+    refused unread, one of unknown length as soon as it grows too large. What the server could not read, it hands over
+    with a status under `refusal` in the request's state: at once, or when the body that it belongs to is asked for.
     """
 
     def __init__(
@@ -52,8 +53,8 @@ class RequestContextMiddleware:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id, refusal = self._read_headers(scope)
         state = scope.setdefault("state", {})
+        request_id, refusal = self._read_headers(scope)
         state["request_id"] = request_id
         state["client_address"] = self.client_address.of(scope.get("client"), scope["headers"])
         structlog.contextvars.clear_contextvars()
@@ -74,7 +75,7 @@ class RequestContextMiddleware:
             if refusal:
                 await self.on_error(scope, refusal)(scope, receive, send_with_id)
             else:
-                await self.app(scope, self._bounded(receive), send_with_id)
+                await self.app(scope, self._bounded(receive, state), send_with_id)
         except Exception:
             logger.exception("unexpected_error")
             if status:
@@ -83,7 +84,7 @@ class RequestContextMiddleware:
         finally:
             _log(scope, status, time.perf_counter() - started)
 
-    def _bounded(self, receive: Receive) -> Receive:
+    def _bounded(self, receive: Receive, state: dict[str, Any]) -> Receive:
         received = 0
 
         async def receive_bounded() -> Message:
@@ -92,6 +93,8 @@ class RequestContextMiddleware:
             received += len(message.get("body", b""))
             if received > self.max_body_bytes:
                 raise HTTPException(413)
+            if message["type"] == "http.disconnect" and "refusal" in state:
+                raise HTTPException(state["refusal"])
             return message
 
         return receive_bounded
@@ -108,8 +111,10 @@ class RequestContextMiddleware:
                 body_size = value
             elif name == b"host":
                 hosts.append(value)
-        refusal: int | AppError = 0
-        if size > MAX_HEADER_BYTES:
+        refusal: int | AppError = scope["state"].get("refusal", 0)
+        if refusal:
+            pass
+        elif size > MAX_HEADER_BYTES:
             refusal = 431
         elif self.trusted_hosts and scope["path"] not in ANY_HOST and not self.trusted_hosts.allow(hosts):
             refusal = UntrustedHost()

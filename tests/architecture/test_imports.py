@@ -17,11 +17,12 @@ LAYERS = [
     ["app.services"],
     ["app.schemas"],
     ["app.models", "app.llm", "app.webhooks"],
-    ["app.db"],
+    ["app.db", "app.server"],
     ["app.core"],
 ]
 # Below their layer on purpose: the models' metadata is the declarative base's, and schemas name the models' enums.
 WEB = ("main", "app.api", "app.dependencies", "app.core.middleware")
+SERVER = ("main", "app.server")
 SQL = ("app.db", "app.models", "app.services", "create_tables")
 
 
@@ -67,6 +68,8 @@ def test_frameworks_stay_in_their_rooms(path: Path) -> None:
             assert within(module, WEB), f"{module} imports {imported}"
         if within(imported, ("sqlalchemy", "asyncpg")):
             assert within(module, SQL), f"{module} imports {imported}"
+        if within(imported, ("uvicorn", "httptools")):
+            assert within(module, SERVER), f"{module} imports {imported}"
 
 
 def test_services_do_not_know_schemas() -> None:

@@ -57,6 +57,7 @@ STATUSES: dict[type[errors.AppError], int] = {
     errors.ProviderRejected: 502,
     errors.ProviderUnavailable: 503,
     errors.ProviderTimeout: 504,
+    errors.EmptyAnswer: 502,
     errors.MessageInterrupted: 503,
 }
 RETRY_AFTER_SECONDS = {

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from app.core import errors
+from app.core.completion import FinishReason
 from app.core.rate_limits.policy import Policy, Standing
 from app.models import MessageStatus, MessageVisibility, RegistrationMode, UserRole
 from app.schemas.api_key import ApiKeyCreate, ApiKeyCreated, ApiKeyRead
@@ -113,6 +114,7 @@ ANSWERS: tuple[BaseModel, ...] = (
         conversation_id=None,
         status=MessageStatus.COMPLETED,
         error_code=None,
+        finish_reason=FinishReason.STOP,
         model="mock-echo",
         input_tokens=4,
         cached_tokens=None,

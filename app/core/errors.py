@@ -43,11 +43,13 @@ AppError
     ├── ProviderRejected
     ├── ProviderUnavailable
     ├── ProviderTimeout
+    ├── EmptyAnswer
     └── MessageInterrupted
 """
 
 from datetime import UTC, datetime
 
+from app.core.completion import Completion
 from app.core.rate_limits.policy import Standing
 
 
@@ -238,6 +240,10 @@ class ProviderError(AppError):
     message_id: str | None = None
     retry_after: float | None = None
     """Seconds, where the provider said so."""
+    accepted = False
+    """Whether the provider was at work on it, and will bill what nobody here has seen."""
+    answer: Completion | None = None
+    """What it wrote and counted all the same."""
 
 
 class ProviderRejected(ProviderError):
@@ -257,6 +263,13 @@ class ProviderTimeout(ProviderError):
     detail = "The LLM provider did not answer in time. The message is kept as failed."
 
 
+class EmptyAnswer(ProviderError):
+    """It was billed, and holds no text: the allowance went into thinking, or into a tool that nobody offered."""
+
+    code = "empty_answer"
+    detail = "The LLM provider answered without any text. The message is kept as failed; finish_reason says why."
+
+
 class MessageInterrupted(ProviderError):
     code = "interrupted"
     detail = "The message was interrupted before its answer was stored. It is kept as failed."
@@ -269,4 +282,7 @@ def provider_failure(code: str | None, message_id: str) -> ProviderError:
     return error
 
 
-_FAILURES = {kind.code: kind for kind in (ProviderRejected, ProviderUnavailable, ProviderTimeout, MessageInterrupted)}
+_FAILURES = {
+    kind.code: kind
+    for kind in (ProviderRejected, ProviderUnavailable, ProviderTimeout, EmptyAnswer, MessageInterrupted)
+}

@@ -9,35 +9,14 @@ import anthropic
 import httpx2
 from anthropic import AsyncAnthropic
 
-from app.core.errors import ProviderRejected
-from app.llm.base import Completion, OnText, Turn
-from app.llm.http import (
-    UNREADABLE,
-    bounded_client,
-    bytes_for,
-    counted,
-    named,
-    refused,
-    text_of,
-    unreachable,
-    unreadable,
-)
+from app.core.completion import Completion
+from app.llm.answer import cached_of, counted, fields_of, finished, named, reason_of, text_of
+from app.llm.base import OnText, Turn
+from app.llm.http import UNREADABLE, bounded_client, bytes_for, refused, status_of, unreachable, unreadable
 from app.llm.lines import events_of
 
 DEFAULT_MODEL = "claude-haiku-5-5"
 ANTHROPIC_URL = "https://api.anthropic.com"
-STATUSES = {
-    "invalid_request_error": 400,
-    "authentication_error": 401,
-    "billing_error": 402,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "request_too_large": 413,
-    "rate_limit_error": 429,
-    "timeout_error": 504,
-    "overloaded_error": 529,
-}
-"""An error inside a stream comes after the status 200: its type says what it would have been."""
 
 
 class AnthropicProvider:
@@ -86,50 +65,55 @@ class AnthropicProvider:
     async def _streamed(self, parts: AsyncIterator[bytes], on_text: OnText) -> Completion:
         pieces: list[str] = []
         message: dict[str, Any] = {}
+        usage: dict[str, Any] = {}
         stopped = False
         async with aclosing(events_of(parts)) as events:
-            async for event in events:
-                match event["type"]:
+            async for data in events:
+                event = fields_of(data)
+                piece = ""
+                match event.get("type"):
                     case "message_start":
-                        message = event["message"]
-                    case "content_block_delta" if event["delta"]["type"] == "text_delta":
-                        pieces.append(text_of(event["delta"]["text"]))
-                        if pieces[-1]:
-                            on_text(pieces[-1])
+                        message = fields_of(event.get("message"))
+                        usage = fields_of(message.get("usage"))
+                    case "content_block_start":
+                        piece = _text_in(event.get("content_block"), "text")
+                    case "content_block_delta":
+                        piece = _text_in(event.get("delta"), "text_delta")
                     case "message_delta":
-                        message["stop_reason"] = event["delta"].get("stop_reason")
+                        message["stop_reason"] = fields_of(event.get("delta")).get("stop_reason")
                         # Cumulative, and null where the number of the start still holds.
-                        usage = {name: count for name, count in event["usage"].items() if count is not None}
-                        message["usage"] |= usage
+                        counts = fields_of(event.get("usage")).items()
+                        usage |= {name: count for name, count in counts if count is not None}
                     case "message_stop":
                         stopped = True
                     case "error":
-                        raise refused(self.name, None, STATUSES.get(event["error"]["type"], 500))
+                        raise refused(self.name, None, status_of(event.get("error")))
+                if piece:
+                    pieces.append(piece)
+                on_text(piece)
         if not stopped:
             raise ValueError("the stream was cut")
-        return self._ended(pieces, message)
+        return self._ended("".join(pieces), message, usage)
 
     def _completion(self, message: dict[str, Any]) -> Completion:
-        return self._ended([text_of(part["text"]) for part in message["content"] if part["type"] == "text"], message)
+        if message.get("type") == "error" or message.get("error"):
+            raise refused(self.name, None, status_of(message.get("error")))
+        return self._ended(text_of(message["content"]), message, fields_of(message.get("usage")))
 
-    def _ended(self, texts: list[str], message: dict[str, Any]) -> Completion:
-        if message["stop_reason"] == "refusal":
-            # What came is not an answer.
-            raise ProviderRejected
-        if not texts:
-            raise ValueError("no text in the answer")
-        usage = message["usage"]
-        read = counted(usage.get("cache_read_input_tokens"))
-        written = counted(usage.get("cache_creation_input_tokens"))
-        fresh = counted(usage.get("input_tokens"))
-        return Completion(
-            "".join(texts),
+    def _ended(self, text: str, message: dict[str, Any], usage: dict[str, Any]) -> Completion:
+        fresh, cached = counted(usage.get("input_tokens")), counted(usage.get("cache_read_input_tokens"))
+        written = counted(usage.get("cache_creation_input_tokens")) or 0
+        # Theirs are only those that the cache neither gave nor took.
+        read = None if fresh is None else counted(fresh + (cached or 0) + written)
+        completion = Completion(
+            text,
             named(message.get("model"), self._model),
-            # Theirs are only those that the cache neither gave nor took.
-            None if fresh is None else counted(fresh + (read or 0) + (written or 0)),
-            counted(usage.get("output_tokens")),
             read,
+            counted(usage.get("output_tokens")),
+            cached_of(cached, read),
+            reason_of(message.get("stop_reason")),
         )
+        return finished(self.name, completion)
 
     async def close(self) -> None:
         await self._client.close()
@@ -141,3 +125,8 @@ class AnthropicClient(AsyncAnthropic):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._custom_headers = {}
+
+
+def _text_in(block: object, kind: str) -> str:
+    fields = fields_of(block)
+    return text_of(fields.get("text")) if fields.get("type") == kind else ""

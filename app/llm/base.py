@@ -7,8 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from app.core.completion import Completion
+
 OnText = Callable[[str], None]
-"""Takes the next piece of an answer, as soon as the provider sent it. It never waits."""
+"""Takes the next piece of an answer, as soon as the provider sent it. It never waits.
+
+An empty piece says that an event came without text: the provider is at work, and perhaps thinks.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,20 +22,6 @@ class Turn:
 
     role: Literal["system", "user", "assistant"]
     content: str
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """A provider's answer and what it says that it counted, in tokens (None: it did not say).
-
-    `cached_tokens` are those of `input_tokens` that the provider had in its cache.
-    """
-
-    text: str
-    model: str
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cached_tokens: int | None = None
 
 
 class LLMProvider(Protocol):

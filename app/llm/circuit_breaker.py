@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import structlog
 
+from app.core.completion import Completion
 from app.core.errors import ProviderRejected, ProviderUnavailable
-from app.llm.base import Completion, LLMProvider, OnText, Turn
+from app.llm.base import LLMProvider, OnText, Turn
 
 logger = structlog.get_logger()
 

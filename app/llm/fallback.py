@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import structlog
 
+from app.core.completion import Completion
 from app.core.errors import ProviderError
-from app.llm.base import Completion, LLMProvider, OnText, Turn
+from app.llm.base import LLMProvider, OnText, Turn
 
 logger = structlog.get_logger()
 

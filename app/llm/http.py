@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
 
 import httpx2
 import structlog
@@ -16,6 +17,24 @@ BYTES_PER_TOKEN = 1024
 LIMITS = httpx2.Limits(max_connections=20_000, max_keepalive_connections=256)
 UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 """What reading the answer of a server raises that speaks its protocol in name only."""
+
+STATUSES = {
+    "invalid_request_error": 400,
+    "context_length_exceeded": 400,
+    "authentication_error": 401,
+    "invalid_api_key": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "model_not_found": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "insufficient_quota": 429,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+"""An error inside an answer comes after the status 200: its name says what it would have been."""
 
 logger = structlog.get_logger()
 
@@ -111,21 +130,17 @@ def refused(provider: str, response: httpx2.Response | None, status: int) -> Pro
     return error
 
 
-def text_of(value: object) -> str:
-    """The text of an answer, or of a piece of it."""
-    if not isinstance(value, str):
-        raise TypeError("no text in the answer")
-    return value
-
-
-def counted(value: object) -> int | None:
-    """A number of tokens as a provider says it, or None for what is none."""
-    return value if isinstance(value, int) and 0 <= value < 2**31 else None
-
-
-def named(value: object, default: str) -> str:
-    """A model's name as a provider says it, or ours for what is none."""
-    return value if isinstance(value, str) and 0 < len(value) <= 255 else default
+def status_of(error: object) -> int:
+    """What an error with the status 200 would have been by itself: it says so by a number, or by a name for it."""
+    fields: dict[str, Any] = error if isinstance(error, dict) else {"message": error}
+    for name in ("code", "status", "status_code"):
+        value = fields.get(name)
+        if isinstance(value, str) and re.fullmatch(r"[1-5]\d\d", value, re.ASCII):
+            value = int(value)
+        if isinstance(value, int) and 300 <= value < 600:
+            return value
+    said = (fields.get("code"), fields.get("type"), fields.get("status"))
+    return next((STATUSES[name] for name in said if isinstance(name, str) and name in STATUSES), 500)
 
 
 def _request_id(headers: httpx2.Headers) -> str | None:

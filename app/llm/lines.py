@@ -41,5 +41,5 @@ async def events_of(parts: AsyncIterator[bytes]) -> AsyncGenerator[Any, None]:
                 data = line[5:].strip()
                 if data == b"[DONE]":
                     done = True
-                else:
+                elif data:  # an empty one only shows that the server is there
                     yield json.loads(data)

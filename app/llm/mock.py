@@ -3,8 +3,9 @@
 import asyncio
 import re
 
+from app.core.completion import Completion, FinishReason
 from app.core.errors import ProviderUnavailable
-from app.llm.base import Completion, OnText, Turn
+from app.llm.base import OnText, Turn
 
 MODEL = "mock-echo"
 BURST = 64
@@ -35,7 +36,8 @@ class MockProvider:
             await asyncio.sleep(self._latency)
         if fails:
             raise ProviderUnavailable
-        return Completion(text, self._model, sum(len(turn.content.split()) for turn in turns), len(text.split()))
+        read = sum(len(turn.content.split()) for turn in turns)
+        return Completion(text, self._model, read, len(text.split()), finish_reason=FinishReason.STOP)
 
     async def _hand_on(self, pieces: list[str], count: int, on_text: OnText) -> None:
         """The first `count` pieces, each at its own time after the start, so that late ones do not add up."""

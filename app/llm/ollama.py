@@ -6,18 +6,10 @@ from typing import Any
 
 import httpx2
 
-from app.llm.base import Completion, OnText, Turn
-from app.llm.http import (
-    UNREADABLE,
-    bounded_client,
-    bytes_for,
-    counted,
-    named,
-    refused,
-    text_of,
-    unreachable,
-    unreadable,
-)
+from app.core.completion import Completion
+from app.llm.answer import counted, fields_of, finished, named, reason_of, text_of
+from app.llm.base import OnText, Turn
+from app.llm.http import UNREADABLE, bounded_client, bytes_for, refused, status_of, unreachable, unreadable
 from app.llm.lines import lines_of
 
 DEFAULT_MODEL = "llama3.2"
@@ -52,7 +44,8 @@ class OllamaProvider:
                     raise refused(self.name, response, response.status_code)
                 if on_text is None:
                     answer = json.loads(await response.aread())
-                    return self._completion(answer, answer["message"]["content"])
+                    self._raise_error_of(answer)
+                    return self._completion(answer, text_of(answer["message"]["content"]))
                 return await self._streamed(response, on_text)
         except httpx2.RequestError as error:
             raise unreachable(self.name, error) from None
@@ -65,22 +58,28 @@ class OllamaProvider:
         async with aclosing(lines_of(response.aiter_bytes())) as lines:
             async for line in lines:
                 answer = json.loads(line)
-                if "error" in answer:
-                    raise refused(self.name, None, 500)
-                if piece := text_of(answer["message"]["content"]):
+                self._raise_error_of(answer)
+                piece = text_of(fields_of(answer.get("message")).get("content"))
+                if piece:
                     pieces.append(piece)
-                    on_text(piece)
+                on_text(piece)
         return self._completion(answer, "".join(pieces))
 
-    def _completion(self, answer: dict[str, Any], text: object) -> Completion:
+    def _raise_error_of(self, answer: dict[str, Any]) -> None:
+        if error := answer.get("error"):
+            raise refused(self.name, None, status_of(error))
+
+    def _completion(self, answer: dict[str, Any], text: str) -> Completion:
         if answer["done"] is not True:
             raise ValueError("the answer was cut")
-        return Completion(
-            text_of(text),
+        completion = Completion(
+            text,
             named(answer.get("model"), self._model),
             counted(answer.get("prompt_eval_count")),
             counted(answer.get("eval_count")),
+            finish_reason=reason_of(answer.get("done_reason")),
         )
+        return finished(self.name, completion)
 
     async def close(self) -> None:
         await self._client.aclose()

@@ -9,19 +9,10 @@ import httpx2
 import openai
 from openai import AsyncOpenAI
 
-from app.core.errors import ProviderRejected
-from app.llm.base import Completion, OnText, Turn
-from app.llm.http import (
-    UNREADABLE,
-    bounded_client,
-    bytes_for,
-    counted,
-    named,
-    refused,
-    text_of,
-    unreachable,
-    unreadable,
-)
+from app.core.completion import Completion
+from app.llm.answer import cached_of, counted, fields_of, finished, named, reason_of, text_of
+from app.llm.base import OnText, Turn
+from app.llm.http import UNREADABLE, bounded_client, bytes_for, refused, status_of, unreachable, unreadable
 from app.llm.lines import events_of
 
 DEFAULT_MODEL = "gpt-4o-mini"
@@ -69,41 +60,46 @@ class OpenAICompatibleProvider:
 
     async def _streamed(self, parts: AsyncIterator[bytes], on_text: OnText) -> Completion:
         pieces: list[str] = []
-        model, usage, reason = None, None, None
+        model, reason = None, None
+        usage: dict[str, Any] = {}
         async with aclosing(events_of(parts)) as events:
-            async for chunk in events:
-                if error := chunk.get("error"):
-                    # vLLM and llama.cpp put the status into its code.
-                    raise refused(self.name, None, counted(error.get("code")) or 500)
+            async for event in events:
+                chunk = fields_of(event)
+                self._raise_error_of(chunk)
                 model = chunk.get("model") or model
-                usage = chunk.get("usage") or usage
-                for choice in chunk["choices"]:
+                usage = _usage_of(chunk) or usage
+                piece = ""
+                for choice in _choices_of(chunk):
                     reason = choice.get("finish_reason") or reason
-                    if (piece := choice["delta"].get("content")) is not None:
-                        pieces.append(text_of(piece))
-                        if piece:
-                            on_text(piece)
+                    piece += text_of(fields_of(choice.get("delta")).get("content"))
+                if piece:
+                    pieces.append(piece)
+                on_text(piece)
         if reason is None:
             raise ValueError("the stream was cut")
-        return self._ended("".join(pieces) if pieces else None, reason, model, usage)
+        return self._ended("".join(pieces), reason, model, usage)
 
     def _completion(self, answer: dict[str, Any]) -> Completion:
+        self._raise_error_of(answer)
         choice = answer["choices"][0]
-        text = choice["message"]["content"]
-        return self._ended(text, choice.get("finish_reason"), answer.get("model"), answer.get("usage"))
+        text = text_of(choice["message"]["content"])
+        return self._ended(text, choice.get("finish_reason"), answer.get("model"), _usage_of(answer))
 
-    def _ended(self, text: object, reason: object, model: object, usage: dict[str, Any] | None) -> Completion:
-        if reason == "content_filter":
-            # What came is not the whole answer.
-            raise ProviderRejected
-        usage = usage or {}
-        return Completion(
-            text_of(text),
-            named(model, self._model),
-            counted(usage.get("prompt_tokens")),
-            counted(usage.get("completion_tokens")),
-            counted((usage.get("prompt_tokens_details") or {}).get("cached_tokens")),
+    def _raise_error_of(self, answer: dict[str, Any]) -> None:
+        """Gateways say with the status 200 that it was none: for the whole answer, or in its place."""
+        first = next(iter(_choices_of(answer)), {})
+        error = answer.get("error") or (None if fields_of(first.get("message")).get("content") else first.get("error"))
+        if error:
+            raise refused(self.name, None, status_of(error))
+
+    def _ended(self, text: str, reason: object, model: object, usage: dict[str, Any]) -> Completion:
+        read = counted(usage.get("prompt_tokens"), usage.get("input_tokens"))
+        details = fields_of(usage.get("prompt_tokens_details"))
+        cached = counted(details.get("cached_tokens"), usage.get("prompt_cache_hit_tokens"), usage.get("cached_tokens"))
+        completion = Completion(
+            text, named(model, self._model), read, _written(usage, read), cached_of(cached, read), reason_of(reason)
         )
+        return finished(self.name, completion)
 
     async def close(self) -> None:
         await self._client.close()
@@ -116,3 +112,25 @@ class OpenAIClient(AsyncOpenAI):
         super().__init__(**options)
         self.organization = self.project = self.admin_api_key = None
         self._custom_headers = {}
+
+
+def _choices_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    choices = answer.get("choices")
+    return [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+
+
+def _usage_of(answer: dict[str, Any]) -> dict[str, Any]:
+    """Where the counts stand: at the top, in Moonshot's choices, or in Groq's own field."""
+    places = [answer, *_choices_of(answer), fields_of(answer.get("x_groq"))]
+    return next(filter(None, (fields_of(place.get("usage")) for place in places)), {})
+
+
+def _written(usage: dict[str, Any], read: int | None) -> int | None:
+    """The tokens of the answer, with those of its thoughts: xAI counts these beside the others."""
+    written = counted(usage.get("completion_tokens"), usage.get("output_tokens"))
+    details = fields_of(usage.get("completion_tokens_details"))
+    thought = counted(details.get("reasoning_tokens"), usage.get("reasoning_tokens"))
+    if written is None or not thought or read is None:
+        return written
+    beside = counted(usage.get("total_tokens")) == read + written + thought
+    return counted(written + thought) if beside else written

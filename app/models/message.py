@@ -86,6 +86,7 @@ class Message(TimestampMixin, Base):
     conversation_id: Mapped[str | None] = mapped_column(String(36))
     status: Mapped[str] = mapped_column(String(20), server_default=MessageStatus.PENDING.value)
     error_code: Mapped[str | None] = mapped_column(String(50))
+    finish_reason: Mapped[str | None] = mapped_column(String(20))
     model: Mapped[str | None] = mapped_column(String(255))
     input_tokens: Mapped[int | None] = mapped_column(Integer)
     output_tokens: Mapped[int | None] = mapped_column(Integer)

@@ -3,6 +3,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from app.core.completion import FinishReason
 from app.models import MessageStatus
 from app.schemas.base import STORABLE, ReadModel, RequestBody, Timestamp
 
@@ -49,6 +50,10 @@ class MessageRead(ReadModel):
     conversation_id: str | None
     status: MessageStatus
     error_code: str | None
+    finish_reason: Annotated[
+        FinishReason | None,
+        Field(description="Why the provider stopped; `length`: the answer is cut."),
+    ]
     model: str | None
     input_tokens: Annotated[int | None, Field(description="As the provider counted, of all attempts.")]
     cached_tokens: Annotated[int | None, Field(description="Those of `input_tokens` that the provider had cached.")]

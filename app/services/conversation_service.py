@@ -152,6 +152,9 @@ async def turns_before(
 def _newest_that_fit(newest_first: Sequence[Row[Any]], room: int) -> list[Turn]:
     kept: list[Turn] = []
     for row in newest_first:
+        if not row.response.strip():
+            # Providers refuse an empty turn, and with it all that follow in this conversation.
+            continue
         room -= estimated_tokens(row.content) + estimated_tokens(row.response)
         if room < 0:
             break

@@ -100,10 +100,10 @@ EXPORTED = (
     ExportedTable(
         "message",
         _table(models.Message),
-        ("id", "tenant_id", "user_id", "conversation_id", "content", "response", "status", "error_code", "model",
-         "input_tokens", "cached_tokens", "output_tokens", "cost_micro_usd", "attempts", "cancel_requested",
-         "claim_micro_usd", "claimed_at", "lease_expires_at", "webhook_url", "webhook_due_at", "webhook_attempts",
-         *_TIMES),
+        ("id", "tenant_id", "user_id", "conversation_id", "content", "response", "status", "error_code",
+         "finish_reason", "model", "input_tokens", "cached_tokens", "output_tokens", "cost_micro_usd", "attempts",
+         "cancel_requested", "claim_micro_usd", "claimed_at", "lease_expires_at", "webhook_url", "webhook_due_at",
+         "webhook_attempts", *_TIMES),
     ),
     ExportedTable(
         "deleted_usage",

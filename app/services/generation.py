@@ -46,7 +46,7 @@ class Generation:
 
     __slots__ = (
         "_ends", "_held", "_pieces", "attempt", "calling", "cancelled", "claim", "ended", "error", "flushed", "id",
-        "readers", "row", "started", "streams", "task", "tenant_id",
+        "readers", "row", "started", "streams", "task", "tenant_id", "thoughts",
     )  # fmt: skip
 
     def __init__(self, row: Row[Any], claim: int | None, *, streams: bool) -> None:
@@ -62,6 +62,7 @@ class Generation:
         self.ended.add_done_callback(_retrieve)
         self.calling = True
         self.cancelled = False
+        self.thoughts = 0
         self.error: ProviderError | None = None
         self.readers: set[Reader] = set()
         self.flushed = 0
@@ -86,7 +87,13 @@ class Generation:
         return self._ends[-1] if self._ends else 0
 
     def append(self, piece: str) -> None:
-        """Take the next piece from the provider, fit for PostgreSQL, so that offsets here and there are the same."""
+        """Take the next piece from the provider, fit for PostgreSQL, so that offsets here and there are the same.
+
+        An empty one is counted: it may be a thought, about a token that nobody reads and somebody pays for.
+        """
+        if not piece:
+            self.thoughts += 1
+            return
         if self._held or not piece.isascii():
             piece, self._held = _split_pair(self._held + piece)
         self._add(storable(piece))

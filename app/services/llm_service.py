@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from app.llm.base import Completion, LLMProvider, OnText, Turn
-from app.services.pricing import PriceTable, most_input_tokens
+from app.core.completion import Completion
+from app.llm.base import LLMProvider, OnText, Turn
+from app.services.pricing import PriceTable, estimated_tokens, most_input_tokens
 
 
 class LLMService:
@@ -30,8 +31,13 @@ class LLMService:
         return self._prices.cost(completion, turns, self._provider.models)
 
     def partial(self, text: str) -> Completion:
-        """What a cancelled call produced, as far as we know."""
+        """What a call produced that did not come to its end, as far as we know."""
         return Completion(text, self._provider.models[0])
+
+    def partial_cost(self, text: str, thoughts: int, turns: Sequence[Turn]) -> int | None:
+        """What such a call cost, about; each of its `thoughts` is a token."""
+        model = self._provider.models[0]
+        return self.cost(Completion(text, model, output_tokens=estimated_tokens(text) + thoughts), turns)
 
     async def close(self) -> None:
         await self._provider.close()

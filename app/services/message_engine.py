@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Row
 
+from app.core.completion import Completion
 from app.core.errors import (
     AppError,
     DatabaseUnavailable,
@@ -21,10 +22,10 @@ from app.core.errors import (
 )
 from app.db import rls
 from app.db.session import Database
-from app.llm.base import Completion, Turn
-from app.models import MessageStatus
+from app.llm.base import Turn
+from app.services import message_end
 from app.services.delta_writer import DeltaWriter
-from app.services.generation import Generation, storable
+from app.services.generation import Generation
 from app.services.llm_service import LLMService
 from app.services.message_statements import SETTLE
 
@@ -136,30 +137,11 @@ class MessageEngine:
                 generation.error = MessageInterrupted()
         generation.calling = False
         generation.finish_text()
-        if isinstance(generation.error, ProviderError):
-            return _failed(generation.error.code, generation.text_from(0))
+        if generation.error is not None:
+            return message_end.failed(self.llm, generation, turns, generation.error)
         if completion is None:
-            return self._ended(MessageStatus.CANCELLED, generation, turns, self.llm.partial(generation.text_from(0)))
-        return self._ended(MessageStatus.COMPLETED, generation, turns, completion)
-
-    def _ended(
-        self, status: MessageStatus, generation: Generation, turns: list[Turn], completion: Completion
-    ) -> dict[str, Any]:
-        response = generation.text_from(0) if generation.streams else storable(completion.text)
-        cost = self.llm.cost(completion, turns)
-        if generation.claim is not None and (cost is None or status == MessageStatus.CANCELLED):
-            # Nobody counted: never more than was set aside.
-            cost = generation.claim if cost is None else min(cost, generation.claim)
-        return {
-            "status": status.value,
-            "error_code": None,
-            "response": response,
-            "model": storable(completion.model)[:255],
-            "input_tokens": completion.input_tokens,
-            "cached_tokens": completion.cached_tokens,
-            "output_tokens": completion.output_tokens,
-            "cost_micro_usd": cost,
-        }
+            return message_end.cancelled(self.llm, generation, turns)
+        return message_end.completed(self.llm, generation, turns, completion)
 
     async def _settle(self, generation: Generation, end: dict[str, Any]) -> Row[Any] | None:
         """Store the end; an answer that was paid for outlives a database that is away for a while.
@@ -206,9 +188,3 @@ class MessageEngine:
 
 def _stop(generation: Generation) -> None:
     generation.cancelled = generation.interrupt() or generation.cancelled
-
-
-def _failed(error_code: str, response: str) -> dict[str, Any]:
-    """What came before the failure is kept; what it cost is not charged."""
-    numbers = dict.fromkeys(("model", "input_tokens", "cached_tokens", "output_tokens", "cost_micro_usd"))
-    return {"status": MessageStatus.FAILED.value, "error_code": error_code, "response": response, **numbers}

@@ -14,8 +14,8 @@ from sqlalchemy import BigInteger, BindParameter, Integer, Interval, String, Tex
 from app.services.idempotency import CLAIM_SQL
 
 COLUMNS = (
-    "id, content, response, user_id, tenant_id, conversation_id, status, error_code, model, input_tokens,"
-    " cached_tokens, output_tokens, cost_micro_usd, attempts, created_at, updated_at"
+    "id, content, response, user_id, tenant_id, conversation_id, status, error_code, finish_reason, model,"
+    " input_tokens, cached_tokens, output_tokens, cost_micro_usd, attempts, created_at, updated_at"
 )
 _LEASE = bindparam("lease", type_=Interval)
 _CLAIM = bindparam("claim", type_=BigInteger)
@@ -44,9 +44,9 @@ RETURNING {COLUMNS}
 
 RETRY = text(f"""
 UPDATE messages SET
-  status = 'pending', error_code = NULL, response = '', attempts = messages.attempts + 1, cancel_requested = false,
-  claim_micro_usd = :claim, claimed_at = now(), lease_expires_at = now() + :lease, updated_at = now(),
-  webhook_due_at = NULL, webhook_attempts = 0
+  status = 'pending', error_code = NULL, finish_reason = NULL, response = '', attempts = messages.attempts + 1,
+  cancel_requested = false, claim_micro_usd = :claim, claimed_at = now(), lease_expires_at = now() + :lease,
+  updated_at = now(), webhook_due_at = NULL, webhook_attempts = 0
 WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.status IN ('failed', 'cancelled')
 RETURNING {COLUMNS}
 """).bindparams(_LEASE, _CLAIM)
@@ -56,7 +56,8 @@ RETURNING {COLUMNS}
 _SETTLE = """
 WITH ended AS (
   UPDATE messages SET
-    status = {status}, error_code = {error_code}, response = {response}, lease_expires_at = NULL, updated_at = now(),
+    status = {status}, error_code = {error_code}, finish_reason = {finish_reason}, response = {response},
+    lease_expires_at = NULL, updated_at = now(),
     model = COALESCE(:model, messages.model),
     input_tokens = {sum_input_tokens}, cached_tokens = {sum_cached_tokens}, output_tokens = {sum_output_tokens},
     cost_micro_usd = {sum_cost_micro_usd},
@@ -78,7 +79,7 @@ _TYPES: tuple[BindParameter[Any], ...] = (
 )
 
 
-def _settle(*, status: str, error_code: str, response: str, owned: str, attempt: str) -> TextClause:
+def _settle(*, status: str, error_code: str, finish_reason: str, response: str, owned: str, attempt: str) -> TextClause:
     # A message that is run again adds to what its earlier runs used.
     sums = {
         f"sum_{name}": f"CASE WHEN :{name} IS NULL THEN messages.{name} ELSE"
@@ -86,7 +87,14 @@ def _settle(*, status: str, error_code: str, response: str, owned: str, attempt:
         for name, most in _NUMBERS.items()
     }
     sql = _SETTLE.format(
-        status=status, error_code=error_code, response=response, owned=owned, attempt=attempt, columns=COLUMNS, **sums
+        status=status,
+        error_code=error_code,
+        finish_reason=finish_reason,
+        response=response,
+        owned=owned,
+        attempt=attempt,
+        columns=COLUMNS,
+        **sums,
     )
     return text(sql).bindparams(*_TYPES)
 
@@ -94,6 +102,7 @@ def _settle(*, status: str, error_code: str, response: str, owned: str, attempt:
 SETTLE = _settle(
     status=":status",
     error_code=":error_code",
+    finish_reason=":finish_reason",
     response=":response",
     owned="messages.attempts = :attempt",
     attempt=":attempt",
@@ -102,6 +111,7 @@ SETTLE = _settle(
 SETTLE_ABANDONED = _settle(
     status="CASE WHEN messages.cancel_requested THEN 'cancelled' ELSE 'failed' END",
     error_code="CASE WHEN messages.cancel_requested THEN NULL ELSE 'interrupted' END",
+    finish_reason="NULL",
     response="COALESCE((SELECT string_agg(message_deltas.text, '' ORDER BY message_deltas.start) FROM message_deltas"
     " WHERE message_deltas.tenant_id = :tenant_id AND message_deltas.message_id = :id"
     " AND message_deltas.attempt = messages.attempts), '')",

@@ -1,9 +1,11 @@
 """What a call may cost and what it did cost, in whole millionths of a US dollar."""
 
+import re
 from collections.abc import Mapping, Sequence
 
+from app.core.completion import Completion
 from app.core.config import Price
-from app.llm.base import Completion, Turn
+from app.llm.base import Turn
 
 TOKENS_PER_PRICE = 1_000_000
 # Tokenizers work on bytes: no text has more tokens than bytes. Roles and separators come on top, and once what the chat
@@ -11,19 +13,28 @@ TOKENS_PER_PRICE = 1_000_000
 MAX_TOKENS_PER_TURN_MARKER = 16
 MAX_TOKENS_OF_TEMPLATE = 128
 BYTES_PER_TOKEN = 4
+DATE = re.compile(r"[-@](\d{4}-\d{2}-\d{2}|\d{8}|latest)\Z", re.ASCII)
 
 
 def estimated_tokens(text: str) -> int:
     """About as many tokens as a common tokenizer makes; for what a provider did not count."""
-    return -(-len(text.encode()) // BYTES_PER_TOKEN)
+    return -(-_bytes_of(text) // BYTES_PER_TOKEN)
 
 
 def most_input_tokens(turns: Sequence[Turn]) -> int:
-    return MAX_TOKENS_OF_TEMPLATE + sum(len(turn.content.encode()) + MAX_TOKENS_PER_TURN_MARKER for turn in turns)
+    return MAX_TOKENS_OF_TEMPLATE + sum(_bytes_of(turn.content) + MAX_TOKENS_PER_TURN_MARKER for turn in turns)
+
+
+def _bytes_of(text: str) -> int:
+    # A provider's piece may end with half a character; its other half may come or not.
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 class PriceTable:
-    """Prices by model. A dated name (`model-2026-01-01`) has the price of the longest name that begins it."""
+    """Prices by model. A dated name (`-2026-01-01`, `-20260101`, `-latest`) has the price of the name without the date.
+
+    No other ending is passed over: `-mini` and `-pro` are models of their own.
+    """
 
     def __init__(self, prices: Mapping[str, Price]) -> None:
         self._prices = dict(prices)
@@ -31,8 +42,7 @@ class PriceTable:
     def price_of(self, model: str) -> Price | None:
         if model in self._prices:
             return self._prices[model]
-        names = [name for name in self._prices if model.startswith(f"{name}-")]
-        return self._prices[max(names, key=len)] if names else None
+        return self._prices.get(DATE.sub("", model))
 
     def most(self, models: Sequence[str], input_tokens: int, output_tokens: int) -> int | None:
         """The most that a call can cost, whichever of the models answers; None if one of them has no price."""

@@ -9,7 +9,7 @@ import pytest
 
 from app.llm.base import Turn
 from tests.llm.loopback import Answer
-from tests.llm.wire import OLLAMA, OPENAI, TURNS, WIRES, Wire, served, served_by, streamed
+from tests.llm.wire import OLLAMA, OPENAI, TURNS, WIRES, Heard, Wire, served, served_by, streamed
 
 PIECES = ["Con", "cur", "rency — ", "ünïcode\u2028 and\n\n", "data: 1"]
 
@@ -32,9 +32,9 @@ async def test_an_answer_is_read_with_its_model_and_tokens(wire: Wire) -> None:
 
 
 async def test_a_streamed_answer_is_handed_on_piece_by_piece_and_joined(wire: Wire) -> None:
-    heard: list[str] = []
+    heard = Heard()
     async with served(wire, lambda: streamed(wire.chunks(PIECES))) as (provider, server):
-        answer = await provider.complete(TURNS, heard.append)
+        answer = await provider.complete(TURNS, heard.hear)
 
     assert heard == PIECES
     assert (answer.text, answer.model) == ("".join(PIECES), "tiny-1")
@@ -54,7 +54,7 @@ async def test_a_piece_is_handed_on_before_the_next_one_is_sent(wire: Wire) -> N
             yield part
 
     async with served(wire, lambda: (200, {}, body())) as (provider, _):
-        call = asyncio.create_task(provider.complete(TURNS, heard.put_nowait))
+        call = asyncio.create_task(provider.complete(TURNS, lambda piece: piece and heard.put_nowait(piece)))
         assert await heard.get() == "one"
         assert not call.done()
         go_on.set()
@@ -63,9 +63,9 @@ async def test_a_piece_is_handed_on_before_the_next_one_is_sent(wire: Wire) -> N
 
 async def test_a_stream_is_read_however_the_network_slices_it(wire: Wire) -> None:
     data = b"".join(wire.chunks(PIECES))
-    heard: list[str] = []
+    heard = Heard()
     async with served(wire, lambda: streamed(data[at : at + 1] for at in range(len(data)))) as (provider, _):
-        assert (await provider.complete(TURNS, heard.append)).text == "".join(PIECES)
+        assert (await provider.complete(TURNS, heard.hear)).text == "".join(PIECES)
     assert heard == PIECES
 
 

@@ -11,6 +11,7 @@ from tests.llm.wire import (
     ANTHROPIC,
     KEY,
     TURNS,
+    Heard,
     anthropic_end,
     anthropic_message,
     anthropic_start,
@@ -75,9 +76,9 @@ async def test_an_error_inside_a_stream_is_a_provider_error(
 async def test_thoughts_and_events_of_tomorrow_are_passed_over() -> None:
     thought = {"type": "thinking_delta", "thinking": "Hm."}
     start = [anthropic_start(), event("content_block_delta", index=0, delta=thought), event("of_tomorrow", x=1)]
-    heard: list[str] = []
+    heard = Heard()
     async with served(ANTHROPIC, lambda: streamed([*start, anthropic_text("Hi"), anthropic_end()])) as (provider, _):
-        assert (await provider.complete(TURNS, heard.append)).text == "Hi"
+        assert (await provider.complete(TURNS, heard.hear)).text == "Hi"
     assert heard == ["Hi"]
 
     content = [{"type": "thinking", "thinking": "Hm.", "signature": "x"}, {"type": "text", "text": "Hi"}]

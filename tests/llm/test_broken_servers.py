@@ -12,7 +12,7 @@ from app.core.errors import ProviderError, ProviderRejected, ProviderTimeout, Pr
 from app.llm.base import Completion, LLMProvider
 from app.llm.deadline import Deadline
 from tests.llm.loopback import Answer, Cut, problem
-from tests.llm.wire import KEY, TURNS, WIRES, Wire, chunks, served, served_by, streamed
+from tests.llm.wire import KEY, TURNS, WIRES, Heard, Wire, chunks, served, served_by, streamed
 
 Call = Callable[[LLMProvider], Awaitable[Completion]]
 RETRYING = [wire for wire in WIRES if wire.retries]
@@ -121,10 +121,10 @@ async def test_a_stream_that_breaks_off_is_never_a_complete_answer(wire: Wire, p
             yield part
         raise Cut
 
-    heard: list[str] = []
+    heard = Heard()
     async with served(wire, lambda: (200, {}, body())) as (provider, _):
         with pytest.raises(ProviderUnavailable):
-            await provider.complete(TURNS, heard.append)
+            await provider.complete(TURNS, heard.hear)
     assert heard == ["one", "two", "three"][:parts]
 
 
@@ -148,7 +148,7 @@ async def test_a_stream_that_ends_too_soon_is_never_a_complete_answer(wire: Wire
         b"\xff\xfe",
         b'{"choices": []}',
         b'{"choices": [{"message": null}]}',
-        b'{"content": null, "usage": 1}',
+        b'{"content": 5, "usage": 1}',
         b'{"message": {"content": 5}, "done": true}',
         b'{"message": {"content": "Hi"}, "done": false}',
     ],
@@ -174,11 +174,11 @@ async def test_garbage_is_a_provider_error(wire: Wire, body: bytes) -> None:
     ],
 )
 async def test_garbage_in_a_stream_is_a_provider_error(wire: Wire, garbage: bytes) -> None:
-    heard: list[str] = []
+    heard = Heard()
     first, *_ = wire.chunks(["one", "two"])
     async with served(wire, lambda: streamed([first, garbage])) as (provider, _):
         with pytest.raises(ProviderError) as caught:
-            await provider.complete(TURNS, heard.append)
+            await provider.complete(TURNS, heard.hear)
     assert type(caught.value) is ProviderError
     assert heard == ["one"]
 
@@ -239,7 +239,7 @@ async def test_a_cancelled_call_closes_the_connection_at_once(wire: Wire, call: 
 async def test_a_call_cancelled_between_two_pieces_closes_the_connection_at_once(wire: Wire) -> None:
     heard: asyncio.Queue[str] = asyncio.Queue()
     async with served(wire, lambda: (200, {}, one_and_silence(wire)), seconds=60) as (provider, server):
-        task = asyncio.create_task(provider.complete(TURNS, heard.put_nowait))
+        task = asyncio.create_task(provider.complete(TURNS, lambda piece: piece and heard.put_nowait(piece)))
         assert await heard.get() == "one"
         task.cancel()
         with suppress(asyncio.CancelledError):
@@ -256,10 +256,10 @@ async def one_and_silence(wire: Wire, pieces: int = 1) -> AsyncIterator[bytes]:
 
 @pytest.mark.parametrize("pieces", [0, 1])
 async def test_silence_before_or_between_the_pieces_ends_the_call_and_its_connection(wire: Wire, pieces: int) -> None:
-    heard: list[str] = []
+    heard = Heard()
     async with served(wire, lambda: (200, {}, one_and_silence(wire, pieces)), seconds=60) as (provider, server):
         with pytest.raises(ProviderTimeout):
-            await Deadline(provider, 60, 0.2).complete(TURNS, heard.append)
+            await Deadline(provider, 60, 0.2).complete(TURNS, heard.hear)
         await asyncio.wait_for(server.client_gone.wait(), 5)
     assert heard == ["one"][:pieces]
 

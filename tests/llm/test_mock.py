@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 
+from app.core.completion import FinishReason
 from app.core.errors import ProviderUnavailable
 from app.llm.base import Completion, Turn
 from app.llm.mock import MockProvider
@@ -15,7 +16,7 @@ TURNS = [Turn("system", "Be brief."), Turn("user", PROMPT)]
 
 async def test_it_repeats_the_prompt_and_counts_words() -> None:
     text = f"[mock] No language model is configured, so here is your prompt again: {PROMPT}"
-    assert await MockProvider().complete(TURNS) == Completion(text, "mock-echo", 6, 16)
+    assert await MockProvider().complete(TURNS) == Completion(text, "mock-echo", 6, 16, finish_reason=FinishReason.STOP)
 
 
 @pytest.mark.parametrize("latency", [0, 0.05])

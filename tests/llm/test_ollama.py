@@ -7,7 +7,7 @@ import pytest
 from app.core.errors import ProviderError, ProviderRejected, ProviderUnavailable
 from app.llm.ollama import OllamaProvider
 from tests.llm.loopback import problem
-from tests.llm.wire import OLLAMA, TURNS, ollama_end, ollama_line, served, streamed
+from tests.llm.wire import OLLAMA, TURNS, Heard, ollama_end, ollama_line, served, streamed
 
 
 async def test_the_turns_and_the_lengths_are_sent_and_nothing_is_left_out_silently() -> None:
@@ -37,11 +37,11 @@ async def test_a_full_queue_is_unavailable() -> None:
 
 
 async def test_an_error_inside_a_stream_is_a_provider_error(capsys: pytest.CaptureFixture[str]) -> None:
-    heard: list[str] = []
+    heard = Heard()
     parts = [ollama_line("Hi"), b'{"error": "unexpected EOF at /home/secret"}\n']
     async with served(OLLAMA, lambda: streamed(parts)) as (provider, _):
         with pytest.raises(ProviderError) as caught:
-            await provider.complete(TURNS, heard.append)
+            await provider.complete(TURNS, heard.hear)
     assert type(caught.value) is ProviderError
     assert heard == ["Hi"]
     assert "secret" not in capsys.readouterr().out

@@ -139,6 +139,14 @@ OLLAMA = Wire(
 WIRES = (OPENAI, ANTHROPIC, OLLAMA)
 
 
+class Heard(list[str]):
+    """The pieces that hold text; the empty ones only say that the provider is there."""
+
+    def hear(self, piece: str) -> None:
+        if piece:
+            self.append(piece)
+
+
 async def chunks(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
     for part in parts:
         yield part

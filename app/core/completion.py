@@ -1,0 +1,32 @@
+"""What a provider's call came to."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class FinishReason(StrEnum):
+    """Why a provider stopped writing, in one set of words for all of them."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    """No room was left: the answer is cut."""
+    CONTENT_FILTER = "content_filter"
+    TOOL_CALLS = "tool_calls"
+    ERROR = "error"
+    """The provider's own failure, in the middle of its answer."""
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A provider's answer and what it says that it counted, in tokens (None: it did not say).
+
+    `cached_tokens` are those of `input_tokens` that the provider had in its cache.
+    """
+
+    text: str
+    model: str
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    finish_reason: FinishReason | None = None

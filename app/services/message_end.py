@@ -1,0 +1,63 @@
+"""How a run ended, as parameters of `SETTLE`: what is kept of it, and what it costs.
+
+Failing is not free: what was written is charged however the run ended. A run that did not complete never costs more
+than was set aside for it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from app.core.completion import Completion
+from app.core.errors import ProviderError
+from app.llm.base import Turn
+from app.models import MessageStatus
+from app.services.generation import Generation, storable
+from app.services.llm_service import LLMService
+
+
+def completed(llm: LLMService, run: Generation, turns: Sequence[Turn], completion: Completion) -> dict[str, Any]:
+    cost = llm.cost(completion, turns)
+    # Nobody counted: what was set aside.
+    return _end(run, MessageStatus.COMPLETED, completion, run.claim if cost is None else cost)
+
+
+def failed(llm: LLMService, run: Generation, turns: Sequence[Turn], error: ProviderError) -> dict[str, Any]:
+    """Free is what failed before the provider was at work on it."""
+    answer, cost = error.answer, None
+    if answer is not None:
+        cost = _bounded(run, llm.cost(answer, turns))
+    elif run.length or run.thoughts:
+        answer = llm.partial(run.text_from(0))
+        cost = _bounded(run, llm.partial_cost(answer.text, run.thoughts, turns))
+    elif error.accepted:
+        cost = run.claim
+    return _end(run, MessageStatus.FAILED, answer, cost) | {"error_code": error.code}
+
+
+def cancelled(llm: LLMService, run: Generation, turns: Sequence[Turn]) -> dict[str, Any]:
+    """Nobody saw what was written to a call without a stream: it costs what was set aside."""
+    answer, cost = llm.partial(run.text_from(0)), run.claim
+    if run.streams:
+        cost = _bounded(run, llm.partial_cost(answer.text, run.thoughts, turns))
+    return _end(run, MessageStatus.CANCELLED, answer, cost)
+
+
+def _bounded(run: Generation, cost: int | None) -> int | None:
+    if run.claim is None or cost is None:
+        return run.claim if cost is None else cost
+    return min(cost, run.claim)
+
+
+def _end(run: Generation, status: MessageStatus, answer: Completion | None, cost: int | None) -> dict[str, Any]:
+    text = run.text_from(0) if run.streams or answer is None else storable(answer.text)
+    return {
+        "status": status.value,
+        "error_code": None,
+        "finish_reason": answer.finish_reason if answer else None,
+        "response": text,
+        "model": storable(answer.model)[:255] if answer else None,
+        "input_tokens": answer.input_tokens if answer else None,
+        "cached_tokens": answer.cached_tokens if answer else None,
+        "output_tokens": answer.output_tokens if answer else None,
+        "cost_micro_usd": cost,
+    }

@@ -110,9 +110,11 @@ class EmbeddedPostgres:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
         self._give_away(draft, password)
+        # PostgreSQL's own locale is the same on every system; C.UTF-8 of the system's is missing on some.
         self._run(
             "initdb", "-D", str(draft), "-U", SUPERUSER, "--pwfile", str(password), "--auth=scram-sha-256",
-            "--encoding=UTF8", "--locale=C.UTF-8" if sys.platform != "win32" else "--locale=C", "--no-instructions",
+            "--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C",
+            "--no-instructions",
         )  # fmt: skip
         draft.rename(self._data)
 

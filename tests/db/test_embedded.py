@@ -11,6 +11,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from sqlalchemy import URL
 
 from app.db.embedded import EmbeddedPostgres
 from tests.conftest import dsn
@@ -159,3 +160,15 @@ async def test_a_data_directory_that_only_its_owner_may_enter_works(tmp_path: Pa
     closed.mkdir(mode=0o700)
     async with EmbeddedPostgres(closed) as server:
         assert server.url.port
+
+
+async def test_letters_beyond_ascii_are_folded_alike_on_every_system(template_url: URL) -> None:
+    connection = await asyncpg.connect(dsn(template_url))
+    try:
+        provider = "SELECT datlocprovider FROM pg_database WHERE datname = current_database()"
+        assert await connection.fetchval(provider) == b"b"  # PostgreSQL's own, not the operating system's
+        assert await connection.fetchval("SELECT lower('ÄÉ')") == "äé"
+        words = await connection.fetchval("SELECT to_tsvector('simple', 'ÜBUNG École')::text")
+    finally:
+        await connection.close()
+    assert words == "'école':2 'übung':1"

@@ -25,6 +25,7 @@ from app.core.errors import AppError
 from app.core.hosts import TrustedHosts
 from app.core.logging import configure_logging
 from app.core.middleware import RequestContextMiddleware
+from app.core.openings import openings
 from app.core.response_headers import ResponseHeaders
 from app.db.provision import ready_database
 from app.server import Protocol, install
@@ -109,6 +110,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
+        for opening in openings(settings):
+            logger.warning("open_in_production", opening=opening)
         logger.info("ready", environment=settings.environment, llm_provider=settings.llm_provider)
         yield
 
@@ -134,7 +137,8 @@ if not install():
 
 if __name__ == "__main__":
     configured = _settings_or_exit()
-    print(welcome(configured.host, configured.port), flush=True)
+    if configured.environment == "development":  # in production it would be lines of a log, with a password to copy
+        print(welcome(configured.host, configured.port), flush=True)
     uvicorn.run(
         app,
         host=configured.host,

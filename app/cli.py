@@ -17,7 +17,7 @@ from app.db.session import Database
 from app.schemas.tenant import TenantCreate
 from app.schemas.user import Credentials
 from app.services.registration_service import RegistrationService
-from app.services.tenant_service import FirstAdmin, TenantService
+from app.services.tenant_service import CreationPolicy, FirstAdmin, TenantService
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -43,7 +43,8 @@ async def create_admin(arguments: argparse.Namespace, password: str, settings: S
         stack.callback(passwords.close)
         if arguments.new_tenant is not None:
             body = TenantCreate(name=arguments.new_tenant, admin=credentials)
-            _, admin = await TenantService(database, passwords, Origin()).create_by_operator(
+            policy = CreationPolicy(registration=settings.default_registration)
+            _, admin = await TenantService(database, passwords, Origin(), policy).create_by_operator(
                 body.name, FirstAdmin(credentials.email, credentials.password)
             )
         else:

@@ -17,6 +17,7 @@ from app.services.message_engine import MessageEngine
 from app.services.message_signals import MessageSignals
 from app.services.pricing import PriceTable
 from app.services.session_service import SessionService
+from app.services.tenant_service import CreationPolicy
 from app.services.webhook_service import WebhookService
 
 
@@ -34,8 +35,7 @@ class Container:
     eraser: TenantEraser
     idempotency_keys: IdempotencyKeys
     context_tokens: int
-    operator_token: str | None
-    """None: everybody may create a tenant."""
+    creation: CreationPolicy
     public_keys: list[dict[str, str]]
     """Of access tokens, as JWKs."""
     limits: RateLimiter
@@ -66,7 +66,7 @@ class Container:
             TenantEraser(database),
             IdempotencyKeys(secret_keys),
             settings.llm_context_tokens,
-            settings.operator_token.get_secret_value() if settings.tenant_creation == "operator" else None,
+            _creation_policy(settings),
             keys.jwks(),
             RateLimiter(settings),
         )
@@ -82,5 +82,11 @@ class Container:
         await self.limits.close()
 
 
+def _creation_policy(settings: Settings) -> CreationPolicy:
+    token = settings.operator_token.get_secret_value() if settings.tenant_creation == "operator" else None
+    return CreationPolicy(token, settings.default_registration)
+
+
 def _webhook_body(message: object) -> dict[str, object]:
-    return MessageRead.model_validate(message).model_dump(mode="json")
+    """As the interface shows a message, without its tenant: who knows a tenant's id may register where that is open."""
+    return MessageRead.model_validate(message).model_dump(mode="json", exclude={"tenant_id"})

@@ -139,7 +139,7 @@ def session_db(request: Request, principal: Principal) -> TenantSession:
 
 async def get_tenants(request: Request, db: Db) -> TenantService:
     container = _container(request)
-    return TenantService(db, container.passwords, _origin(request), container.operator_token)
+    return TenantService(db, container.passwords, _origin(request), container.creation)
 
 
 async def get_tenant_settings(request: Request, principal: CurrentUser) -> TenantSettingsService:

@@ -64,6 +64,7 @@ class Settings(BaseSettings):
     fresh_login_minutes: Annotated[int, Field(ge=1, le=60 * 24 * 365)] = 15
     tenant_creation: Literal["open", "operator"] = "open"
     operator_token: SecretStr = SecretStr("")
+    default_registration: Literal["open", "invite", "closed"] = "open"
     bcrypt_rounds: Annotated[int, Field(ge=4, le=18)] = 12
 
     llm_provider: ProviderName = "mock"

@@ -14,7 +14,7 @@ from app.core.principal import Origin
 from app.core.security import PasswordHasher
 from app.db import rls
 from app.db.session import Database, TenantSession
-from app.models import Tenant, UserRole
+from app.models import RegistrationMode, Tenant, UserRole
 from app.services.audit_service import Actor, record, record_by
 from app.services.user_service import insert_user
 
@@ -22,7 +22,7 @@ tenants = Tenant.__table__
 
 INSERT_TENANT = (
     insert(Tenant)
-    .values(id=bindparam("id"), name=bindparam("name"))
+    .values({name: bindparam(name) for name in ("id", "name", "registration")})
     .on_conflict_do_nothing(index_elements=["name"])
     .returning(tenants.c.id, tenants.c.name, tenants.c.created_at)
 )
@@ -38,16 +38,28 @@ class FirstAdmin:
     password: str
 
 
+@dataclass(frozen=True, slots=True)
+class CreationPolicy:
+    """Who may create tenants (`operator_token` None: everybody), and who may register in a new one."""
+
+    operator_token: str | None = None
+    registration: str = RegistrationMode.OPEN.value
+
+
 class TenantService:
-    """Creates tenants. `operator_token` None: everybody may."""
+    """Creates tenants."""
 
     def __init__(
-        self, database: Database, passwords: PasswordHasher, origin: Origin, operator_token: str | None = None
+        self,
+        database: Database,
+        passwords: PasswordHasher,
+        origin: Origin,
+        policy: CreationPolicy = CreationPolicy(),
     ) -> None:
         self._database = database
         self._passwords = passwords
         self._origin = origin
-        self._operator_token = operator_token
+        self._policy = policy
 
     async def create(
         self, name: str, admin: FirstAdmin | None = None, operator_token: str | None = None
@@ -58,9 +70,10 @@ class TenantService:
             OperatorTokenRequired: tenants are the operator's to create, and the token is not the operator's.
             TenantNameTaken, EmailTaken
         """
-        if self._operator_token is not None and not _same(operator_token, self._operator_token):
+        expected = self._policy.operator_token
+        if expected is not None and not _same(operator_token, expected):
             raise OperatorTokenRequired
-        return await self._create(name, admin, "anonymous" if self._operator_token is None else "operator")
+        return await self._create(name, admin, "anonymous" if expected is None else "operator")
 
     async def create_by_operator(self, name: str, admin: FirstAdmin) -> tuple[Row[Any], Row[Any] | None]:
         """As `create`, by an operator on the command line."""
@@ -73,7 +86,8 @@ class TenantService:
         actor = Actor(tenant_id, actor_type, self._origin)
         hashed = await self._passwords.hash(admin.password) if admin else ""
         async with self._database.session(rls.enter_tenant(tenant_id)) as connection:
-            tenant = (await connection.execute(INSERT_TENANT, {"id": tenant_id, "name": name})).one_or_none()
+            values = {"id": tenant_id, "name": name, "registration": self._policy.registration}
+            tenant = (await connection.execute(INSERT_TENANT, values)).one_or_none()
             if tenant is None:
                 raise TenantNameTaken
             await record(connection, actor, "tenant.created", tenant_id)

@@ -82,3 +82,17 @@ async def test_the_command_line_creates_tenants_as_the_operator(
     assert (await client.get("/admin/budget", headers=(await log_in(client, another)).headers)).status_code == 200
     log = "SELECT actor_type FROM audit_log WHERE tenant_id = $1 AND action <> 'session.begun'"
     assert {row["actor_type"] for row in await superuser.fetch(log, admin.tenant_id)} == {"operator"}
+
+
+@pytest.mark.parametrize(("mode", "status"), [("open", 201), ("invite", 403), ("closed", 403)])
+async def test_new_tenants_admit_whom_the_operator_chose(
+    database_url: URL, tmp_path: Path, mode: str, status: int
+) -> None:
+    async with instance(database_url, tmp_path, default_registration=mode) as (_, client):
+        body = {"name": unique_email("Tenant"), "admin": {"email": unique_email(), "password": PASSWORD}}
+        made = (await client.post("/create-tenant", json=body)).json()
+        newcomer = {"email": unique_email(), "password": PASSWORD, "tenant_id": made["id"]}
+        assert (await client.post("/register", json=newcomer)).status_code == status
+        admin = await log_in(client, body["admin"]["email"])
+        shown = (await client.get(f"/tenants/{made['id']}", headers=admin.headers)).json()
+        assert shown["registration"] == mode

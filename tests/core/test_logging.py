@@ -2,6 +2,7 @@
 
 import json
 import logging
+import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -142,3 +143,15 @@ def test_exceptions_of_libraries_come_out_without_their_words() -> None:
     line = json.loads(handler.format(record))
     assert line["exception"]["type"] == "ValueError"
     assert SECRET_PROMPT not in json.dumps(line)
+
+
+async def test_production_prints_no_welcome_and_says_what_is_open(database_url: URL, tmp_path: Path) -> None:
+    database = database_url.render_as_string(hide_password=False)
+    settings = {"environment": "production", "database_url": database, "bcrypt_rounds": "12"}
+    async with running(tmp_path, secret_key=secrets.token_hex(32), **settings) as server:
+        await server.stop()
+        text = server.log.read_text()
+    found = [json.loads(line) for line in text.splitlines()]
+    openings = [line["opening"] for line in found if line["event"] == "open_in_production"]
+    assert "Everybody may create a tenant: TENANT_CREATION=open" in openings
+    assert "s3cur3P@ssw0rd" not in text

@@ -12,6 +12,7 @@ import asyncpg
 from app.core.errors import AppError, AuthenticationError, BudgetExceeded, IsolationUnavailable, ModelWithoutPrice
 from app.core.ids import is_id
 from app.core.principal import Principal
+from app.db.connection import LiveConnection
 
 # SQLSTATEs raised by the functions of the migrations.
 ERRORS: dict[str, type[AppError]] = {
@@ -20,6 +21,9 @@ ERRORS: dict[str, type[AppError]] = {
     "LS003": BudgetExceeded,
     "LS004": ModelWithoutPrice,
 }
+
+# The first trip waits for no lock: who does not answer it is not there.
+ENTER_SECONDS = 5
 
 ENTER_NO_TENANT = "BEGIN; SELECT enter_tenant(NULL)"
 """For the look-up at login and the sweep: the role is taken, and no tenant's row is visible."""
@@ -63,7 +67,7 @@ class GuardedTransaction:
         if self._connection.entry is None:
             raise RuntimeError("transactions of the runtime engine are opened by app.db.session alone")
         try:
-            await self._connection.execute(self._connection.entry)
+            await self._connection.execute(self._connection.entry, timeout=ENTER_SECONDS)
         except asyncpg.PostgresError:
             if not self._connection.is_closed():
                 await self._connection.execute("ROLLBACK")
@@ -80,7 +84,7 @@ class GuardedTransaction:
         await self._connection.execute("ROLLBACK")
 
 
-class GuardedConnection(asyncpg.Connection):  # type: ignore[misc]
+class GuardedConnection(LiveConnection):
     """A connection whose transactions begin with `entry`.
 
     A plain `BEGIN` serves the driver's own look-ups while connecting; the pool takes it away at check-out.

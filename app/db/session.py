@@ -2,24 +2,29 @@
 
 import asyncio
 from types import TracebackType
-from typing import Any
-from uuid import uuid4
 
-from sqlalchemy import URL, Connection, event, make_url, text
-from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+import structlog
+from sqlalchemy import URL, Connection, make_url, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.core.errors import AppError, DatabaseUnavailable
+from app.core.errors import DatabaseUnavailable
 from app.core.principal import Origin, Principal
 from app.db import rls
+from app.db.failures import FOREIGN_KEY_VIOLATION, domain_error, reason_of, state_of
+from app.db.pool import create_engine
 
-CONNECT_TIMEOUT_SECONDS = 10
-COMMAND_TIMEOUT_SECONDS = 30
 NOWHERE = Origin()
-# Connection failure, transaction rollback (a deadlock: the same again succeeds), insufficient resources (disk, memory,
-# connections), operator intervention, system error.
-UNAVAILABLE = ("08", "40", "53", "57", "58")
-FOREIGN_KEY_VIOLATION = "23503"
+CHECK_SECONDS = 2.0
+# As any write would: where the server is read-only it fails with the same error, and the connection is thrown away.
+CHECK_WRITABLE = text(
+    """
+DO $$ BEGIN
+  IF current_setting('transaction_read_only')::boolean THEN RAISE read_only_sql_transaction; END IF;
+END $$
+""".replace(":", r"\:")
+)
+logger = structlog.get_logger()
 
 
 class Database:
@@ -29,9 +34,10 @@ class Database:
     """
 
     def __init__(self, url: str | URL, pool_size: int, max_overflow: int = 0, statement_cache_size: int = 100) -> None:
-        self.engine = _create_engine(make_url(url), pool_size, max_overflow, statement_cache_size)
+        self.engine = create_engine(make_url(url), pool_size, max_overflow, statement_cache_size)
         # asyncio's semaphore wakes its waiters in order; the pool's own queue lets a newcomer overtake.
         self._gate = asyncio.Semaphore(pool_size + max_overflow)
+        self._probe: asyncio.Task[None] | None = None
 
     def session(self, entry: str) -> "Session":
         """A session whose transactions begin with this SQL, made by `app.db.rls`."""
@@ -41,11 +47,26 @@ class Database:
         return TenantSession(self, principal, origin)
 
     async def check(self) -> None:
-        """Raise `DatabaseUnavailable` unless a guarded transaction can be opened."""
-        async with self.session(rls.ENTER_NO_TENANT) as db:
-            await db.execute(text("SELECT 1"))
+        """Raise `DatabaseUnavailable` unless a guarded transaction that can write is opened within `CHECK_SECONDS`.
+
+        A probe that finds no answer is not waited for, and the next checks wait for the same one: they must not take
+        the connections that it lacks.
+        """
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.create_task(self._write_nothing())
+        ended, _ = await asyncio.wait({self._probe}, timeout=CHECK_SECONDS)
+        if not ended:
+            raise DatabaseUnavailable
+        self._probe.result()
+
+    async def _write_nothing(self) -> None:
+        async with self.session(rls.ENTER_NO_TENANT) as connection:
+            await connection.execute(CHECK_WRITABLE)
 
     async def close(self) -> None:
+        if self._probe is not None:
+            self._probe.cancel()
+            await asyncio.wait({self._probe})
         await self.engine.dispose()
 
 
@@ -68,7 +89,8 @@ class Session:
             connection = await self._engine.connect()
         except BaseException as error:
             self._gate.release()
-            raise _domain_error(error) from error
+            # Whatever the server says to a new connection, or the driver about how to make one.
+            raise (_unavailable(error) if isinstance(error, SQLAlchemyError) else _translated(error)) from error
         _driver(connection).entry = self._entry
         self._connection = connection
         return connection
@@ -90,9 +112,9 @@ class Session:
         finally:
             self._gate.release()
         if error is not None:
-            if getattr(getattr(error, "orig", None), "sqlstate", None) == FOREIGN_KEY_VIOLATION:
+            if state_of(error) == FOREIGN_KEY_VIOLATION:
                 await self._enter_again()
-            translated = _domain_error(error)
+            translated = _translated(error)
             if translated is not error or kind is None:
                 raise translated from error
 
@@ -127,54 +149,20 @@ def _commit_and_close(connection: Connection) -> None:
     connection.close()
 
 
-def _create_engine(url: URL, pool_size: int, max_overflow: int, statement_cache_size: int) -> AsyncEngine:
-    connect_args: dict[str, Any] = {
-        "connection_class": rls.GuardedConnection,
-        "timeout": CONNECT_TIMEOUT_SECONDS,
-        "command_timeout": COMMAND_TIMEOUT_SECONDS,
-        "statement_cache_size": statement_cache_size,
-        "prepared_statement_cache_size": statement_cache_size,
-    }
-    if statement_cache_size == 0:  # PgBouncer in transaction mode: a name may meet another client's statement
-        connect_args["prepared_statement_name_func"] = lambda: f"__{uuid4()}__"
-    engine = create_async_engine(
-        url,
-        pool_size=pool_size,
-        max_overflow=max_overflow,
-        pool_timeout=COMMAND_TIMEOUT_SECONDS,
-        connect_args=connect_args,
-        hide_parameters=True,  # they are other people's prompts and hashes
-    )
-    event.listen(engine.sync_engine, "checkout", _on_checkout)
-    return engine
-
-
-def _on_checkout(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:
-    """Replace a connection that died in the pool; it costs no trip, the driver has already seen the socket close."""
-    driver: rls.GuardedConnection = dbapi_connection.driver_connection
-    driver.entry = None
-    if driver.is_closed() or driver.is_in_transaction():
-        raise DisconnectionError
-
-
 def _driver(connection: AsyncConnection) -> rls.GuardedConnection:
     assert connection.sync_connection is not None
     driver: rls.GuardedConnection = connection.sync_connection.connection.driver_connection  # type: ignore[assignment]
     return driver
 
 
-def _domain_error(error: BaseException) -> BaseException:
-    """What a database failure means to the domain; any other error is returned as it is."""
-    if isinstance(error, AppError):
-        return error
-    if isinstance(error, DBAPIError):
-        state = getattr(error.orig, "sqlstate", None)
-        if state in rls.ERRORS:
-            return rls.ERRORS[state]()
-        if error.connection_invalidated or (state and state.startswith(UNAVAILABLE)):
-            return DatabaseUnavailable()
-    if isinstance(error, (OSError, TimeoutError)) or (
-        isinstance(error, SQLAlchemyError) and type(error).__name__ == "TimeoutError"
-    ):
-        return DatabaseUnavailable()
-    return error
+def _translated(error: BaseException) -> BaseException:
+    translated = domain_error(error)
+    if isinstance(translated, DatabaseUnavailable) and translated is not error:
+        return _unavailable(error, translated)
+    return translated
+
+
+def _unavailable(error: BaseException, as_what: DatabaseUnavailable | None = None) -> DatabaseUnavailable:
+    """The caller is told no more than this; why stands in the log."""
+    logger.warning("database_unavailable", reason=reason_of(error))
+    return as_what or DatabaseUnavailable()

@@ -7,15 +7,24 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
+import structlog
 from sqlalchemy import Row, Table, bindparam, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core import credentials
-from app.core.errors import AuthenticationError, NotFound, PermissionDenied, TimeIsPast, TooManyApiKeys
+from app.core.errors import (
+    AuthenticationError,
+    DatabaseUnavailable,
+    NotFound,
+    PermissionDenied,
+    TimeIsPast,
+    TooManyApiKeys,
+)
 from app.core.ids import is_id, new_id
 from app.core.principal import Principal, Role, Scope
 from app.db import rls
+from app.db.failures import reason_of
 from app.db.session import Database, TenantSession
 from app.models import ApiKey, User
 from app.services.audit_service import record_by
@@ -60,6 +69,7 @@ UPDATE api_keys SET last_used_at = now() WHERE api_keys.tenant_id = :tenant_id A
     AND (k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute') FOR UPDATE SKIP LOCKED
 )
 """)
+logger = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +183,16 @@ class ApiKeyAuthenticator:
         return Principal(found.user_id, found.tenant_id, role, 0, key_id=found.id, scopes=scopes)
 
     async def _note_use(self, principal: Principal) -> None:
-        """In a transaction of its own: the request's would hold the row while it waits for others, who wait for it."""
-        async with self._database.session(rls.enter_as(principal)) as connection:
-            values = {"tenant_id": principal.tenant_id, "key_id": principal.key_id}
-            await connection.execute(NOTE_USE, values)
+        """In a transaction of its own: the request's would hold the row while it waits for others, who wait for it.
+
+        A database that only reads keeps nobody from reading.
+        """
+        values = {"tenant_id": principal.tenant_id, "key_id": principal.key_id}
+        try:
+            async with self._database.session(rls.enter_as(principal)) as connection:
+                await connection.execute(NOTE_USE, values)
+        except DatabaseUnavailable as error:
+            logger.warning("key_use_not_noted", reason=reason_of(error))
 
     def forget_tenant(self, tenant_id: str) -> None:
         for key_hash in [known for known, (caller, _) in self._known.items() if caller.tenant_id == tenant_id]:

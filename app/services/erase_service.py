@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.errors import DatabaseUnavailable, NameNotConfirmed
 from app.db import rls
+from app.db.failures import state_of
 from app.db.session import Database, TenantSession
 
 BATCH_ROWS = 1000
@@ -167,7 +168,6 @@ class TenantEraser:
                         return None
                     return await work(connection)
             except DatabaseUnavailable as error:
-                state = getattr(getattr(error.__cause__, "orig", None), "sqlstate", None) or ""
-                if not state.startswith(TRANSACTION_ROLLBACK):
+                if error.__cause__ is None or not state_of(error.__cause__).startswith(TRANSACTION_ROLLBACK):
                     raise
                 logger.warning("erasure_repeated", tenant_id=tenant_id, reason="rolled back by the database")

@@ -14,7 +14,7 @@ class HealthService:
         self._limits = limits
 
     async def ready(self) -> str:
-        """The name of the LLM provider, once a guarded transaction was opened; raises `DatabaseUnavailable`."""
+        """The name of the LLM provider, once a guarded transaction could write; raises `DatabaseUnavailable`."""
         await self._database.check()
         return self._llm.provider_name
 

@@ -42,6 +42,13 @@ def cancelled(llm: LLMService, run: Generation, turns: Sequence[Turn]) -> dict[s
     return _end(run, MessageStatus.CANCELLED, answer, cost)
 
 
+def uncounted(run: Generation, answer: Completion | None) -> dict[str, Any]:
+    """What a defect in counting leaves: the answer, at what was set aside for it."""
+    status = MessageStatus.COMPLETED if answer else MessageStatus.CANCELLED
+    error_code = run.error.code if run.error else None
+    return _end(run, MessageStatus.FAILED if run.error else status, answer, run.claim) | {"error_code": error_code}
+
+
 def _bounded(run: Generation, cost: int | None) -> int | None:
     if run.claim is None or cost is None:
         return run.claim if cost is None else cost

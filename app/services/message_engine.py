@@ -21,6 +21,7 @@ from app.core.errors import (
     TooManyRunning,
 )
 from app.db import rls
+from app.db.failures import may_pass, reason_of
 from app.db.session import Database
 from app.llm.base import Turn
 from app.services import message_end
@@ -135,8 +136,18 @@ class MessageEngine:
             generation.task.uncancel()
             if not generation.cancelled:  # by a shutdown
                 generation.error = MessageInterrupted()
+        except Exception:  # a defect of ours: nobody shall wait for the lease
+            logger.exception("provider_call_broke", message_id=generation.id)
+            generation.error = ProviderError()
         generation.calling = False
         generation.finish_text()
+        try:
+            return self._end_of(generation, turns, completion)
+        except Exception:
+            logger.exception("message_not_counted", message_id=generation.id)
+            return message_end.uncounted(generation, completion)
+
+    def _end_of(self, generation: Generation, turns: list[Turn], completion: Completion | None) -> dict[str, Any]:
         if generation.error is not None:
             return message_end.failed(self.llm, generation, turns, generation.error)
         if completion is None:
@@ -144,7 +155,7 @@ class MessageEngine:
         return message_end.completed(self.llm, generation, turns, completion)
 
     async def _settle(self, generation: Generation, end: dict[str, Any]) -> Row[Any] | None:
-        """Store the end; an answer that was paid for outlives a database that is away for a while.
+        """Store the end, again and again until its lease is over: an answer that was paid for is not lost to a failure.
 
         None if the message was deleted or ended by another meanwhile.
         """
@@ -157,10 +168,10 @@ class MessageEngine:
             try:
                 async with session as connection:
                     return (await connection.execute(SETTLE, values)).one_or_none()
-            except DatabaseUnavailable:  # a deadlock included
-                if asyncio.get_running_loop().time() + pause > deadline:
+            except Exception as error:
+                if not may_pass(error) or asyncio.get_running_loop().time() + pause > deadline:
                     raise
-                logger.warning("settle_retried", message_id=generation.id)
+                logger.warning("settle_retried", message_id=generation.id, reason=reason_of(error))
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_RETRY_SECONDS)
 

@@ -16,5 +16,5 @@ async def health() -> HealthRead:
 
 @router.get("/health/ready", summary="Readiness check", responses=documented(431, 503))
 async def ready(service: Health) -> Readiness:
-    """Answers 200 once a tenant transaction can be opened under row-level security, and names what serves."""
+    """Answers 200 while a transaction that can write opens under row-level security, within two seconds."""
     return Readiness(llm_provider=await service.ready(), rate_limits=service.rate_limits)

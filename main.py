@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
@@ -60,6 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         swagger_ui_parameters={"persistAuthorization": True},
     )
     app.state.settings = settings
+    app.state.on_ready = lambda: None
     for routes in (messages, conversations, auth, api_keys, tenants, admin, usage, well_known, health):
         # Not include_router: it keeps each router as a level of its own, which every request would walk.
         app.router.routes.extend(routes.router.routes)
@@ -113,6 +115,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         for opening in openings(settings):
             logger.warning("open_in_production", opening=opening)
         logger.info("ready", environment=settings.environment, llm_provider=settings.llm_provider)
+        app.state.on_ready()
         yield
 
 
@@ -138,7 +141,7 @@ if not install():
 if __name__ == "__main__":
     configured = _settings_or_exit()
     if configured.environment == "development":  # in production it would be lines of a log, with a password to copy
-        print(welcome(configured.host, configured.port), flush=True)
+        app.state.on_ready = lambda: print(welcome(configured), file=sys.stderr, flush=True)  # stdout is the log's
     uvicorn.run(
         app,
         host=configured.host,

@@ -1,7 +1,10 @@
 """What a first start prints: where the docs are, and the way to a first message."""
 
+from app.core.config import Settings
+
 TEXT = """
   Docs      {base}/docs
+  Data      {data}
   Stop      Ctrl-C
   Try it    three lines for a terminal: a tenant with its admin, a login, a message
 
@@ -17,6 +20,7 @@ TEXT = """
 LOCAL = ("127.0.0.1", "0.0.0.0", "::")  # noqa: S104 - names, nothing is bound here
 
 
-def welcome(host: str, port: int) -> str:
-    shown = "localhost" if host in LOCAL else host
-    return TEXT.format(base=f"http://{shown}:{port}")
+def welcome(settings: Settings) -> str:
+    shown = "localhost" if settings.host in LOCAL else settings.host
+    data = "the database of DATABASE_URL" if settings.database_url else f"{settings.data_dir} (delete it to begin anew)"
+    return TEXT.format(base=f"http://{shown}:{settings.port}", data=data)

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line, uvicorn's and every library's included."""
+"""Structured logs: one JSON object a line, uvicorn's and every library's included; in a terminal, lines to read."""
 
 import logging
 import sys
@@ -19,9 +19,9 @@ def configure_logging(settings: Settings) -> None:
         _safe_exception,
     ]
     renderer: Any = (
-        structlog.processors.JSONRenderer()
-        if settings.log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
+        structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
+        if _is_read_by_a_person(settings)
+        else structlog.processors.JSONRenderer()
     )
     structlog.configure(
         processors=[*shared, renderer],
@@ -46,6 +46,12 @@ def configure_logging(settings: Settings) -> None:
     # The middleware writes the one line a request; these would repeat it or quote URLs and bodies.
     for name in ("uvicorn.access", "httpx", "httpx2", "openai", "anthropic", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _is_read_by_a_person(settings: Settings) -> bool:
+    if settings.log_format == "auto":
+        return settings.environment == "development" and sys.stdout.isatty()
+    return settings.log_format == "console"
 
 
 def _safe_exception(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -29,10 +29,9 @@ async def server(database_url: URL, tmp_path: Path) -> AsyncIterator[ServerProce
 
 
 async def lines(server: ServerProcess) -> list[dict[str, Any]]:
-    """Every line of the log after the welcome, once the server has stopped; each must be one JSON object."""
+    """Every line of the log but the welcome (indented), once the server has stopped; each must be one JSON object."""
     await server.stop()
-    text = server.log.read_text()
-    return [json.loads(line) for line in text[text.index('{"event"') :].splitlines()]
+    return [json.loads(line) for line in server.log.read_text().splitlines() if line and not line.startswith("  ")]
 
 
 @pytest.fixture

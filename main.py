@@ -1,10 +1,9 @@
 """The application: its factory, its lifespan, and `python main.py` to serve it."""
 
-import asyncio
 import gc
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 import uvicorn
@@ -30,10 +29,8 @@ from app.core.openings import openings
 from app.core.response_headers import ResponseHeaders
 from app.db.provision import ready_database
 from app.server import Protocol, install
-from app.services.message_sweeper import sweep_forever
 from app.welcome import welcome
 
-SWEEPS_PER_LEASE = 4
 # An orchestrator that sends SIGTERM waits: docker-compose.yml for longer than both together.
 SHUTDOWN_SECONDS = 30
 DRAIN_SECONDS = 20
@@ -97,15 +94,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         stack.push_async_callback(container.close)
         await container.open()
         app.state.container = container
-        interval = settings.message_lease_seconds / SWEEPS_PER_LEASE
-        for work in (
-            sweep_forever(container.database, interval),
-            container.engine.run(),
-            container.signals.run(),
-            container.webhooks.run(),
-            container.eraser.run(),
-        ):
-            stack.push_async_callback(_cancel, asyncio.create_task(work))
+        stack.push_async_callback(container.background.stop)
+        container.background.start()
         # While the rest still runs: what streams is written, and its readers are served, to the end.
         stack.push_async_callback(container.engine.drain, DRAIN_SECONDS)
         # What start-up made lives for ever: keep the collector from walking it at every pass.
@@ -117,12 +107,6 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         logger.info("ready", environment=settings.environment, llm_provider=settings.llm_provider)
         app.state.on_ready()
         yield
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
 
 
 def _settings_or_exit() -> Settings:

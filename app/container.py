@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from app.background import supervise
 from app.core.config import Settings
 from app.core.rate_limits.limiter import RateLimiter
 from app.core.security import PasswordHasher, TokenService
+from app.core.supervision import Supervisor
 from app.db.session import Database
 from app.llm.factory import create_provider
 from app.schemas.message import MessageRead
@@ -34,6 +36,7 @@ class Container:
     webhooks: WebhookService
     eraser: TenantEraser
     idempotency_keys: IdempotencyKeys
+    background: Supervisor
     context_tokens: int
     creation: CreationPolicy
     public_keys: list[dict[str, str]]
@@ -53,6 +56,18 @@ class Container:
         lease = timedelta(seconds=settings.message_lease_seconds)
         engine = MessageEngine(database, llm, lease, settings.llm_max_running_per_tenant)
         api_keys = ApiKeyAuthenticator(database)
+        signals = MessageSignals(database_url, engine, (tokens.forget_tenant, api_keys.forget_tenant))
+        webhooks = WebhookService(database, secret_keys, settings.webhook_allowed_networks, _webhook_body)
+        eraser = TenantEraser(database)
+        background = supervise(
+            database,
+            engine,
+            signals,
+            webhooks,
+            eraser,
+            lease_seconds=settings.message_lease_seconds,
+            shared_work=settings.background_work,
+        )
         return cls(
             database,
             PasswordHasher(settings.bcrypt_rounds),
@@ -61,10 +76,11 @@ class Container:
             api_keys,
             llm,
             engine,
-            MessageSignals(database_url, engine, (tokens.forget_tenant, api_keys.forget_tenant)),
-            WebhookService(database, secret_keys, settings.webhook_allowed_networks, _webhook_body),
-            TenantEraser(database),
+            signals,
+            webhooks,
+            eraser,
             IdempotencyKeys(secret_keys),
+            background,
             settings.llm_context_tokens,
             _creation_policy(settings),
             keys.jwks(),

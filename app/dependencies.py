@@ -185,7 +185,7 @@ async def get_api_keys(request: Request, principal: CurrentUser) -> ApiKeyServic
 
 async def get_health(request: Request, db: Db) -> HealthService:
     container = _container(request)
-    return HealthService(db, container.llm, container.limits)
+    return HealthService(db, container.llm, container.limits, container.background)
 
 
 async def get_profile(request: Request, principal: CurrentUser) -> ProfileService:

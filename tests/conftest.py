@@ -88,10 +88,35 @@ def dsn(url: URL) -> str:
 @pytest_asyncio.fixture(scope="session")
 async def database_url(template_url: URL) -> URL:
     """A migrated database of this worker's own."""
+    return await clone(template_url)
+
+
+async def clone(template_url: URL) -> URL:
+    """A new migrated database."""
     name = f"test_{os.getpid()}_{secrets.token_hex(4)}"
     await execute(template_url.set(database="postgres"), f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     await execute(template_url.set(database=name), REVOKE_TEMPORARY)  # a copy does not take the rights along
     return template_url.set(database=name)
+
+
+def own_database() -> tuple[Any, Any, Any]:
+    """`database_url, settings, superuser = own_database()` gives a file a database that no other file writes to."""
+
+    async def database_url(template_url: URL) -> AsyncIterator[URL]:
+        url = await clone(template_url)
+        yield url
+        await execute(template_url.set(database="postgres"), f"DROP DATABASE {url.database} WITH (FORCE)")
+
+    def settings(database_url: URL, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+        return make_settings(database_url, tmp_path_factory.mktemp("data"))
+
+    async def superuser(database_url: URL) -> AsyncIterator[asyncpg.Connection]:
+        connection = await asyncpg.connect(dsn(database_url))
+        yield connection
+        await connection.close()
+
+    of_file = pytest_asyncio.fixture(scope="module", loop_scope="session")
+    return of_file(database_url), pytest.fixture(scope="module")(settings), of_file(superuser)
 
 
 @pytest.fixture(scope="session")
@@ -107,6 +132,8 @@ def make_settings(database_url: URL, data_dir: Path, **changes: Any) -> Settings
         "bcrypt_rounds": 4,
         "rate_limit_enabled": False,  # the tests of limits switch them on
         "environment": "development",
+        # The application that all tests of a worker share would take what a test has made to be taken by its own.
+        "background_work": False,
     }
     return Settings(_env_file=None, **{**values, **changes})
 

@@ -51,6 +51,7 @@ STATUSES: dict[type[errors.AppError], int] = {
     errors.RateLimited: 429,
     errors.ShuttingDown: 503,
     errors.Overloaded: 503,
+    errors.BackgroundWorkFailing: 503,
     errors.DatabaseUnavailable: 503,
     errors.IsolationUnavailable: 503,
     errors.ProviderError: 502,

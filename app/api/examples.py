@@ -77,7 +77,11 @@ _invite = InviteRead(
 
 ANSWERS: tuple[BaseModel, ...] = (
     Health(),
-    Readiness(llm_provider="mock", rate_limits="memory"),
+    Readiness(
+        llm_provider="mock",
+        rate_limits="memory",
+        background={"deltas": "running", "notifications": "running", "reader_wakeups": "running"},
+    ),
     KeySet(keys=[]),
     TenantCreated(**_tenant, admin=_user),
     TenantSettings(

@@ -37,6 +37,7 @@ AppError
 ├── RateLimited
 ├── Overloaded
 │   └── ShuttingDown
+├── BackgroundWorkFailing
 ├── DatabaseUnavailable
 │   └── IsolationUnavailable
 └── ProviderError
@@ -47,6 +48,7 @@ AppError
     └── MessageInterrupted
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from app.core.completion import Completion
@@ -222,6 +224,13 @@ class Overloaded(AppError):
 
 class ShuttingDown(Overloaded):
     detail = "This server is shutting down. Try again: another one answers."
+
+
+class BackgroundWorkFailing(AppError):
+    """Background loops of this process, by their names, die again and again."""
+
+    def __init__(self, loops: Sequence[str]) -> None:
+        super().__init__(f"Background work of this process keeps failing: {', '.join(loops)}.")
 
 
 class DatabaseUnavailable(AppError):

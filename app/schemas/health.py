@@ -15,3 +15,5 @@ class Readiness(BaseModel):
     row_level_security: Literal["active"] = "active"
     llm_provider: str
     rate_limits: Literal["off", "memory", "redis"]
+    background: dict[str, Literal["running", "restarting", "failing"]]
+    """Each loop of this process; one that died is restarted."""

@@ -2,21 +2,36 @@
 
 from typing import Literal
 
+from app.core.errors import BackgroundWorkFailing
 from app.core.rate_limits.limiter import RateLimiter
+from app.core.supervision import State, Supervisor
 from app.db.session import Database
 from app.services.llm_service import LLMService
 
 
 class HealthService:
-    def __init__(self, database: Database, llm: LLMService, limits: RateLimiter) -> None:
+    def __init__(self, database: Database, llm: LLMService, limits: RateLimiter, background: Supervisor) -> None:
         self._database = database
         self._llm = llm
         self._limits = limits
+        self._background = background
 
     async def ready(self) -> str:
-        """The name of the LLM provider, once a guarded transaction could write; raises `DatabaseUnavailable`."""
+        """The name of the LLM provider, once a guarded transaction could write.
+
+        Raises:
+            DatabaseUnavailable
+            BackgroundWorkFailing: a loop dies again and again.
+        """
         await self._database.check()
+        if failing := self._background.failing():
+            raise BackgroundWorkFailing(failing)
         return self._llm.provider_name
+
+    @property
+    def background(self) -> dict[str, State]:
+        """Of each background loop of the process by its name."""
+        return self._background.states()
 
     @property
     def rate_limits(self) -> Literal["off", "memory", "redis"]:

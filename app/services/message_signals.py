@@ -34,11 +34,18 @@ class MessageSignals:
         if not self._readers[message_id]:
             del self._readers[message_id]
 
-    async def run(self) -> None:
-        """Until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._listener.run())
-            tasks.create_task(self._wake_slowly())
+    async def listen(self) -> None:
+        """Hear the other processes until cancelled."""
+        await self._listener.run()
+
+    async def wake_slowly(self) -> None:
+        """Let every reader look now and then, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self._engine.wake_readers()
+            for readers in self._readers.values():
+                for reader in readers:
+                    reader.wake()
 
     def _heard(self, payload: str) -> None:
         if payload.startswith("cancel "):
@@ -54,11 +61,3 @@ class MessageSignals:
         for changed in payload.split(","):
             for reader in self._readers.get(changed, ()):
                 reader.wake()
-
-    async def _wake_slowly(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            self._engine.wake_readers()
-            for readers in self._readers.values():
-                for reader in readers:
-                    reader.wake()

@@ -14,6 +14,7 @@ LAYERS = [
     ["app.api"],
     ["app.dependencies"],
     ["app.container"],
+    ["app.background"],
     ["app.services"],
     ["app.schemas"],
     ["app.models", "app.llm", "app.webhooks"],

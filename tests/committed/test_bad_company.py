@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import secrets
 from typing import Any
 
 import asyncpg
@@ -21,10 +20,11 @@ from tests.committed.providers import HeldProvider
 from tests.committed.sse import following, rest
 from tests.committed.test_interleavings import holding, somebody_waits
 from tests.committed.test_webhooks import LOOPBACK, Receiver, receiver
-from tests.conftest import TEMPLATE, dsn, execute
+from tests.conftest import own_database
 from tests.helpers import make_tenant
 
 __all__ = ["receiver"]
+database_url, settings, superuser = own_database()
 PENDING = (
     "INSERT INTO messages (id, content, user_id, tenant_id, lease_expires_at) "
     "VALUES (gen_random_uuid()::text, $3, $1, $2, now() - $4 * interval '1 s')"
@@ -223,14 +223,8 @@ async def test_a_reader_waits_for_a_database_that_is_away() -> None:
 
 
 async def test_a_tenant_whose_receivers_never_answer_does_not_hold_up_the_others(
-    serve: Serve, receiver: Receiver, template_url: URL
+    serve: Serve, receiver: Receiver, superuser: asyncpg.Connection
 ) -> None:
-    # In a database of its own: the application of the other tests takes what is due, and may not call loopback.
-    name = f"webhooks_{secrets.token_hex(4)}"
-    await execute(template_url.set(database="postgres"), f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-    url_of_database = template_url.set(database=name)
-    superuser = await asyncpg.connect(dsn(url_of_database))
-    database = url_of_database.render_as_string(hide_password=False)
     held: list[asyncio.StreamWriter] = []
 
     async def swallow(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -244,7 +238,7 @@ async def test_a_tenant_whose_receivers_never_answer_does_not_hold_up_the_others
         "FROM generate_series(1, $5::int)"
     )
     try:
-        async with serve(HeldProvider(), database_url=database, **LOOPBACK) as (_, client):
+        async with serve(HeldProvider(), background_work=True, **LOOPBACK) as (_, client):
             slow, quick = await make_tenant(client), await make_tenant(client)
             await superuser.execute(insert, slow.user.id, slow.id, url, 100, 60)
             async with asyncio.timeout(8):
@@ -258,4 +252,3 @@ async def test_a_tenant_whose_receivers_never_answer_does_not_hold_up_the_others
         for writer in held:
             writer.transport.abort()
         tarpit.close()
-        await superuser.close()

@@ -16,8 +16,10 @@ from app.core.errors import ProviderRejected
 from tests.api.problems import assert_problem
 from tests.committed.conftest import Serve, rows_of
 from tests.committed.providers import FailingProvider, HeldProvider
+from tests.conftest import own_database
 from tests.helpers import make_tenant
 
+database_url, settings, superuser = own_database()
 LOOPBACK = {"webhook_allowed_networks": [ip_network("127.0.0.0/8")]}
 
 

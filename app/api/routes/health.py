@@ -17,4 +17,5 @@ async def health() -> HealthRead:
 @router.get("/health/ready", summary="Readiness check", responses=documented(431, 503))
 async def ready(service: Health) -> Readiness:
     """Answers 200 while a transaction that can write opens under row-level security, within two seconds."""
-    return Readiness(llm_provider=await service.ready(), rate_limits=service.rate_limits)
+    provider = await service.ready()
+    return Readiness(llm_provider=provider, rate_limits=service.rate_limits, background=service.background)

@@ -1,0 +1,39 @@
+"""The background loops of a process: the one place that lists them.
+
+Some belong to the process, because they serve what runs in it. The others do work of the whole installation, which any
+process may take: one that serves requests beside a worker leaves it to that (BACKGROUND_WORK=false).
+"""
+
+from app.core.supervision import Loop, Supervisor
+from app.db.session import Database
+from app.services.erase_service import TenantEraser
+from app.services.message_engine import MessageEngine
+from app.services.message_signals import MessageSignals
+from app.services.message_sweeper import sweep_forever
+from app.services.webhook_service import WebhookService
+
+SWEEPS_PER_LEASE = 4
+
+
+def supervise(
+    database: Database,
+    engine: MessageEngine,
+    signals: MessageSignals,
+    webhooks: WebhookService,
+    eraser: TenantEraser,
+    *,
+    lease_seconds: float,
+    shared_work: bool,
+) -> Supervisor:
+    """A supervisor, not yet started; without the work that any process may take unless `shared_work`."""
+    own = [
+        Loop("deltas", engine.run),
+        Loop("notifications", signals.listen),
+        Loop("reader_wakeups", signals.wake_slowly),
+    ]
+    shared = [
+        Loop("sweep", lambda: sweep_forever(database, lease_seconds / SWEEPS_PER_LEASE)),
+        Loop("webhooks", webhooks.run),
+        Loop("erasures", eraser.run),
+    ]
+    return Supervisor([*own, *shared] if shared_work else own)

@@ -1,0 +1,99 @@
+"""Background loops: each is watched, started again when it dies, and its state can be asked for."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import structlog
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
+# A loop that has run for so long since it died is well again.
+STEADY_SECONDS = 60.0
+# So many deaths, with no such time between them, are no accident.
+DEATHS_TO_FAIL = 5
+
+State = Literal["running", "restarting", "failing"]
+logger = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """`run` goes on until it is cancelled. It handles the failures that it expects; dying is for those it does not."""
+
+    name: str
+    run: Callable[[], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class _Watched:
+    loop: Loop
+    deaths: int = 0
+    running_since: float | None = None
+    """In seconds of the clock; None: it is not running."""
+    task: asyncio.Task[None] | None = field(default=None, repr=False)
+
+
+class Supervisor:
+    """Runs the loops of a process. `clock` and `sleep` are in seconds."""
+
+    def __init__(
+        self,
+        loops: Sequence[Loop],
+        clock: Callable[[], float] | None = None,
+        sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
+    ) -> None:
+        self._watched = [_Watched(loop) for loop in loops]
+        self._clock = clock or (lambda: asyncio.get_running_loop().time())
+        self._sleep = sleep
+
+    def start(self) -> None:
+        for watched in self._watched:
+            watched.task = asyncio.create_task(self._watch(watched), name=watched.loop.name)
+
+    async def stop(self) -> None:
+        """Cancel the loops one by one, the last started first."""
+        for watched in reversed(self._watched):
+            if watched.task is not None:
+                watched.task.cancel()
+                await asyncio.wait([watched.task])
+
+    def states(self) -> dict[str, State]:
+        """Of each loop by its name: `restarting` until it has been steady again, `failing` if it keeps dying."""
+        return {watched.loop.name: self._state(watched) for watched in self._watched}
+
+    def failing(self) -> list[str]:
+        return [name for name, state in self.states().items() if state == "failing"]
+
+    def _state(self, watched: _Watched) -> State:
+        if not watched.deaths or self._is_steady(watched):
+            return "running"
+        return "restarting" if watched.deaths < DEATHS_TO_FAIL else "failing"
+
+    def _is_steady(self, watched: _Watched) -> bool:
+        return watched.running_since is not None and self._clock() - watched.running_since >= STEADY_SECONDS
+
+    async def _watch(self, watched: _Watched) -> None:
+        while True:
+            watched.running_since = self._clock()
+            error = await _death_of(watched.loop)
+            watched.deaths = 1 if self._is_steady(watched) else watched.deaths + 1
+            watched.running_since = None
+            # The exponent is bounded: a float cannot hold what a loop that has died for months would ask for.
+            pause = min(FIRST_PAUSE_SECONDS * 2.0 ** min(watched.deaths - 1, 10), LONGEST_PAUSE_SECONDS)
+            logger.error("loop_died", loop=watched.loop.name, deaths=watched.deaths, pause=pause, exc_info=error)
+            await self._sleep(pause)
+
+
+async def _death_of(loop: Loop) -> BaseException | None:
+    """What ended the loop; None if it returned. A cancellation that was meant for the watcher goes on."""
+    try:
+        await loop.run()
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return error  # of something that it awaited
+    except Exception as error:  # noqa: BLE001 - whatever it is, the loop is started again
+        return error
+    return None

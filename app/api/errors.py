@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from app.core import errors
+from app.schemas.oauth import OAuthError
 from app.schemas.problem import Problem
 
 STATUSES: dict[type[errors.AppError], int] = {
@@ -92,6 +93,8 @@ RATE_LIMIT_HEADERS = {
         ("RateLimit", "string", '`"user";r=0;t=17`: none are left, and the window ends in 17 seconds.'),
     )
 }
+# Its clients read RFC 6749's errors, not problems.
+OAUTH_PATH = "/token"
 # A location names fields of the schema; what else stands in it was sent by the caller.
 _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 
@@ -129,7 +132,7 @@ async def _on_app_error(request: Request, error: Exception) -> Response:
         seconds = error.standing.retry_after
         request.scope["state"]["rate_limit"] = error.standing
     headers = {"Retry-After": str(seconds)} if seconds is not None else {}
-    return _response(problem_of(request.scope, error), headers)
+    return _answer(request, problem_of(request.scope, error), headers)
 
 
 def problem_of(scope: Scope, error: errors.AppError) -> Problem:
@@ -156,13 +159,13 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
         {"loc": [_safe(part) for part in item["loc"]], "msg": _message(item), "type": item["type"]}
         for item in error.errors()[:50]
     ]
-    return _response(_problem(request.scope, 422, kind="invalid-input", errors=found))
+    return _answer(request, _problem(request.scope, 422, kind="invalid-input", errors=found))
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     phrase = HTTPStatus(error.status_code).phrase
-    return _response(_problem(request.scope, error.status_code, kind=_slug(phrase)), dict(error.headers or {}))
+    return _answer(request, _problem(request.scope, error.status_code, kind=_slug(phrase)), dict(error.headers or {}))
 
 
 def _problem(scope: Scope, status: int, *, kind: str, detail: str | None = None, **extra: Any) -> Problem:
@@ -175,6 +178,21 @@ def _problem(scope: Scope, status: int, *, kind: str, detail: str | None = None,
         request_id=scope["state"]["request_id"],
         **extra,
     )
+
+
+def _answer(request: Request, problem: Problem, headers: dict[str, str] | None = None) -> Response:
+    path = getattr(request.scope.get("route"), "path", None)
+    if path == OAUTH_PATH and problem.status in (400, 401, 422):
+        return JSONResponse(_oauth_error(problem).model_dump(), 400)
+    return _response(problem, headers)
+
+
+def _oauth_error(problem: Problem) -> OAuthError:
+    if problem.status == 401:
+        return OAuthError(error="invalid_grant", error_description=problem.detail)
+    if any(item.loc[-1] == "grant_type" for item in problem.errors or []):
+        return OAuthError(error="unsupported_grant_type", error_description="The grant type here is password.")
+    return OAuthError(error="invalid_request", error_description="The form needs grant_type, username and password.")
 
 
 def _response(problem: Problem, headers: dict[str, str] | None = None) -> Response:

@@ -19,6 +19,7 @@ from app.schemas.health import Health, Readiness
 from app.schemas.invite import InviteCreate, InviteCreated, InviteRead
 from app.schemas.jwks import KeySet
 from app.schemas.message import MessageCreate, MessageRead, MessageRetry
+from app.schemas.oauth import OAuthError
 from app.schemas.problem import FieldError
 from app.schemas.tenant import TenantCreate, TenantCreated, TenantSettings, TenantUpdate
 from app.schemas.usage import BudgetRead, BudgetUpdate, UsageRead
@@ -83,6 +84,7 @@ ANSWERS: tuple[BaseModel, ...] = (
         background={"deltas": "running", "notifications": "running", "reader_wakeups": "running"},
     ),
     KeySet(keys=[]),
+    OAuthError(error="invalid_grant", error_description="Email or password is wrong."),
     TenantCreated(**_tenant, admin=_user),
     TenantSettings(
         **_tenant,
@@ -199,11 +201,13 @@ OWN: dict[tuple[str, str], errors.AppError] = {
     ("register", "403"): errors.InviteRequired(),
     ("register", "404"): errors.TenantNotFound(),
     ("register", "409"): errors.EmailTaken(),
+    ("create_api_key", "403"): errors.FreshLoginRequired(),
+    ("create_api_key", "409"): errors.TooManyApiKeys(),
+    ("create_invite", "409"): errors.TooManyInvites(),
     ("create_user", "409"): errors.EmailTaken(),
     ("change_user", "409"): errors.LastAdmin(),
     ("delete_user", "409"): errors.LastAdmin(),
     ("login", "401"): errors.InvalidCredentials(),
-    ("token", "401"): errors.InvalidCredentials(),
     ("refresh", "401"): errors.InvalidRefreshToken(),
     ("change_password", "403"): errors.WrongPassword(),
     ("create_api_key", "403"): errors.SessionRequired(),

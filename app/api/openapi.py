@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from app.api import examples
-from app.api.errors import problem_of, problem_of_status
+from app.api.errors import OAUTH_PATH, problem_of, problem_of_status
 from app.schemas.message import MessageDelta
 from app.schemas.problem import Problem
 
@@ -48,6 +48,7 @@ def install_openapi(app: FastAPI) -> None:
         if app.openapi_schema is None:
             schema = original()
             _complete_schemas(schema)
+            del schema["paths"][OAUTH_PATH]["post"]["responses"]["422"]  # FastAPI's own; a bad form is 400 there
             for operation in _operations(schema):
                 _complete(operation)
             app.openapi_schema = schema

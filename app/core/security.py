@@ -1,6 +1,8 @@
 """Passwords (bcrypt, off the event loop, bounded) and access tokens (JWT)."""
 
 import asyncio
+import base64
+import math
 import os
 import sys
 import threading
@@ -25,7 +27,12 @@ MAX_TOKEN_BYTES = 4096
 MAX_WAITING_HASHES = 256
 VERIFIED_TOKENS_KEPT = 10_000
 PLAIN_BCRYPT_BYTES = 72
-_REQUIRED = {f"require_{claim}": True for claim in ("exp", "iat", "sub", "aud", "iss", "jti")}
+# Clocks of the service's machines may differ by this much.
+MAX_SKEW_SECONDS = 60
+# The library takes numbers in text for times, and knows no skew but one that would prolong `exp`: see `_check_times`.
+_OPTIONS = {f"require_{claim}": True for claim in ("exp", "iat", "sub", "aud", "iss", "jti")} | {
+    f"verify_{claim}": False for claim in ("exp", "iat", "nbf")
+}
 
 
 def normalise_email(email: str) -> str:
@@ -139,14 +146,16 @@ class TokenService:
         if len(token) > MAX_TOKEN_BYTES:
             raise AuthenticationError
         try:
-            key = self._keys.find(jwt.get_unverified_header(token).get("kid"))
-            if key is None:
+            _check_spelling(token)
+            header = jwt.get_unverified_header(token)
+            key = self._keys.find(header.get("kid"))
+            if key is None or "crit" in header:  # what must be understood is not (RFC 7515, 4.1.11)
                 raise AuthenticationError
             claims = jwt.decode(
-                token, key.verifier, algorithms=[key.algorithm], audience=AUDIENCE, issuer=ISSUER, options=_REQUIRED
+                token, key.verifier, algorithms=[key.algorithm], audience=AUDIENCE, issuer=ISSUER, options=_OPTIONS
             )
+            expires_at = _check_times(claims)
             principal = _principal_of(claims)
-            expires_at = float(claims["exp"])
         except Exception as error:
             # python-jose raises far more than JWTError on hostile tokens (RecursionError, OverflowError, ...).
             raise AuthenticationError from error
@@ -158,6 +167,25 @@ class TokenService:
     def forget_tenant(self, tenant_id: str) -> None:
         for token in [token for token, (_, caller) in self._verified.items() if caller.tenant_id == tenant_id]:
             del self._verified[token]
+
+
+def _check_spelling(token: str) -> None:
+    """The decoder passes over foreign characters and spare bits: a token would have any number of spellings."""
+    for part in token.split("."):
+        decoded = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+        if base64.urlsafe_b64encode(decoded).rstrip(b"=") != part.encode():
+            raise AuthenticationError
+
+
+def _check_times(claims: dict[str, Any]) -> float:
+    """When the token expires, in seconds since 1970."""
+    now = time.time()
+    times = {name: claims[name] for name in ("exp", "iat", "nbf") if name in claims}
+    if any(type(value) not in (int, float) or not math.isfinite(value) for value in times.values()):
+        raise AuthenticationError
+    if times["exp"] <= now or max(times["iat"], times.get("nbf", 0)) > now + MAX_SKEW_SECONDS:
+        raise AuthenticationError
+    return float(times["exp"])
 
 
 def _principal_of(claims: dict[str, Any]) -> Principal:

@@ -75,8 +75,30 @@ async def test_the_form_of_oauth2_logs_in(client: httpx.AsyncClient, acme: Tenan
     answer = await client.post("/token", data=form)
     assert answer.status_code == 200
     assert answer.json().keys() == {"access_token", "token_type", "expires_in", "refresh_token", "refresh_expires_in"}
-    wrong = await client.post("/token", data={**form, "password": "wrong"})
-    assert_problem(wrong, 401)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"password": "wrong"}, "invalid_grant"),
+        ({"username": "nobody@acme.com"}, "invalid_grant"),
+        ({"username": "no address"}, "invalid_grant"),
+        ({"password": "x" * 5000}, "invalid_grant"),
+        ({"username": None}, "invalid_request"),
+        ({"password": None}, "invalid_request"),
+        ({"grant_type": "client_credentials"}, "unsupported_grant_type"),
+    ],
+)
+async def test_the_form_of_oauth2_is_refused_in_its_own_words(
+    client: httpx.AsyncClient, acme: Tenant, change: dict[str, str | None], error: str
+) -> None:
+    form = {"grant_type": "password", "username": acme.user.email, "password": PASSWORD, **change}
+    answer = await client.post("/token", data={name: value for name, value in form.items() if value is not None})
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/json"
+    assert "www-authenticate" not in answer.headers
+    assert answer.json().keys() == {"error", "error_description"}
+    assert answer.json()["error"] == error
 
 
 async def test_an_unknown_email_and_a_wrong_password_give_the_same_bytes(

@@ -96,7 +96,7 @@ async def test_other_content_types(client: httpx.AsyncClient, acme: Tenant, cont
 @pytest.mark.parametrize("content", [b"", b"username=x", b"username=%00&password=%00", b"%ff=%ff", b"a" * 9000])
 async def test_hostile_forms(client: httpx.AsyncClient, content: bytes) -> None:
     answer = await client.post("/token", content=content, headers={"Content-Type": "application/x-www-form-urlencoded"})
-    assert_problem(answer, 400, 401, 422)
+    assert (answer.status_code, answer.headers["content-type"]) == (400, "application/json")
 
 
 @pytest.mark.parametrize(

@@ -102,9 +102,15 @@ async def test_the_docs_load_nothing_from_elsewhere(client: httpx.AsyncClient) -
     page = (await client.get("/docs")).text
     assert "//" not in page.replace("// `SwaggerUIBundle`", "").replace("<!-- ", "")
     assert (await client.get("/static-offline-docs/swagger-ui-bundle.js")).status_code == 200
-    assert (await client.get("/openapi.json")).json()["components"]["securitySchemes"]["BearerToken"][
-        "type"
-    ] == "oauth2"
+
+
+async def test_authorize_takes_a_login_or_a_credential_as_it_is(client: httpx.AsyncClient) -> None:
+    schema = (await client.get("/openapi.json")).json()
+    schemes = schema["components"]["securitySchemes"]
+    assert schemes["BearerToken"]["type"] == "oauth2"
+    pasted = schemes["AccessTokenOrApiKey"]
+    assert (pasted["type"], pasted["scheme"]) == ("http", "bearer")
+    assert schema["paths"]["/me"]["get"]["security"] == [{"BearerToken": []}, {"AccessTokenOrApiKey": []}]
 
 
 async def test_someone_deleted_demoted_or_logged_out_in_the_database_is_out_at_the_next_request(

@@ -4,6 +4,7 @@ import base64
 import hmac
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -33,6 +34,10 @@ def signed(payload: bytes, header: bytes | None = None, key: str = SECRET_KEY, a
     return f"{unsigned}.{b64(hmac.digest(key.encode(), unsigned.encode(), algorithm))}"
 
 
+def header(**more: Any) -> bytes:
+    return json.dumps({"alg": "HS256", "typ": "JWT", "kid": KEY.kid, **more}).encode()
+
+
 def claims(**changes: Any) -> bytes:
     now = int(time.time())
     good = {
@@ -60,6 +65,42 @@ def tokens() -> TokenService:
 def test_a_minted_token_names_its_caller(tokens: TokenService) -> None:
     assert tokens.verify(tokens.mint(CALLER)) == CALLER
     assert tokens.verify(signed(claims())) == CALLER  # so that the ones below fail for their own reason
+
+
+def test_clocks_may_differ_by_a_minute(tokens: TokenService) -> None:
+    soon = int(time.time()) + 50
+    assert tokens.verify(signed(claims(iat=soon, nbf=soon, exp=soon + 60))) == CALLER
+    assert tokens.verify(signed(claims(iat=time.time() - 0.5, exp=time.time() + 60.5))) == CALLER
+
+
+def _other_last_character(token: str) -> str:
+    """The last of 43 characters has two spare bits: three more characters decode to the same signature."""
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    return token[:-1] + alphabet[alphabet.index(token[-1]) ^ 1]
+
+
+SPELLINGS = {
+    "foreign characters": lambda token: f"{token[:-5]}!!{token[-5:]}",
+    "white space": lambda token: f"{token[:-5]} {token[-5:]}",
+    "line feed": lambda token: token + "\n",
+    "padding": lambda token: token + "=",
+    "more padding": lambda token: token + "====",
+    "padding inside": lambda token: token.replace(".", "=.", 1),
+    "spare bits": _other_last_character,
+    "a part more": lambda token: token + ".",
+    "a part of nothing": lambda token: "." + token,
+}
+
+
+@pytest.mark.parametrize("spell", SPELLINGS.values(), ids=SPELLINGS)
+async def test_a_token_has_one_spelling_and_no_other_is_remembered(
+    tokens: TokenService, spell: Callable[[str], str]
+) -> None:
+    token = signed(claims())
+    with pytest.raises(AuthenticationError):
+        tokens.verify(spell(token))
+    assert not tokens._verified
+    assert tokens.verify(token) == CALLER
 
 
 HOSTILE = {
@@ -94,6 +135,18 @@ HOSTILE = {
     "exp null": signed(claims(exp=None)),
     "iat text": signed(claims(iat="now")),
     "not before": signed(claims(nbf=int(time.time()) + 1000)),
+    "not before, by text": signed(claims(nbf="0")),
+    "exp number as text": signed(claims(exp=str(int(time.time()) + 60))),
+    "exp true": signed(claims(exp=True)),
+    "iat number as text": signed(claims(iat=str(int(time.time())))),
+    "iat null": signed(claims(iat=None)),
+    "iat NaN": signed(claims(iat=float("nan"))),
+    "iat ahead": signed(claims(iat=int(time.time()) + 1000)),
+    "nbf null": signed(claims(nbf=None)),
+    "crit": signed(claims(), header(crit=["exp"])),
+    "crit unknown": signed(claims(), header(crit=["b64"], b64=False)),
+    "crit empty": signed(claims(), header(crit=[])),
+    "crit null": signed(claims(), header(crit=None)),
     "other audience": signed(claims(aud="other")),
     "audience object": signed(claims(aud={"x": 1})),
     "other issuer": signed(claims(iss="other")),

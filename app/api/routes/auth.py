@@ -5,6 +5,7 @@ from fastapi.security import OAuth2PasswordRequestForm
 
 from app.api.errors import documented
 from app.dependencies import LIMITED_BY_ADDRESS, Auth, CallerOrigin, LoginSession, Profile, Registration, Sessions
+from app.schemas.oauth import OAuthError
 from app.schemas.user import (
     AccessToken,
     LogoutRequest,
@@ -45,7 +46,7 @@ async def login(body: UserLogin, service: Auth, origin: CallerOrigin) -> TokenRe
 @router.post(
     "/token",
     summary="Get JWT access token by form",
-    responses=documented(400, 401, 413, 422, 503),
+    responses={**documented(413, 429, 503), 400: {"model": OAuthError, "description": "Bad Request"}},
     dependencies=[LIMITED_BY_ADDRESS],
 )
 async def token(

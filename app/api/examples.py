@@ -210,7 +210,6 @@ OWN: dict[tuple[str, str], errors.AppError] = {
     ("login", "401"): errors.InvalidCredentials(),
     ("refresh", "401"): errors.InvalidRefreshToken(),
     ("change_password", "403"): errors.WrongPassword(),
-    ("create_api_key", "403"): errors.SessionRequired(),
     ("send_message", "409"): errors.ConversationBusy(),
     ("retry_message", "409"): errors.MessageRunning(),
     ("cancel_message", "409"): errors.MessageEnded(),

@@ -18,21 +18,23 @@ HOPELESS = ("22", "23")
 
 
 def state_of(error: BaseException) -> str:
-    """The SQLSTATE, or an empty string."""
-    return getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+    """The SQLSTATE of the driver's error, as it is or as SQLAlchemy wraps it, or an empty string."""
+    return getattr(getattr(error, "orig", error), "sqlstate", None) or ""
 
 
 def domain_error(error: BaseException) -> BaseException:
     """What a database failure means to the domain; any other error is returned as it is."""
     if isinstance(error, AppError):
         return error
-    if isinstance(error, DBAPIError):
+    if isinstance(error, (DBAPIError, asyncpg.PostgresError)):
         state = state_of(error)
         if state in rls.ERRORS:
             return rls.ERRORS[state]()
-        if error.connection_invalidated or state.startswith(UNAVAILABLE) or _has_stale_plan(error):
+        if state.startswith(UNAVAILABLE):
             return DatabaseUnavailable()
-    if isinstance(error, (OSError, NoConnectionFree)):
+    if isinstance(error, DBAPIError) and (error.connection_invalidated or _has_stale_plan(error)):
+        return DatabaseUnavailable()
+    if isinstance(error, (OSError, NoConnectionFree, asyncpg.InterfaceError)):
         return DatabaseUnavailable()
     return error
 
@@ -44,7 +46,7 @@ def may_pass(error: Exception) -> bool:
     if isinstance(error, DBAPIError):
         # The driver refuses a value that it cannot encode with a ValueError.
         return not state_of(error).startswith(HOPELESS) and not isinstance(_driver_error(error), ValueError)
-    return True
+    return not state_of(error).startswith(HOPELESS)
 
 
 def reason_of(error: BaseException) -> str:

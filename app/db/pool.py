@@ -26,7 +26,9 @@ IDLE_SECONDS = 30
 PING_SECONDS = 2
 
 
-def create_engine(url: URL, pool_size: int, max_overflow: int, statement_cache_size: int) -> AsyncEngine:
+def create_engine(
+    url: URL, pool_size: int, max_overflow: int, statement_cache_size: int
+) -> tuple[AsyncEngine, "Trust"]:
     connect_args: dict[str, Any] = {
         "connection_class": rls.GuardedConnection,
         "timeout": CONNECT_TIMEOUT_SECONDS,
@@ -44,10 +46,11 @@ def create_engine(url: URL, pool_size: int, max_overflow: int, statement_cache_s
         connect_args=connect_args,
         hide_parameters=True,  # they are other people's prompts and hashes
     )
+    trust = Trust()
     event.listen(engine.sync_engine, "connect", _on_connect)
-    event.listen(engine.sync_engine, "checkout", _on_checkout)
-    event.listen(engine.sync_engine, "handle_error", _on_error)
-    return engine
+    event.listen(engine.sync_engine, "checkout", trust.on_checkout)
+    event.listen(engine.sync_engine, "handle_error", trust.on_error)
+    return engine, trust
 
 
 def _on_connect(_dbapi_connection: Any, record: Any) -> None:
@@ -56,38 +59,51 @@ def _on_connect(_dbapi_connection: Any, record: Any) -> None:
     record.info["ends"] = opened + LIFE_SECONDS * random.uniform(1 - LIFE_JITTER, 1 + LIFE_JITTER)  # noqa: S311
 
 
-def _on_checkout(dbapi_connection: Any, record: Any, _proxy: Any) -> None:
-    """Replace a connection that died in the pool, or is too old.
-
-    It costs no trip: the driver has seen the socket close. Only one that was idle for long may have been forgotten by
-    something on the way that tells neither side; then so were the others.
-    """
-    driver: rls.GuardedConnection = dbapi_connection.driver_connection
-    driver.entry = None
-    now = time.monotonic()
-    idle, record.info["used"] = now - record.info["used"], now
-    if driver.is_closed() or driver.is_in_transaction() or now > record.info["ends"]:
-        raise DisconnectionError
-    if idle > IDLE_SECONDS:
-        try:
-            dbapi_connection.run_async(_ping)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            driver.terminate()
-            raise InvalidatePoolError from error
-
-
 async def _ping(driver: asyncpg.Connection) -> None:
     await driver.execute("SELECT 1", timeout=PING_SECONDS)
 
 
-def _on_error(context: ExceptionContext) -> None:
-    """Throw away a connection whose session is read-only, or that does not answer, and those that are as old.
+class Trust:
+    """Which of the pool's connections may be used still.
 
     After a failover the sessions with the demoted server would stay in the pool and refuse every write.
     """
-    error = context.sqlalchemy_exception or context.original_exception
-    if state_of(error) == READ_ONLY or isinstance(error, TimeoutError):
-        context.is_disconnect = True
-        # Where the server itself is read-only for a while, or slow, new connections are no better.
+
+    def __init__(self) -> None:
+        self._since = 0.0
+
+    def on_checkout(self, dbapi_connection: Any, record: Any, _proxy: Any) -> None:
+        """Replace a connection that died in the pool, is too old, or no longer trusted.
+
+        It costs no trip: the driver has seen the socket close. Only one that was idle for long may have been forgotten
+        by something on the way that tells neither side; then so were the others.
+        """
+        driver: rls.GuardedConnection = dbapi_connection.driver_connection
+        driver.fresh = False
+        now, opened = time.monotonic(), record.info["opened"]
+        idle, record.info["used"] = now - record.info["used"], now
+        if driver.is_closed() or driver.is_in_transaction() or now > record.info["ends"] or opened < self._since:
+            raise DisconnectionError
+        if idle > IDLE_SECONDS:
+            try:
+                dbapi_connection.run_async(_ping)
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                driver.terminate()
+                raise InvalidatePoolError from error
+
+    def on_error(self, context: ExceptionContext) -> None:
+        """Throw away a connection that SQLAlchemy saw fail in a way that says so, and those that are as old."""
+        error = context.sqlalchemy_exception or context.original_exception
         opened = 0.0 if context.connection is None else context.connection.info.get("opened", 0.0)
-        context.invalidate_pool_on_disconnect = time.monotonic() - opened > YOUNG_SECONDS
+        if self.lost_with(error, opened):
+            context.is_disconnect = True
+            context.invalidate_pool_on_disconnect = False
+
+    def lost_with(self, error: BaseException, opened: float) -> bool:
+        """Whether a connection is to be thrown away: its session is read-only, or it does not answer."""
+        lost = state_of(error) == READ_ONLY or isinstance(error, TimeoutError)
+        now = time.monotonic()
+        # Where the server itself is read-only for a while, or slow, new connections are no better.
+        if lost and now - opened > YOUNG_SECONDS:
+            self._since = now
+        return lost

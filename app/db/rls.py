@@ -1,8 +1,9 @@
 """The guarded transaction: `BEGIN` and the tenant's context in one trip, on every transaction of the runtime engine.
 
-SQLAlchemy starts a transaction through `asyncpg.Connection.transaction()`. `GuardedConnection` answers with one whose
-`start` also calls `enter_tenant`, so none can begin that row-level security does not cover, and SQLAlchemy still knows
-that a transaction is open (the same SQL through an AUTOCOMMIT engine sends connections back mid-transaction).
+`app.db.session` enters before the first statement. SQLAlchemy begins, commits and rolls back through
+`asyncpg.Connection.transaction()`: `GuardedConnection` answers with one that was entered or does not start, so none can
+begin that row-level security does not cover, and SQLAlchemy still knows that a transaction is open (the same SQL
+through an AUTOCOMMIT engine sends connections back mid-transaction).
 """
 
 from typing import Any
@@ -25,7 +26,12 @@ ERRORS: dict[str, type[AppError]] = {
 # The first trip waits for no lock: who does not answer it is not there.
 ENTER_SECONDS = 5
 
-ENTER_NO_TENANT = "BEGIN; SELECT enter_tenant(NULL)"
+# A simple query gives no rows, but says how many there were: one where entering answers true, that the caller sees its
+# own messages and conversations alone.
+_ENTERING = "BEGIN; SELECT WHERE "
+_ONE_ROW = "SELECT 1"
+
+ENTER_NO_TENANT = f"{_ENTERING}enter_tenant(NULL)"
 """For the look-up at login and the sweep: the role is taken, and no tenant's row is visible."""
 
 
@@ -40,14 +46,14 @@ def enter_as(principal: Principal) -> str:
     who = f"{_literal(principal.tenant_id)}, {_literal(principal.user_id)}"
     if principal.key_id is not None:
         as_admin = "true" if principal.is_admin else "false"
-        return f"BEGIN; SELECT enter_tenant_by_key({who}, {_literal(principal.key_id)}, {as_admin})"
+        return f"{_ENTERING}enter_tenant_by_key({who}, {_literal(principal.key_id)}, {as_admin})"
     session = "" if principal.session_id is None else f", {_literal(principal.session_id)}"
-    return f"BEGIN; SELECT enter_tenant({who}, '{principal.role}', {int(principal.token_version)}{session})"
+    return f"{_ENTERING}enter_tenant({who}, '{principal.role}', {int(principal.token_version)}{session})"
 
 
 def enter_tenant(tenant_id: str) -> str:
     """The SQL that opens a transaction for work in a tenant that has no caller: registering, settling, operators."""
-    return f"BEGIN; SELECT enter_tenant({_literal(tenant_id)})"
+    return f"{_ENTERING}enter_tenant({_literal(tenant_id)})"
 
 
 def _literal(identifier: str) -> str:
@@ -64,33 +70,42 @@ class GuardedTransaction:
         self._connection = connection
 
     async def start(self) -> None:
-        if self._connection.entry is None:
+        if self._connection.fresh:
+            await self._connection.execute("BEGIN")
+        elif not self._connection.is_in_transaction():
             raise RuntimeError("transactions of the runtime engine are opened by app.db.session alone")
-        try:
-            await self._connection.execute(self._connection.entry, timeout=ENTER_SECONDS)
-        except asyncpg.PostgresError:
-            if not self._connection.is_closed():
-                await self._connection.execute("ROLLBACK")
-            raise
-        except BaseException:
-            # Cancelled or cut off: nobody knows whether it began, and SQLAlchemy would not roll it back.
-            self._connection.terminate()
-            raise
 
     async def commit(self) -> None:
         await self._connection.execute("COMMIT")
 
     async def rollback(self) -> None:
-        await self._connection.execute("ROLLBACK")
+        """Of a connection that is given back; its session may have ended the transaction."""
+        if self._connection.is_in_transaction():
+            await self._connection.execute("ROLLBACK")
 
 
 class GuardedConnection(LiveConnection):
-    """A connection whose transactions begin with `entry`.
+    """A connection whose transactions begin by entering.
 
-    A plain `BEGIN` serves the driver's own look-ups while connecting; the pool takes it away at check-out.
+    While it is `fresh`, a plain `BEGIN` serves the driver's own look-ups; the pool ends that at check-out.
     """
 
-    entry: str | None = "BEGIN"
+    fresh = True
+    own_alone = False
+    """Whether who entered sees its own messages and conversations alone."""
+
+    async def enter(self, entry: str) -> None:
+        """Begin a transaction with SQL of this module; on a failure there is none."""
+        try:
+            self.own_alone = await self.execute(entry, timeout=ENTER_SECONDS) == _ONE_ROW
+        except asyncpg.PostgresError:
+            if not self.is_closed():
+                await self.execute("ROLLBACK")
+            raise
+        except BaseException:
+            # Cancelled or cut off: nobody knows whether it began.
+            self.terminate()
+            raise
 
     def transaction(self, **_: Any) -> GuardedTransaction:
         return GuardedTransaction(self)

@@ -4,7 +4,7 @@ import asyncio
 from types import TracebackType
 
 import structlog
-from sqlalchemy import URL, Connection, make_url, text
+from sqlalchemy import URL, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -12,7 +12,7 @@ from app.core.errors import DatabaseUnavailable
 from app.core.principal import Origin, Principal
 from app.db import rls
 from app.db.failures import FOREIGN_KEY_VIOLATION, domain_error, reason_of, state_of
-from app.db.pool import create_engine
+from app.db.pool import Trust, create_engine
 
 NOWHERE = Origin()
 CHECK_SECONDS = 2.0
@@ -34,14 +34,14 @@ class Database:
     """
 
     def __init__(self, url: str | URL, pool_size: int, max_overflow: int = 0, statement_cache_size: int = 100) -> None:
-        self.engine = create_engine(make_url(url), pool_size, max_overflow, statement_cache_size)
+        self.engine, self._trust = create_engine(make_url(url), pool_size, max_overflow, statement_cache_size)
         # asyncio's semaphore wakes its waiters in order; the pool's own queue lets a newcomer overtake.
         self._gate = asyncio.Semaphore(pool_size + max_overflow)
         self._probe: asyncio.Task[None] | None = None
 
     def session(self, entry: str) -> "Session":
         """A session whose transactions begin with this SQL, made by `app.db.rls`."""
-        return Session(self.engine, self._gate, entry)
+        return Session(self.engine, self._trust, self._gate, entry)
 
     def tenant_session(self, principal: Principal, origin: Origin = NOWHERE) -> "TenantSession":
         return TenantSession(self, principal, origin)
@@ -73,14 +73,14 @@ class Database:
 class Session:
     """One transaction: committed when its block ends well, rolled back when it raises.
 
-    It is `async with session as connection`, so the commit happens before a route builds its answer. The first
-    statement opens the transaction, in the same trip that enters the tenant.
+    It is `async with session as connection`, so the commit happens before a route builds its answer. The transaction
+    is open when the block begins; it costs one trip, the same that enters the tenant.
     """
 
-    __slots__ = ("_connection", "_engine", "_entry", "_gate")
+    __slots__ = ("_connection", "_engine", "_entry", "_gate", "_trust")
 
-    def __init__(self, engine: AsyncEngine, gate: asyncio.Semaphore, entry: str) -> None:
-        self._engine, self._gate, self._entry = engine, gate, entry
+    def __init__(self, engine: AsyncEngine, trust: Trust, gate: asyncio.Semaphore, entry: str) -> None:
+        self._engine, self._trust, self._gate, self._entry = engine, trust, gate, entry
         self._connection: AsyncConnection | None = None
 
     async def __aenter__(self) -> AsyncConnection:
@@ -91,7 +91,11 @@ class Session:
             self._gate.release()
             # Whatever the server says to a new connection, or the driver about how to make one.
             raise (_unavailable(error) if isinstance(error, SQLAlchemyError) else _translated(error)) from error
-        _driver(connection).entry = self._entry
+        try:
+            await _driver(connection).enter(self._entry)
+        except BaseException as error:
+            await self._give_back(connection, error)
+            raise _translated(error) from error
         self._connection = connection
         return connection
 
@@ -102,15 +106,11 @@ class Session:
         assert connection is not None
         try:
             if error is None:
-                await connection.run_sync(_commit_and_close)
+                # The driver's own: each switch to SQLAlchemy's greenlet costs as much as a small query's Python.
+                await _driver(connection).execute("COMMIT")
         except BaseException as failure:  # noqa: BLE001 - raised again below, once the connection is back
             error = failure
-        try:
-            if error is not None:
-                # A cancelled task must still give its connection back.
-                await asyncio.shield(asyncio.ensure_future(connection.close()))
-        finally:
-            self._gate.release()
+        await self._give_back(connection, error)
         if error is not None:
             if state_of(error) == FOREIGN_KEY_VIOLATION:
                 await self._enter_again()
@@ -118,10 +118,26 @@ class Session:
             if translated is not error or kind is None:
                 raise translated from error
 
+    async def _give_back(self, connection: AsyncConnection, error: BaseException | None) -> None:
+        """Close the connection, rolled back if it was not committed, and the gate's place with it."""
+        try:
+            if error is None:
+                await connection.close()
+                return
+            # What failed in SQLAlchemy's hands it has judged itself.
+            if connection.sync_connection and not connection.invalidated:
+                opened = connection.sync_connection.info["opened"]
+                if self._trust.lost_with(error, opened):
+                    _driver(connection).terminate()
+            # A cancelled task must still give its connection back.
+            await asyncio.shield(asyncio.ensure_future(connection.close()))
+        finally:
+            self._gate.release()
+
     async def _enter_again(self) -> None:
         """Raise what entering raises now: the caller, or its tenant, may have been deleted in mid-transaction."""
-        async with Session(self._engine, self._gate, self._entry) as connection:
-            await connection.execute(text("SELECT 1"))
+        async with Session(self._engine, self._trust, self._gate, self._entry):
+            pass
 
 
 class TenantSession:
@@ -143,10 +159,9 @@ class TenantSession:
         return self._database.session(rls.enter_tenant(self.principal.tenant_id))
 
 
-def _commit_and_close(connection: Connection) -> None:
-    """Both in one switch to SQLAlchemy's greenlet; each costs as much as a small query's Python."""
-    connection.commit()
-    connection.close()
+def sees_own_alone(connection: AsyncConnection) -> bool:
+    """Whether the caller whose transaction this is sees its own messages and conversations alone."""
+    return _driver(connection).own_alone
 
 
 def _driver(connection: AsyncConnection) -> rls.GuardedConnection:

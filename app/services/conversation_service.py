@@ -16,18 +16,18 @@ from app.models import Conversation, MessageStatus
 from app.services.audit_service import record_by
 from app.services.idempotency import IdempotencyKeys, IdempotentRequest
 from app.services.message_statements import DELETE_CONVERSATION, TURNS
-from app.services.pagination import Page, PageRequest, page_of, parameters
+from app.services.pagination import Page, PageRequest, newest_first, page_of, parameters
 from app.services.pricing import BYTES_PER_TOKEN, estimated_tokens
-from app.services.visibility import viewer, visible, visible_list
+from app.services.visibility import Visible, show_all, viewer
 
 conversations = cast("Table", Conversation.__table__)
 
 IN_TENANT = conversations.c.tenant_id == bindparam("tenant_id")
 _ALL = select(*conversations.c).where(IN_TENANT)
 _ONE = _ALL.where(conversations.c.id == bindparam("id"))
-ONE = {is_admin: visible(_ONE, conversations, to_admin=is_admin) for is_admin in (True, False)}
-LOCK = {is_admin: statement.with_for_update(of=conversations) for is_admin, statement in ONE.items()}
-LISTED = {is_admin: visible_list(_ALL, conversations, to_admin=is_admin) for is_admin in (True, False)}
+ONE = Visible(_ONE, conversations, lambda visible: visible)
+LOCK = Visible(_ONE, conversations, lambda visible: visible.with_for_update())
+LISTED = Visible(_ALL, conversations, lambda visible: newest_first(visible, conversations))
 INSERT = (
     insert(Conversation)
     .values({name: bindparam(name) for name in ("id", "tenant_id", "user_id", "title", "system_prompt")})
@@ -71,9 +71,9 @@ class ConversationService:
 
     async def list(self, page: PageRequest) -> Page:
         principal = self._db.principal
-        by_offset, by_cursor = LISTED[principal.is_admin]
         values = {**viewer(principal), **parameters(page)}
         async with self._db.begin() as connection:
+            by_offset, by_cursor = LISTED.to_viewer(connection)
             rows = (await connection.execute(by_offset if page.cursor is None else by_cursor, values)).all()
         return page_of(rows, page)
 
@@ -95,6 +95,7 @@ class ConversationService:
         """
         async with self._db.begin() as connection:
             await find_to_change(connection, self._db.principal, conversation_id)
+            await show_all(connection)  # its messages go with it, an admin's included
             values = {"tenant_id": self._tenant_id, "conversation_id": conversation_id}
             if (await connection.execute(PENDING, values)).first() is not None:
                 raise ConversationBusy
@@ -112,7 +113,7 @@ async def find(
     """A conversation that the caller sees, locked if its messages are about to change; raises `NotFound`."""
     if not is_id(conversation_id):
         raise NotFound
-    statement = (LOCK if lock else ONE)[principal.is_admin]
+    statement = (LOCK if lock else ONE).to_viewer(connection)
     values = {**viewer(principal), "id": conversation_id}
     found: Row[Any] | None = (await connection.execute(statement, values)).one_or_none()
     if found is None:

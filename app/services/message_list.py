@@ -9,7 +9,8 @@ from sqlalchemy import Select, Table, bindparam, func, select
 
 from app.models import Message, MessageStatus
 from app.services.message_statements import COLUMNS
-from app.services.visibility import visible_list
+from app.services.pagination import newest_first
+from app.services.visibility import Visible
 
 messages = cast("Table", Message.__table__)
 
@@ -42,7 +43,8 @@ class MessageFilter:
 
 
 @cache
-def listing(conditions: frozenset[str], *, to_admin: bool) -> tuple[Select[Any], Select[Any]]:
+def listing(conditions: frozenset[str]) -> Visible[tuple[Select[Any], Select[Any]]]:
     """The list by offset and by cursor. Each set of conditions has a plan of its own, and is built once."""
     narrowed = (CONDITIONS[name] for name in sorted(conditions))
-    return visible_list(select(*SHOWN).where(IN_TENANT, *narrowed), messages, to_admin=to_admin)
+    statement = select(*SHOWN).where(IN_TENANT, *narrowed)
+    return Visible(statement, messages, lambda visible: newest_first(visible, messages))

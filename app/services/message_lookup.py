@@ -9,10 +9,9 @@ from app.core.errors import NotFound, PermissionDenied
 from app.core.ids import is_id
 from app.core.principal import Principal
 from app.services.message_list import IN_TENANT, SHOWN, messages
-from app.services.visibility import viewer, visible
+from app.services.visibility import Visible, viewer
 
-_ONE = select(*SHOWN).where(IN_TENANT, messages.c.id == bindparam("id"))
-ONE = {is_admin: visible(_ONE, messages, to_admin=is_admin) for is_admin in (True, False)}
+ONE = Visible(select(*SHOWN).where(IN_TENANT, messages.c.id == bindparam("id")), messages, lambda visible: visible)
 
 
 async def find(connection: AsyncConnection, principal: Principal, message_id: str) -> Row[Any]:
@@ -20,7 +19,7 @@ async def find(connection: AsyncConnection, principal: Principal, message_id: st
     if not is_id(message_id):
         raise NotFound
     values = {**viewer(principal), "id": message_id}
-    message: Row[Any] | None = (await connection.execute(ONE[principal.is_admin], values)).one_or_none()
+    message: Row[Any] | None = (await connection.execute(ONE.to_viewer(connection), values)).one_or_none()
     if message is None:
         raise NotFound
     return message

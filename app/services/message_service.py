@@ -278,9 +278,8 @@ class MessageService:
 
     async def list(self, page: PageRequest, narrowed: MessageFilter) -> Page:
         filters = narrowed.parameters()
-        by_offset, by_cursor = listing(frozenset(filters), to_admin=self._db.principal.is_admin)
-        statement = by_offset if page.cursor is None else by_cursor
         values = {**viewer(self._db.principal), **filters, **parameters(page)}
         async with self._db.begin() as connection:
-            rows = (await connection.execute(statement, values)).all()
+            by_offset, by_cursor = listing(frozenset(filters)).to_viewer(connection)
+            rows = (await connection.execute(by_offset if page.cursor is None else by_cursor, values)).all()
         return page_of(rows, page)

@@ -5,7 +5,6 @@ from typing import Any
 
 import structlog
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.errors import DatabaseUnavailable
 from app.db import rls
@@ -33,7 +32,7 @@ async def sweep(database: Database) -> int:
             async with database.session(rls.enter_tenant(tenant_id)) as connection:
                 ended = await connection.execute(SETTLE_ABANDONED, {"tenant_id": tenant_id, "id": message_id, **UNUSED})
                 swept += ended.one_or_none() is not None
-        except SQLAlchemyError:  # it keeps none of the others
+        except Exception:  # it keeps none of the others
             logger.exception("abandoned_message_not_swept", tenant_id=tenant_id, message_id=message_id)
     if swept:
         logger.warning("abandoned_messages_swept", count=swept)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, Table, bindparam, select, tuple_, union_all
-from sqlalchemy.types import BigInteger, DateTime, String
+from sqlalchemy import Row, Select, Table, bindparam, tuple_
+from sqlalchemy.types import DateTime, String
 
 from app.core.errors import InvalidCursor
 from app.core.ids import is_id
@@ -37,22 +37,6 @@ def newest_first(statement: Select[Any], table: Table) -> tuple[Select[Any], Sel
     ordered = statement.order_by(*(column.desc() for column in key)).limit(bindparam("limit"))
     position = tuple_(bindparam("last_created_at", type_=DateTime(timezone=True)), bindparam("last_id", type_=String))
     return ordered.offset(bindparam("skip")), ordered.where(tuple_(*key) < position)
-
-
-def newest_first_of(branches: Sequence[Select[Any]], table: Table) -> tuple[Select[Any], Select[Any]]:
-    """As `newest_first`, of statements of which at most one finds rows: each goes by an index of its own."""
-    key = (table.c.created_at, table.c.id)
-    reach = bindparam("skip", type_=BigInteger) + bindparam("limit", type_=BigInteger)
-    position = tuple_(bindparam("last_created_at", type_=DateTime(timezone=True)), bindparam("last_id", type_=String))
-    ordered = [branch.order_by(*(column.desc() for column in key)) for branch in branches]
-    both = []
-    for parts in (
-        [branch.limit(reach) for branch in ordered],
-        [branch.where(tuple_(*key) < position).limit(bindparam("limit")) for branch in ordered],
-    ):
-        found = union_all(*(select(part.subquery()) for part in parts)).subquery("found")
-        both.append(select(found).order_by(found.c.created_at.desc(), found.c.id.desc()).limit(bindparam("limit")))
-    return both[0].offset(bindparam("skip")), both[1]
 
 
 def parameters(page: PageRequest) -> dict[str, Any]:

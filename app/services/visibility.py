@@ -1,41 +1,41 @@
 """Whose messages and conversations a caller sees: an admin the tenant's, a user the tenant's or its own.
 
-The tenant decides (`message_visibility`), and the statement itself asks: there is no moment between asking and reading.
+The tenant decides (`message_visibility`); entering reads it in the transaction that then reads the rows, and row-level
+security holds it. A statement comes in two forms, so that each has one plan along an index.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
-from sqlalchemy import BindParameter, ColumnElement, Select, Table, bindparam, not_, or_, select
+from sqlalchemy import BindParameter, Select, Table, bindparam, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.principal import Principal
-from app.models import MessageVisibility, Tenant
-from app.services.pagination import newest_first, newest_first_of
+from app.db.session import sees_own_alone
 
-tenants = Tenant.__table__
-
-TENANT_WIDE: ColumnElement[bool] = (
-    select(tenants.c.message_visibility == MessageVisibility.TENANT.value)
-    .where(tenants.c.id == bindparam("tenant_id"))
-    .scalar_subquery()
-)
+SHOW_ALL = text("SELECT set_config('app.viewer', '*', true)")
 VIEWER: BindParameter[str] = bindparam("viewer_id")
+Form = TypeVar("Form")
 
 
-def visible(statement: Select[Any], table: Table, *, to_admin: bool) -> Select[Any]:
-    """The statement, which finds single rows, with what the caller may not see left out."""
-    return statement if to_admin else statement.where(or_(table.c.user_id == VIEWER, TENANT_WIDE))
+class Visible(Generic[Form]):
+    """A statement for who sees all rows of the tenant, and for who sees its own alone.
 
-
-def visible_list(statement: Select[Any], table: Table, *, to_admin: bool) -> tuple[Select[Any], Select[Any]]:
-    """The statement newest first, by offset and by cursor, with what the caller may not see left out.
-
-    For users it is two statements, of which PostgreSQL runs one: an OR would read through the whole tenant for the
-    few rows of a user.
+    `form` makes of the narrowed select what is executed: locked, or by page.
     """
-    if to_admin:
-        return newest_first(statement, table)
-    own = statement.where(table.c.user_id == VIEWER, not_(TENANT_WIDE))
-    return newest_first_of([statement.where(TENANT_WIDE), own], table)
+
+    def __init__(self, statement: Select[Any], table: Table, form: Callable[[Select[Any]], Form]) -> None:
+        self.all = form(statement)
+        self.own = form(statement.where(table.c.user_id == VIEWER))
+
+    def to_viewer(self, connection: AsyncConnection) -> Form:
+        """The one for the caller whose transaction this is."""
+        return self.own if sees_own_alone(connection) else self.all
+
+
+async def show_all(connection: AsyncConnection) -> None:
+    """Let the rest of the transaction reach all rows of the tenant, for what concerns also those that are not shown."""
+    await connection.execute(SHOW_ALL)
 
 
 def viewer(principal: Principal) -> dict[str, str]:

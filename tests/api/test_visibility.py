@@ -162,3 +162,20 @@ async def test_one_tenants_choice_is_no_others(client: httpx.AsyncClient, acme: 
     assert await ids_of(client, rival.user, "/messages") == [theirs["id"]]
     assert await ids_of(client, acme.user, "/messages") == []
     assert_problem(await client.get(f"/messages/{theirs['id']}", headers=acme.admin.headers), 404)
+
+
+async def test_a_conversation_that_its_owner_deletes_takes_an_admins_turns_along_and_keeps_their_usage(
+    client: httpx.AsyncClient, acme: Tenant
+) -> None:
+    talk, mine = await converse(client, acme.user)
+    body = {"content": "An admin's turn", "conversation_id": talk}
+    theirs = (await client.post("/messages", json=body, headers=acme.admin.headers)).json()["id"]
+    await set_visibility(client, acme, "own")
+
+    deleted = await client.delete(f"/conversations/{talk}", headers=acme.user.headers)
+
+    assert deleted.status_code == 204
+    for message in (mine, theirs):
+        assert_problem(await client.get(f"/messages/{message}", headers=acme.admin.headers), 404)
+    usage = (await client.get("/usage", headers=acme.admin.headers)).json()
+    assert sum(row["messages"] for row in usage) == 2

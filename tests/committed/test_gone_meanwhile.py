@@ -46,16 +46,15 @@ class Deletion:
 def once_entered(caller: Member, happens: Callable[[], Awaitable[Any]]) -> Iterator[None]:
     """Let something happen between entering the tenant as the caller and the transaction's first statement."""
     left = [happens]
-    start = rls.GuardedTransaction.start
+    enter = rls.GuardedConnection.enter
 
-    async def start_and_go_on(self: rls.GuardedTransaction) -> None:
-        entered = caller.id in (self._connection.entry or "")
-        await start(self)
-        if entered and left:
+    async def enter_and_go_on(self: rls.GuardedConnection, entry: str) -> None:
+        await enter(self, entry)
+        if caller.id in entry and left:
             await left.pop()()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rls.GuardedTransaction, "start", start_and_go_on)
+        patch.setattr(rls.GuardedConnection, "enter", enter_and_go_on)
         yield
     assert not left, "the tenant was never entered"
 

@@ -15,16 +15,19 @@ async def explained(
     *,
     generic: bool = False,
     first: Any = None,
+    viewer: str = "*",
 ) -> dict[str, Any]:
     """The plan as it was executed, planned for these values (or for any); what it did is rolled back.
 
-    `first` is what the service executes before it in the transaction.
+    `first` is what the service executes before it in the transaction; `viewer` a user who sees its own alone.
     """
     mode = "force_generic_plan" if generic else "force_custom_plan"
     transaction = connection.transaction()
     await transaction.start()
     try:
-        await connection.execute(f"SELECT set_config('app.tenant_id', '{tenant_id}', true)")
+        await connection.execute(
+            f"SELECT set_config('app.tenant_id', '{tenant_id}', true), set_config('app.viewer', '{viewer}', true)"
+        )
         await connection.execute(f"SET LOCAL ROLE llm_saas_app; SET LOCAL plan_cache_mode = {mode}")
         if first is not None:
             assert await _fetch(connection, first, values)

@@ -11,7 +11,7 @@ from app.core.errors import AuthenticationError, DatabaseUnavailable
 from app.core.ids import new_id
 from app.core.principal import Principal
 from app.db import rls
-from app.db.session import Database
+from app.db.session import Database, sees_own_alone
 from tests.conftest import dsn
 from tests.helpers import Tenant
 
@@ -179,10 +179,34 @@ async def test_it_works_without_prepared_statements_as_behind_a_transaction_pool
 
 async def test_the_plain_begin_of_the_driver_is_gone_once_a_connection_is_checked_out(database_url: URL) -> None:
     raw = await asyncpg.connect(dsn(database_url), connection_class=rls.GuardedConnection)
-    assert raw.entry == "BEGIN"
+    assert raw.fresh
     await raw.close()
     database = Database(database_url, pool_size=1)
     async with database.engine.connect() as connection:
         driver = (await connection.get_raw_connection()).driver_connection
-        assert driver.entry is None
+        assert not driver.fresh
+        with pytest.raises(RuntimeError, match="session alone"):
+            await driver.transaction().start()
     await database.close()
+
+
+async def test_whoever_entered_last_decides_what_a_connection_shows(
+    database_url: URL, superuser: asyncpg.Connection, acme: Tenant, rival: Tenant
+) -> None:
+    database = Database(database_url, pool_size=1)
+    await superuser.execute("UPDATE tenants SET message_visibility = 'own' WHERE id = $1", acme.id)
+    try:
+        for member, role, own in (
+            (acme.user, "user", True),
+            (acme.admin, "admin", False),
+            (acme.user, "user", True),
+            (rival.user, "user", False),
+        ):
+            async with database.tenant_session(Principal(member.id, member.tenant_id, role, 0)).begin() as connection:
+                assert sees_own_alone(connection) is own
+                viewer = (await connection.execute(text("SELECT app_viewer()"))).scalar_one()
+                assert viewer == (member.id if own else "*")
+        async with database.session(rls.enter_tenant(acme.id)) as connection:
+            assert not sees_own_alone(connection)
+    finally:
+        await database.close()

@@ -1,5 +1,7 @@
 """What the database itself says about its protection. A new table without it fails here."""
 
+import re
+
 import asyncpg
 
 NOT_TENANT_DATA = {"alembic_version"}
@@ -39,13 +41,42 @@ async def test_every_table_has_the_tenant_policy_for_reading_and_writing(superus
     )
     for (table,) in tables:
         policies = await superuser.fetch(
-            "SELECT cmd, qual, with_check FROM pg_policies WHERE tablename = $1 AND 'llm_saas_app' = ANY(roles)", table
+            "SELECT cmd, qual, with_check FROM pg_policies WHERE tablename = $1 AND permissive = 'PERMISSIVE'"
+            " AND 'llm_saas_app' = ANY(roles)",
+            table,
         )
         assert len(policies) == 1, table
         (policy,) = policies
         assert policy["cmd"] == "ALL"
         assert "app_tenant()" in policy["qual"]
         assert policy["with_check"] == policy["qual"]
+
+
+async def test_what_users_write_is_narrowed_to_the_viewer(superuser: asyncpg.Connection) -> None:
+    rows = await superuser.fetch(
+        "SELECT tablename, cmd, roles, qual FROM pg_policies WHERE permissive = 'RESTRICTIVE' AND policyname = 'viewer'"
+    )
+    assert {(row["tablename"], row["cmd"]) for row in rows} == {
+        ("messages", "ALL"),
+        ("conversations", "ALL"),
+        ("message_deltas", "SELECT"),
+    }
+    for row in rows:
+        assert row["roles"] == ["llm_saas_app"]
+        assert "app_viewer()" in row["qual"]
+
+
+async def test_no_function_of_the_runtime_finds_a_table_by_its_bare_name(superuser: asyncpg.Connection) -> None:
+    """A temporary table of that name would be found first."""
+    tables = await superuser.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    functions = await superuser.fetch(
+        "SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND NOT prosecdef"
+    )
+    bare = re.compile(r"(?<![.\w])(?:FROM|JOIN|INTO|UPDATE)\s+(" + "|".join(name for (name,) in tables) + r")\b")
+    assert {"enter_tenant", "enter_tenant_by_key", "write_deltas"} <= {row["proname"] for row in functions}
+    for row in functions:
+        assert not bare.search(row["prosrc"]), row["proname"]
+        assert "row_security_active('messages'" not in row["prosrc"]
 
 
 async def test_every_foreign_key_between_tenant_tables_carries_the_tenant(superuser: asyncpg.Connection) -> None:

@@ -42,6 +42,50 @@ async def test_without_a_condition_a_tenant_sees_its_own_rows_alone(
     assert messages == [acme.id]
 
 
+async def test_without_a_condition_a_user_sees_and_changes_its_own_rows_alone_where_the_tenant_says_so(
+    client: httpx.AsyncClient, database: Database, superuser: asyncpg.Connection, acme: Tenant
+) -> None:
+    mine, theirs = [await send(client, member) for member in (acme.user, acme.admin)]
+    for member in (acme.user, acme.admin):
+        assert (await client.post("/conversations", json={}, headers=member.headers)).status_code == 201
+    await superuser.executemany(
+        "INSERT INTO message_deltas (tenant_id, message_id, attempt, start, text) VALUES ($1, $2, 1, 0, 'x')",
+        [(acme.id, message["id"]) for message in (mine, theirs)],
+    )
+    admin = Principal(acme.admin.id, acme.id, "admin", 0)
+    change = text("UPDATE messages SET response = 'changed'")
+    counts = [f"SELECT count(*) FROM {table}" for table in ("messages", "conversations", "message_deltas")]
+    for mode, principal, seen in (
+        ("tenant", caller(acme), 2),
+        ("own", caller(acme), 1),
+        ("own", admin, 2),
+    ):
+        await superuser.execute("UPDATE tenants SET message_visibility = $1 WHERE id = $2", mode, acme.id)
+        async with database.tenant_session(principal).begin() as connection:
+            assert [(await connection.execute(text(count))).scalar_one() for count in counts] == [seen] * 3
+            assert (await connection.execute(change)).rowcount == seen
+
+
+async def test_a_user_who_sees_its_own_alone_writes_in_nobody_elses_name(
+    database: Database, superuser: asyncpg.Connection, acme: Tenant
+) -> None:
+    await superuser.execute("UPDATE tenants SET message_visibility = 'own' WHERE id = $1", acme.id)
+    insert = text("INSERT INTO messages (id, content, user_id, tenant_id) VALUES (:id, 'x', :user, :tenant)")
+    with pytest.raises(DBAPIError, match="row-level security"):
+        async with database.tenant_session(caller(acme)).begin() as connection:
+            await connection.execute(insert, {"id": new_id(), "user": acme.admin.id, "tenant": acme.id})
+
+
+async def test_who_did_not_enter_sees_nothing_of_a_tenant_that_is_set_by_hand(
+    client: httpx.AsyncClient, superuser: asyncpg.Connection, acme: Tenant
+) -> None:
+    await send(client, acme.user)
+    async with superuser.transaction():
+        await superuser.execute("SELECT set_config('app.tenant_id', $1, true)", acme.id)
+        await superuser.execute("SET LOCAL ROLE llm_saas_app")
+        assert await superuser.fetchval("SELECT count(*) FROM messages") == 0
+
+
 async def test_outside_a_tenant_nothing_is_visible(database: Database, acme: Tenant) -> None:
     async with database.session(rls.ENTER_NO_TENANT) as connection:
         for table in TABLES:

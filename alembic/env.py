@@ -6,11 +6,11 @@ PostgreSQL, which then runs for as long as the command does.
 
 import asyncio
 
-from sqlalchemy import Connection, pool, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import Connection, text
 
 from alembic import context
 from app.core.config import get_settings
+from app.db.connection import plain_engine
 from app.db.embedded import EmbeddedPostgres
 from app.models import Base
 
@@ -26,7 +26,7 @@ def run_migrations(connection: Connection) -> None:
 
 
 async def migrate(url: str) -> None:
-    engine = create_async_engine(url, poolclass=pool.NullPool)
+    engine = plain_engine(url)
     try:
         async with engine.connect() as connection:
             await connection.run_sync(run_migrations)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.core.database_url import checked_url
 from app.core.hosts import canonical_pattern
 from app.core.keys import Key, KeyRing, asymmetric_key, make_private_key, shared_key, shared_keys
 from app.core.rate_limits.policy import one_limit
@@ -138,14 +139,7 @@ class Settings(BaseSettings):
     @classmethod
     def _use_asyncpg(cls, value: str) -> str:
         """Accept the plain URL that hosting providers hand out."""
-        scheme, separator, rest = value.partition("://")
-        if not separator:
-            if value:
-                raise ValueError("must be a URL such as postgresql+asyncpg://user:password@host:5432/name")
-            return value
-        if scheme in {"postgres", "postgresql", "postgresql+asyncpg"}:
-            return f"postgresql+asyncpg://{rest}"
-        raise ValueError("only PostgreSQL is supported: use a postgresql+asyncpg:// URL")
+        return checked_url(value) if value else value
 
     @field_validator("redis_url")
     @classmethod

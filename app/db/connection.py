@@ -1,14 +1,53 @@
-"""How a connection is kept alive, and noticed when it is not: what every connection to PostgreSQL has in common."""
+"""What every connection to PostgreSQL has in common: how its URL is read, and how its end is noticed."""
 
 import socket
+import ssl
 from typing import Any
 
 import asyncpg
+from sqlalchemy import URL, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from app.core.database_url import driver_options, trusts_the_system
+
+CONNECT_TIMEOUT_SECONDS = 5
+# The address is the driver's to read: SQLAlchemy hands it parameters that it does not have.
+NO_ADDRESS = "postgresql+asyncpg://"
 
 # A silent connection is asked for a sign after so long, and given up after so many questions: half a minute in all.
 KEEP_ALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPALIVE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 # What was sent and is not acknowledged: the way is gone, or the server's machine.
 UNACKNOWLEDGED_MILLISECONDS = 5000
+
+
+def connect_arguments(url: str | URL) -> dict[str, Any]:
+    """The URL as arguments of `asyncpg.connect`."""
+    url = make_url(url)
+    query = {name: value if isinstance(value, str) else value[-1] for name, value in url.query.items()}
+    arguments = driver_options(query, CONNECT_TIMEOUT_SECONDS)
+    if trusts_the_system(query):
+        arguments["ssl"] = _system_authorities(query)
+    return arguments | {
+        "host": url.host or None,
+        "port": url.port,
+        "user": url.username,
+        "password": url.password,
+        "database": url.database,
+    }
+
+
+def plain_engine(url: str | URL, **options: Any) -> AsyncEngine:
+    """Without a pool and without a guard: for the owner's work."""
+    arguments = connect_arguments(url) | {"connection_class": LiveConnection}
+    return create_async_engine(NO_ADDRESS, poolclass=NullPool, connect_args=arguments, hide_parameters=True, **options)
+
+
+def _system_authorities(query: dict[str, str]) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if "sslcert" in query:
+        context.load_cert_chain(query["sslcert"], query.get("sslkey"), query.get("sslpassword", ""))
+    return context
 
 
 class LiveConnection(asyncpg.Connection):  # type: ignore[misc]

@@ -2,16 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import asyncpg
 import structlog
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy import URL
 
-RECONNECT_SECONDS = 1.0
+from app.db.connection import LiveConnection, connect_arguments
+
+FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 5.0
 logger = structlog.get_logger()
 
 
@@ -19,27 +17,35 @@ class Listener:
     """Calls `heard` with each payload on the channel. What is said while it is cut off is lost: keep a slow poll."""
 
     def __init__(self, url: str | URL, channel: str, heard: Callable[[str], None]) -> None:
-        self._engine = create_async_engine(make_url(url), poolclass=NullPool, hide_parameters=True)
+        self._arguments = connect_arguments(url) | {"connection_class": LiveConnection}
         self._channel = channel
         self._heard = heard
 
     async def run(self) -> None:
-        """Listen until cancelled."""
+        """Listen until cancelled; whatever refuses the connection is asked again."""
+        pause = FIRST_RETRY_SECONDS
         while True:
             try:
-                await self._listen()
-            except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-                logger.warning("listener_disconnected", error=type(error).__name__)
-            await asyncio.sleep(RECONNECT_SECONDS)
+                connection = await asyncpg.connect(**self._arguments)
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+                logger.warning("listener_not_connected", reason=type(error).__name__)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_RETRY_SECONDS)
+                continue
+            pause = FIRST_RETRY_SECONDS
+            await self._listen(connection)
+            await asyncio.sleep(pause)
 
-    async def _listen(self) -> None:
-        connection = await self._engine.raw_connection()
+    async def _listen(self, connection: asyncpg.Connection) -> None:
+        """Until the connection is cut off."""
+        cut_off = asyncio.Event()
+        connection.add_termination_listener(lambda _: cut_off.set())
         try:
-            driver: Any = connection.driver_connection
-            cut_off = asyncio.Event()
-            driver.add_termination_listener(lambda _: cut_off.set())
-            await driver.add_listener(self._channel, lambda _c, _pid, _channel, payload: self._heard(payload))
+            await connection.add_listener(self._channel, lambda _c, _pid, _channel, payload: self._heard(payload))
             await cut_off.wait()
-            logger.warning("listener_disconnected", error="terminated")
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            logger.warning("listener_disconnected", reason=type(error).__name__)
+        else:
+            logger.warning("listener_disconnected", reason="terminated")
         finally:
-            connection.invalidate()
+            connection.terminate()

@@ -12,9 +12,9 @@ from sqlalchemy.exc import DisconnectionError, InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.db import rls
+from app.db.connection import NO_ADDRESS, connect_arguments
 from app.db.failures import READ_ONLY, state_of
 
-CONNECT_TIMEOUT_SECONDS = 5
 COMMAND_TIMEOUT_SECONDS = 30
 # A name may lead to another server by now: no connection is kept for longer, and they do not all end at once.
 LIFE_SECONDS = 30 * 60
@@ -29,9 +29,8 @@ PING_SECONDS = 2
 def create_engine(
     url: URL, pool_size: int, max_overflow: int, statement_cache_size: int
 ) -> tuple[AsyncEngine, "Trust"]:
-    connect_args: dict[str, Any] = {
+    connect_args: dict[str, Any] = connect_arguments(url) | {
         "connection_class": rls.GuardedConnection,
-        "timeout": CONNECT_TIMEOUT_SECONDS,
         "command_timeout": COMMAND_TIMEOUT_SECONDS,
         "statement_cache_size": statement_cache_size,
         "prepared_statement_cache_size": statement_cache_size,
@@ -39,7 +38,7 @@ def create_engine(
     if statement_cache_size == 0:  # PgBouncer in transaction mode: a name may meet another client's statement
         connect_args["prepared_statement_name_func"] = lambda: f"__{uuid4()}__"
     engine = create_async_engine(
-        url,
+        NO_ADDRESS,
         pool_size=pool_size,
         max_overflow=max_overflow,
         pool_timeout=COMMAND_TIMEOUT_SECONDS,

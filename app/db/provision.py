@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from alembic.config import Config
-from sqlalchemy import URL, Connection, make_url, pool, text
+from sqlalchemy import URL, Connection, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from alembic import command
 from app.core.config import Settings
+from app.db.connection import plain_engine
 from app.db.embedded import EmbeddedPostgres
 from app.db.roles import REVOKE_TEMPORARY, RUNTIME_ROLE
 
@@ -72,7 +72,7 @@ async def _exists(url: URL) -> bool:
 
 async def _execute(url: URL | str, *statements: str, autocommit: bool = False) -> None:
     options = {"isolation_level": "AUTOCOMMIT"} if autocommit else {}
-    engine = create_async_engine(make_url(url), poolclass=pool.NullPool, hide_parameters=True, **options)
+    engine = plain_engine(url, **options)
 
     def run(connection: Connection) -> None:
         for statement in statements:

@@ -6,15 +6,16 @@ from fastapi import Request, Response
 
 from app.services.pagination import Page
 
-KEPT = {"limit", "user_id", "conversation_id", "status", "since", "q", "action", "actor_id", "target_id"}
+# Where the page begins; the cursor takes their place.
+POSITION = ("skip", "cursor")
 
 
 def link_next(request: Request, response: Response, page: Page) -> None:
-    """Point at the next page by keyset, keeping the caller's limit and filters.
+    """Point at the next page by keyset, keeping everything else that the caller asked with.
 
     The reference is relative: the Host header is the caller's to invent.
     """
     if page.next_cursor:
-        query = {name: value for name, value in request.query_params.items() if name in KEPT}
-        query["cursor"] = page.next_cursor
+        query = [(name, value) for name, value in request.query_params.multi_items() if name not in POSITION]
+        query.append(("cursor", page.next_cursor))
         response.headers["Link"] = f'<{request.scope["path"]}?{urlencode(query)}>; rel="next"'

@@ -6,8 +6,6 @@ begin that row-level security does not cover, and SQLAlchemy still knows that a 
 through an AUTOCOMMIT engine sends connections back mid-transaction).
 """
 
-from typing import Any
-
 import asyncpg
 
 from app.core.errors import AppError, AuthenticationError, BudgetExceeded, IsolationUnavailable, ModelWithoutPrice
@@ -64,16 +62,22 @@ def _literal(identifier: str) -> str:
 
 
 class GuardedTransaction:
-    """What SQLAlchemy's adapter needs of `asyncpg.transaction.Transaction`: start, commit and rollback."""
+    """What SQLAlchemy's adapter needs of `asyncpg.transaction.Transaction`: start, commit and rollback.
 
-    def __init__(self, connection: "GuardedConnection") -> None:
+    With `read_only` the database refuses what writes from there on.
+    """
+
+    def __init__(self, connection: "GuardedConnection", *, read_only: bool = False) -> None:
         self._connection = connection
+        self._read_only = read_only
 
     async def start(self) -> None:
         if self._connection.fresh:
             await self._connection.execute("BEGIN")
         elif not self._connection.is_in_transaction():
             raise RuntimeError("transactions of the runtime engine are opened by app.db.session alone")
+        if self._read_only:
+            await self._connection.execute("SET TRANSACTION READ ONLY")
 
     async def commit(self) -> None:
         await self._connection.execute("COMMIT")
@@ -107,5 +111,10 @@ class GuardedConnection(LiveConnection):
             self.terminate()
             raise
 
-    def transaction(self, **_: Any) -> GuardedTransaction:
-        return GuardedTransaction(self)
+    def transaction(
+        self, *, isolation: str | None = None, readonly: bool = False, deferrable: bool = False
+    ) -> GuardedTransaction:
+        """One with an engine's options; raises `ValueError` on those that come too late, once it has entered."""
+        if deferrable or isolation not in (None, "read_committed"):
+            raise ValueError("a guarded transaction is READ COMMITTED and not deferrable")
+        return GuardedTransaction(self, read_only=readonly)

@@ -1,13 +1,15 @@
 """Pages: how deep `skip` goes, and cursors that nobody handed out."""
 
 import base64
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
 
 from app.core.ids import new_id
 from tests.api.problems import assert_problem
-from tests.helpers import Tenant
+from tests.helpers import Tenant, send
 
 LISTS = ["/messages", "/conversations", "/api-keys", "/admin/audit-log", "/admin/invites", "/tenants/{id}/users"]
 
@@ -53,3 +55,45 @@ async def test_a_cursor_at_the_end_of_the_calendar_is_a_page_or_refused(
     answer = await client.get(f"{path}?cursor={cursor(moment, new_id())}", headers=acme.admin.headers)
     if answer.status_code != 200:
         assert_problem(answer, 422)
+
+
+def filters_of(schema: dict[str, Any], path: str) -> set[str]:
+    """The query parameters of a list but those that say where the page begins."""
+    operation = schema["paths"].get(path, {}).get("get", {})
+    return {item["name"] for item in operation.get("parameters", ()) if item["in"] == "query"} - {"skip", "cursor"}
+
+
+async def test_the_next_page_keeps_every_parameter_of_every_list(client: httpx.AsyncClient, acme: Tenant) -> None:
+    admin, user = acme.admin, acme.user
+    talk = (await client.post("/conversations", json={}, headers=user.headers)).json()["id"]
+    body = {"content": "Hello", "conversation_id": talk}
+    for number, role in enumerate(("admin", "user")):
+        changed = await client.patch(f"/admin/users/{user.id}", json={"role": role}, headers=admin.headers)
+        invited = await client.post("/admin/invites", json={"email": f"{new_id()}@acme.com"}, headers=admin.headers)
+        key = {"name": f"{number}", "scopes": ["messages:read"]}
+        made = await client.post("/api-keys", json=key, headers=admin.headers)
+        assert (changed.status_code, invited.status_code, made.status_code) == (200, 201, 201)
+    for member in (admin, admin):
+        assert (await client.post("/messages", json=body, headers=member.headers)).status_code == 201
+        await client.post("/conversations", json={}, headers=member.headers)
+        await send(client, member)
+    values = {
+        "limit": "1",
+        "since": "2026-01-01T00:00:00+00:00",
+        "user_id": admin.id,
+        "conversation_id": talk,
+        "status": "completed",
+        "q": "Hello",
+        "action": "user.changed",
+        "actor_id": admin.id,
+        "target_id": user.id,
+    }
+    schema = (await client.get("/openapi.json")).json()
+    lists = [path for path, item in schema["paths"].items() if "cursor" in str(item.get("get", {}).get("parameters"))]
+    assert set(lists) >= set(LISTS)
+    for path in lists:
+        query = {name: values[name] for name in filters_of(schema, path)}
+        answer = await client.get(path.format(id=acme.id), params=query, headers=admin.headers)
+        assert "next" in answer.links, (path, answer.text)
+        kept = parse_qs(urlsplit(answer.links["next"]["url"]).query)
+        assert {name: kept.get(name) for name in query} == {name: [value] for name, value in query.items()}, path

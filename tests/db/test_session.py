@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 from sqlalchemy import URL, text
+from sqlalchemy.exc import DBAPIError
 
 from app.core.errors import AuthenticationError, DatabaseUnavailable
 from app.core.ids import new_id
@@ -210,3 +211,35 @@ async def test_whoever_entered_last_decides_what_a_connection_shows(
             assert not sees_own_alone(connection)
     finally:
         await database.close()
+
+
+async def test_a_transaction_that_is_to_read_cannot_write(database: Database) -> None:
+    tenant_id = new_id()
+    _, statement = insert(tenant_id)
+    session = database.session(rls.enter_tenant(tenant_id))
+    with pytest.raises((DBAPIError, DatabaseUnavailable)) as raised:  # noqa: PT012 - the block is what is tested
+        async with session as connection:
+            await connection.execution_options(postgresql_readonly=True)
+            await connection.execute(statement)
+    error = raised.value if isinstance(raised.value, DBAPIError) else raised.value.__cause__
+    assert getattr(error, "orig", None).sqlstate == "25006"
+
+
+@pytest.mark.parametrize("level", ["SERIALIZABLE", "REPEATABLE READ"])
+async def test_an_isolation_level_that_it_would_not_have_is_refused(database: Database, level: str) -> None:
+    with pytest.raises(ValueError, match="READ COMMITTED"):  # noqa: PT012 - the block is what is tested
+        async with database.session(rls.enter_tenant(new_id())) as connection:
+            await connection.execution_options(isolation_level=level)
+            await connection.execute(text("SELECT 1"))
+    await database.check()
+
+
+async def test_an_option_that_is_not_known_is_refused(database_url: URL) -> None:
+    connection = await asyncpg.connect(dsn(database_url), connection_class=rls.GuardedConnection)
+    try:
+        with pytest.raises(ValueError, match="deferrable"):
+            connection.transaction(deferrable=True)
+        with pytest.raises(TypeError):
+            connection.transaction(snapshot="1")
+    finally:
+        await connection.close()

@@ -3,8 +3,10 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
@@ -14,16 +16,36 @@ from app.services.llm_service import LLMService
 from app.services.pricing import PriceTable
 from tests.committed.providers import HeldProvider
 from tests.helpers import PASSWORD, Tenant, join, make_tenant, send, unique_email
+from tests.isolation.world import TENANT_TABLES
 
-TABLES = (
-    "users|messages|conversations|message_deltas|idempotency_keys|budgets|deleted_usage|sessions|api_keys|invites"
-    "|audit_log"
-)
-TENANT_TABLE = re.compile(rf"\b(tenants|{TABLES})\b")
-# Reads or changes rows that are there: each of its tables must be narrowed to the tenant.
-READ_OR_CHANGE = re.compile(rf"\b(?:FROM|UPDATE|JOIN)\s+(tenants|{TABLES})\b")
-# `tenants` has no tenant_id: its own id is the tenant.
-CONDITION = re.compile(rf"\b(?:(?:{TABLES}|retried)\.tenant_id|tenants\.id) = \$\d+(?:::VARCHAR)?")
+
+@dataclass(frozen=True)
+class Audit:
+    """Finds tables of tenants in SQL; `tables` as the database has them."""
+
+    tables: tuple[str, ...]
+
+    def names_one(self, statement: str) -> bool:
+        return re.search(rf"\b(?:{'|'.join(self.tables)})\b", statement) is not None
+
+    def is_guarded(self, statement: str) -> bool:
+        """Every table that it reads or changes has a condition of its own. `tenants`: its own id is the tenant."""
+        touched = set(re.findall(rf"\b(?:FROM|UPDATE|JOIN)\s+({'|'.join(self.tables)})\b", statement))
+        return all(
+            re.search(rf"\b{table}\.{'id' if table == 'tenants' else 'tenant_id'} = \$\d+", statement)
+            for table in touched
+        )
+
+    def without_conditions(self, statement: str) -> str:
+        names = "|".join(self.tables)
+        condition = rf"\b(?:(?:{names}|retried)\.tenant_id|tenants\.id) = (\$\d+(?:::VARCHAR)?)"
+        return re.sub(condition, r"\1 IS NOT NULL", statement)
+
+
+@pytest.fixture
+async def audit(superuser: asyncpg.Connection) -> Audit:
+    """Of every table that the catalog has with a tenant's rows."""
+    return Audit(("tenants", *(row[0] for row in await superuser.fetch(TENANT_TABLES))))
 
 
 @contextmanager
@@ -143,40 +165,34 @@ async def call_every_route(app: FastAPI, client: httpx.AsyncClient) -> set[tuple
     return set(calls)
 
 
-def is_guarded(statement: str) -> bool:
-    """Every table that it reads or changes has a condition of its own."""
-    touched = set(READ_OR_CHANGE.findall(statement))
-    return all(
-        re.search(rf"\b{table}\.{'id' if table == 'tenants' else 'tenant_id'} = \$\d+", statement) for table in touched
-    )
-
-
 def operations(app: FastAPI) -> set[tuple[str, str]]:
     return {(method, path) for path, methods in app.openapi()["paths"].items() for method in methods}
 
 
-async def test_every_statement_on_tenant_data_names_the_tenant(app: FastAPI, client: httpx.AsyncClient) -> None:
+async def test_every_statement_on_tenant_data_names_the_tenant(
+    app: FastAPI, client: httpx.AsyncClient, audit: Audit
+) -> None:
     with statements_of(app) as seen:
         called = await call_every_route(app, client)
 
     assert called == operations(app), "a new route must be called here"
-    audited = {statement for statement in seen if TENANT_TABLE.search(statement)}
+    audited = {statement for statement in seen if audit.names_one(statement)}
     assert len(audited) >= 20
     for statement in audited:
-        assert is_guarded(statement), statement
+        assert audit.is_guarded(statement), statement
         if "INSERT INTO" in statement and "INSERT INTO tenants" not in statement:
             assert "tenant_id" in statement, statement
 
 
 async def test_with_the_conditions_cut_out_row_level_security_alone_leaks_nothing(
-    app: FastAPI, client: httpx.AsyncClient, acme: Tenant, rival: Tenant
+    app: FastAPI, client: httpx.AsyncClient, audit: Audit, acme: Tenant, rival: Tenant
 ) -> None:
     await send(client, rival.user, "the rival's secret")
     mine = await send(client, acme.user, "mine")
     cut: list[str] = []
 
     def strip(_c: Any, _cur: Any, statement: str, parameters: Any, _ctx: Any, _many: bool) -> tuple[str, Any]:
-        stripped = CONDITION.sub(lambda found: f"{found[0].split(' = ')[1]} IS NOT NULL", statement)
+        stripped = audit.without_conditions(statement)
         if stripped != statement:
             cut.append(statement)
         return stripped, parameters
@@ -206,5 +222,18 @@ async def test_with_the_conditions_cut_out_row_level_security_alone_leaks_nothin
         ("DELETE FROM budgets WHERE budgets.tenant_id = $2", True),
     ],
 )
-def test_the_audit_itself_can_fail(statement: str, *, guarded: bool) -> None:
-    assert is_guarded(statement) is guarded
+async def test_the_audit_itself_can_fail(audit: Audit, statement: str, *, guarded: bool) -> None:
+    assert audit.is_guarded(statement) is guarded
+
+
+async def test_a_table_that_is_new_is_audited(superuser: asyncpg.Connection) -> None:
+    transaction = superuser.transaction()
+    await transaction.start()
+    try:
+        await superuser.execute("CREATE TABLE documents (id text, tenant_id text)")
+        found = await superuser.fetch(TENANT_TABLES)
+    finally:
+        await transaction.rollback()
+    audit = Audit(tuple(row[0] for row in found))
+    assert audit.names_one("INSERT INTO documents (id) VALUES ($1)")
+    assert not audit.is_guarded("SELECT documents.id FROM documents WHERE documents.id = $1")

@@ -6,6 +6,7 @@ from datetime import timedelta
 from app.background import supervise
 from app.core.config import Settings
 from app.core.rate_limits.limiter import RateLimiter
+from app.core.refused import RefusedCredentials
 from app.core.security import PasswordHasher, TokenService
 from app.core.supervision import Supervisor
 from app.db.session import Database
@@ -42,6 +43,7 @@ class Container:
     public_keys: list[dict[str, str]]
     """Of access tokens, as JWKs."""
     limits: RateLimiter
+    refused: RefusedCredentials
 
     @classmethod
     def create(cls, settings: Settings, database_url: str) -> "Container":
@@ -85,6 +87,7 @@ class Container:
             _creation_policy(settings),
             keys.jwks(),
             RateLimiter(settings),
+            RefusedCredentials(),
         )
 
     async def open(self) -> None:

@@ -56,6 +56,9 @@ class BearerToken(OAuth2PasswordBearer):
         if not token:
             raise AuthenticationError
         container, state = _container(request), request.scope["state"]
+        state["credential"] = token
+        if token in container.refused:
+            raise AuthenticationError
         if token.startswith(API_KEY_PREFIX):
             principal = await container.api_keys.principal_of(token)
         else:
@@ -63,6 +66,17 @@ class BearerToken(OAuth2PasswordBearer):
         state["principal"] = principal
         state["rate_limit"] = await container.limits.count_principal(principal)
         return principal
+
+
+async def count_refused(request: Request) -> None:
+    """To be called when a request's credential was refused, here or by the database; raises `RateLimited`."""
+    state, container = request.scope["state"], _container(request)
+    if "credential" not in state:
+        return
+    principal: Principal | None = state.get("principal")
+    if principal is not None:
+        container.refused.add(state["credential"])
+    state["rate_limit"] = await container.limits.count_refused(principal, state["client_address"])
 
 
 get_current_user = BearerToken(tokenUrl="token", description="The access token of /login or /token, or an API key.")

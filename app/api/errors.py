@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from app.core import errors
+from app.dependencies import count_refused
 from app.schemas.oauth import OAuthError
 from app.schemas.problem import Problem
 
@@ -125,6 +126,11 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 async def _on_app_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.AppError)
+    if isinstance(error, errors.AuthenticationError):
+        try:
+            await count_refused(request)
+        except errors.RateLimited as limited:
+            error = limited
     seconds = next((seconds for kind, seconds in RETRY_AFTER_SECONDS.items() if isinstance(error, kind)), None)
     if isinstance(error, errors.ProviderError) and error.retry_after is not None:
         seconds = math.ceil(error.retry_after)

@@ -99,6 +99,7 @@ class Settings(BaseSettings):
     rate_limit_key: RateLimit = "1200/minute"
     rate_limit_address: RateLimit = "60/minute"
     rate_limit_login: RateLimit = "10/minute"
+    rate_limit_account: RateLimit = "100/minute"
     redis_url: str = ""
 
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024

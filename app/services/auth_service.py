@@ -53,9 +53,12 @@ class AuthService:
         # Unbounded, the normalisation alone would hold the loop for minutes.
         if len(email) > MAX_LOGIN_EMAIL_CHARACTERS or too_long(password):
             raise InvalidCredentials
-        await self._limits.count_login(email)
-        if "\x00" in email or "\x00" in password:  # a form can hold it; no account does
-            raise InvalidCredentials
+        async with self._limits.login(email, origin.address):
+            if "\x00" in email or "\x00" in password:  # a form can hold it; no account does
+                raise InvalidCredentials
+            return await self._log_in(email, password, origin)
+
+    async def _log_in(self, email: str, password: str, origin: Origin) -> Granted:
         async with self._database.session(rls.ENTER_NO_TENANT) as connection:
             account = (await connection.execute(AUTH_LOOKUP, {"email": normalise_email(email)})).one_or_none()
         correct, replacement = await self._passwords.verify(password, account.hashed_password if account else None)
@@ -89,10 +92,10 @@ class AuthService:
             account = (await connection.execute(AUTH_LOOKUP, {"email": email})).one_or_none()
         if account is None:  # deleted or disabled since the transaction began
             raise AuthenticationError
-        await self._limits.count_login(email)
-        correct, _ = await self._passwords.verify(current, account.hashed_password)
-        if not correct:
-            raise WrongPassword
+        async with self._limits.password_of(principal.session_id or ""):
+            correct, _ = await self._passwords.verify(current, account.hashed_password)
+            if not correct:
+                raise WrongPassword
         hashed = await self._passwords.hash(new)
         async with db.begin() as connection:
             values = {"in_tenant": principal.tenant_id, "of_user": principal.user_id, "hashed": hashed}

@@ -1,5 +1,6 @@
 """Rate limits as a client meets them."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from ipaddress import ip_network
@@ -13,7 +14,10 @@ from app.core.config import Settings
 from app.core.rate_limits import memory
 from main import create_app, lifespan
 from tests.api.problems import assert_problem
+from tests.api.test_api_keys import make_key
 from tests.helpers import PASSWORD, Tenant, unique_email
+from tests.isolation.test_statements import statements_of
+from tests.sessions import status_of
 
 Limited = Callable[..., AbstractAsyncContextManager[FastAPI]]
 OPEN = ("/create-tenant", "/register", "/login", "/token")
@@ -136,30 +140,109 @@ async def test_behind_a_trusted_proxy_the_clients_are_told_apart(limited: Limite
 
 
 @pytest.mark.parametrize("path", ["/login", "/token"])
-async def test_wrong_and_right_logins_of_an_account_count_alike(limited: Limited, acme: Tenant, path: str) -> None:
+async def test_failed_logins_of_an_account_from_an_address_count_and_right_ones_do_not(
+    limited: Limited, acme: Tenant, path: str
+) -> None:
     email = acme.user.email
-    async with limited(rate_limit_login="3/minute") as app, client_at(app) as client:
+    async with limited(rate_limit_login="2/minute") as app, client_at(app) as client:
 
         async def attempt(email: str, password: str) -> httpx.Response:
             if path == "/login":
                 return await log_in(client, email, password)
             return await client.post(path, data={"username": email, "password": password})
 
-        statuses = [
-            (await attempt(*login)).status_code
-            for login in ((email, "wrong"), (email.upper(), PASSWORD), (f" {email}", "wrong"))
-        ]
+        right = [(await attempt(email, PASSWORD)).status_code for _ in range(5)]
+        wrong = [(await attempt(spelling, "wrong")).status_code for spelling in (email.upper(), f" {email}")]
         refused = await attempt(email, PASSWORD)
-        async with client_at(app, "203.0.113.1") as elsewhere:
-            from_elsewhere = await log_in(elsewhere, email)
         other = await attempt(acme.admin.email, PASSWORD)
 
-    wrong = 401 if path == "/login" else 400
-    assert statuses == [wrong, 200, wrong]
+    assert right == [200] * 5
+    assert wrong == [401 if path == "/login" else 400] * 2
     assert_problem(refused, 429)
-    assert refused.headers["ratelimit-policy"] == '"login";q=3;w=60'
-    assert from_elsewhere.status_code == 429
+    assert refused.headers["ratelimit-policy"] == '"login";q=2;w=60'
     assert other.status_code == 200
+
+
+async def test_wrong_logins_from_an_address_keep_nobody_out_elsewhere(limited: Limited, acme: Tenant) -> None:
+    async with limited() as app, client_at(app) as attacker, client_at(app, "203.0.113.1") as owner:
+        wrong = [(await log_in(attacker, acme.user.email, "wrong")).status_code for _ in range(12)]
+        change = {"current_password": PASSWORD, "new_password": f"{PASSWORD}!"}
+        answers = [
+            await log_in(owner, acme.user.email),
+            await owner.put("/me/password", json=change, headers=acme.user.headers),
+            await log_in(owner, acme.user.email, f"{PASSWORD}!"),
+        ]
+    assert wrong == [401] * 10 + [429] * 2
+    assert [answer.status_code for answer in answers] == [200, 204, 200]
+
+
+async def test_guesses_from_many_addresses_are_bounded_together(limited: Limited, acme: Tenant) -> None:
+    statuses = []
+    async with limited(rate_limit_account="5/minute") as app:
+        for number in range(8):
+            async with client_at(app, f"203.0.113.{number}") as client:
+                statuses.append((await log_in(client, acme.user.email, "wrong")).status_code)
+        async with client_at(app, "192.0.2.1") as client:
+            refused = await log_in(client, acme.user.email)
+            other = await log_in(client, acme.admin.email)
+    assert statuses == [401] * 5 + [429] * 3
+    assert refused.headers["ratelimit-policy"] == '"account";q=5;w=60'
+    assert other.status_code == 200
+
+
+async def test_of_guesses_at_once_no_more_than_the_limit_are_looked_at(limited: Limited, acme: Tenant) -> None:
+    async with limited(rate_limit_login="3/minute") as app, client_at(app) as client:
+        answers = await asyncio.gather(*(log_in(client, acme.user.email, "wrong") for _ in range(9)))
+    assert sorted(answer.status_code for answer in answers) == [401] * 3 + [429] * 6
+
+
+async def test_wrong_present_passwords_count_within_their_session(limited: Limited, acme: Tenant) -> None:
+    async with limited(rate_limit_login="2/minute") as app, client_at(app) as client:
+
+        async def change(headers: dict[str, str], current: str) -> int:
+            body = {"current_password": current, "new_password": f"{PASSWORD}!"}
+            return (await client.put("/me/password", json=body, headers=headers)).status_code
+
+        thief = [await change(acme.user.headers, "wrong") for _ in range(3)]
+        again = await log_in(client, acme.user.email)
+        mine = {"Authorization": f"Bearer {again.json()['access_token']}"}
+        owner = await change(mine, PASSWORD)
+    assert thief == [403, 403, 429]
+    assert again.status_code == 200
+    assert owner == 204
+
+
+async def test_ended_credentials_cost_their_tenant_nothing_and_the_database_one_look(
+    limited: Limited, client: httpx.AsyncClient, acme: Tenant
+) -> None:
+    key = await make_key(client, acme.user, ["messages:read"])
+    async with limited(rate_limit_tenant="4/minute", rate_limit_user="3/minute") as app, client_at(app) as here:
+        ended = [acme.user.token, key["key"]]
+        assert [await status_of(here, credential) for credential in ended] == [200, 200]
+        await client.delete(f"/admin/users/{acme.user.id}", headers=acme.admin.headers)
+        first = [await status_of(here, credential) for credential in ended]
+        with statements_of(app) as seen:
+            more = [await status_of(here, credential) for credential in ended * 10]
+        async with client_at(app, "203.0.113.1") as elsewhere:
+            others = [await elsewhere.get("/me", headers=acme.admin.headers) for _ in range(3)]
+
+    assert first == [401, 401]
+    assert more == [401] * 20
+    assert seen == []
+    assert [answer.status_code for answer in others] == [200, 200, 429], "two of the four were the user's, while it was"
+
+
+async def test_who_sends_refused_credentials_pays_by_address(limited: Limited, acme: Tenant) -> None:
+    async with limited(rate_limit_address="3/minute") as app, client_at(app) as client:
+        statuses = [await status_of(client, f"made.up.{number}") for number in range(5)]
+        same_address = await client.get("/me", headers=acme.user.headers)
+        login = await log_in(client, acme.user.email)
+        async with client_at(app, "203.0.113.1") as elsewhere:
+            other = await status_of(elsewhere, "made.up.6")
+    assert statuses == [401] * 3 + [429] * 2
+    assert same_address.status_code == 200, "a good credential is no matter of its address"
+    assert login.status_code == 200, "nor a login"
+    assert other == 401
 
 
 async def test_an_unknown_account_is_refused_in_the_same_bytes(limited: Limited, acme: Tenant) -> None:

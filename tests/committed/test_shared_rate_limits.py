@@ -24,7 +24,7 @@ from app.core.rate_limits.shared import SharedCounters
 from main import create_app, lifespan
 from tests.committed.server import free_port, running
 from tests.conftest import client_of
-from tests.helpers import Tenant
+from tests.helpers import PASSWORD, Tenant
 
 REDIS = shutil.which("redis-server")
 needs_redis = pytest.mark.skipif(REDIS is None, reason="redis-server is not installed (make test installs it for root)")
@@ -125,6 +125,21 @@ async def test_two_processes_share_one_limit(server: RedisServer, serve: Any, ac
         assert answer.headers["ratelimit-policy"] == '"user";q=20;w=60'
         assert 1 <= int(answer.headers["ratelimit"].partition("t=")[2]) <= 60
     assert untouched.headers["ratelimit"].startswith('"user";r=19;')
+
+
+@needs_redis
+async def test_right_logins_are_given_back(server: RedisServer, serve: Any, acme: Tenant) -> None:
+    async def log_in(client: httpx.AsyncClient, password: str) -> int:
+        body = {"email": acme.user.email, "password": password}
+        return (await client.post("/login", json=body)).status_code
+
+    few = {"rate_limit_login": "2/minute"}
+    async with serve(server.url, **few) as (_, one), serve(server.url, **few) as (_, other):
+        right = [await log_in(client, PASSWORD) for _ in range(3) for client in (one, other)]
+        wrong = [await log_in(client, "wrong") for client in (one, other, one)]
+        assert await store(one) == "redis"
+    assert right == [200] * 6
+    assert wrong == [401, 401, 429]
 
 
 @needs_redis

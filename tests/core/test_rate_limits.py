@@ -52,6 +52,17 @@ def test_a_window_begins_with_its_first_request_and_ends_on_time(clock: Clock) -
     assert counters.hit(checks)[1:] == (1, 10)
 
 
+def test_what_was_given_back_can_be_had_again_in_its_window_alone(clock: Clock) -> None:
+    counters, checks = MemoryCounters(), [Check(Policy.of("login", "2 per 10 seconds"), "someone")]
+    counters.give_back(checks)
+    assert [counters.hit(checks).remaining for _ in range(2)] == [1, 0]
+    counters.give_back(checks)
+    assert counters.hit(checks).remaining == 0
+    clock.now += 10
+    counters.give_back(checks)
+    assert counters.hit(checks).remaining == 1
+
+
 def test_counters_that_ended_are_freed_by_those_that_begin(clock: Clock) -> None:
     counters, policy = MemoryCounters(), Policy.of("address", "5/minute")
     for number in range(1000):

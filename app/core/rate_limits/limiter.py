@@ -1,12 +1,13 @@
 """Who is counted in which limit."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Literal
 
 from app.core.client_address import site_of
 from app.core.config import Settings
-from app.core.errors import RateLimited
+from app.core.errors import AppError, InvalidCredentials, RateLimited, WrongPassword
 from app.core.principal import Principal
 from app.core.rate_limits.memory import MemoryCounters
 from app.core.rate_limits.policy import Check, Policy, Standing
@@ -28,6 +29,7 @@ class RateLimiter:
         self._key = Policy.of("key", settings.rate_limit_key)
         self._address = Policy.of("address", settings.rate_limit_address)
         self._login = Policy.of("login", settings.rate_limit_login)
+        self._account = Policy.of("account", settings.rate_limit_account)
         self._local = MemoryCounters()
         shared = self._enabled and settings.redis_url
         self._shared = SharedCounters(settings.redis_url, self._local) if shared else None
@@ -50,10 +52,18 @@ class RateLimiter:
     async def count_principal(self, principal: Principal) -> Standing | None:
         if not self._enabled:
             return None
-        user, tenant = Check(self._user, principal.user_id), Check(self._tenant, principal.tenant_id)
-        if principal.key_id is None:
-            return await self._count((user, tenant))
-        return await self._count((Check(self._key, principal.key_id), user, tenant))
+        return await self._count(self._checks_of(principal))
+
+    async def count_refused(self, principal: Principal | None, address: str) -> Standing | None:
+        """A credential that was refused: its address pays, and the caller that it names gets back what it was counted.
+
+        Who was deleted or logged out goes on sending for a while, and is no reason to keep its colleagues out.
+        """
+        if not self._enabled:
+            return None
+        if principal is not None:
+            await self._give_back(self._checks_of(principal))
+        return await self._count((Check(self._address, f"refused:{site_of(address)}"),)) if address else None
 
     async def count_address(self, address: str) -> Standing | None:
         """For who has no token yet. An unknown address is not counted: all who come by a Unix socket would share it."""
@@ -61,15 +71,53 @@ class RateLimiter:
             return None
         return await self._count((Check(self._address, site_of(address)),))
 
-    async def count_login(self, email: str) -> Standing | None:
-        """Every try, whether the account exists or not."""
-        if not self._enabled:
-            return None
+    @asynccontextmanager
+    async def login(self, email: str, address: str) -> AsyncIterator[None]:
+        """Count the login in the block unless it succeeds, whether the account exists or not.
+
+        By account and address first: who fails from elsewhere does not keep the owner out, as long as it is not many.
+        """
         account = hashlib.sha256(normalise_email(email).encode()).hexdigest()
-        return await self._count((Check(self._login, account),))
+        site = site_of(address) if address else ""
+        async with self._guess((Check(self._login, f"{account}:{site}"), Check(self._account, account))):
+            yield
+
+    @asynccontextmanager
+    async def password_of(self, session_id: str) -> AsyncIterator[None]:
+        """Count the password in the block unless it is right: who has stolen a token guesses within its session."""
+        async with self._guess((Check(self._login, f"session:{session_id}"),)):
+            yield
+
+    @asynccontextmanager
+    async def _guess(self, checks: Sequence[Check]) -> AsyncIterator[None]:
+        """Counted before it is known: of any number at once no more than the limit are looked at."""
+        if not self._enabled:
+            yield
+            return
+        await self._count(checks)
+        try:
+            yield
+        except (InvalidCredentials, WrongPassword):
+            raise
+        except AppError:  # nobody has looked at the password
+            await self._give_back(checks)
+            raise
+        await self._give_back(checks)
+
+    def _checks_of(self, principal: Principal) -> Sequence[Check]:
+        user, tenant = Check(self._user, principal.user_id), Check(self._tenant, principal.tenant_id)
+        if principal.key_id is None:
+            return (user, tenant)
+        return (Check(self._key, principal.key_id), user, tenant)
 
     async def _count(self, checks: Sequence[Check]) -> Standing:
         standing = self._local.hit(checks) if self._shared is None else await self._shared.hit(checks)
         if standing.remaining < 0:
             raise RateLimited(standing)
         return standing
+
+    async def _give_back(self, checks: Sequence[Check]) -> None:
+        if self._shared is None:
+            self._local.give_back(checks)
+        else:
+            await self._shared.give_back(checks)

@@ -42,6 +42,14 @@ class MemoryCounters:
         assert tightest is not None, "a hit needs a check"
         return tightest
 
+    def give_back(self, checks: Iterable[Check]) -> None:
+        """Undo a hit that refused nothing; where the window has ended meanwhile there is nothing to undo."""
+        now = monotonic()
+        for policy, who in checks:
+            window = self._windows[policy.name].get(who)
+            if window is not None and window[0] > now and window[1] > 0:
+                window[1] -= 1
+
     @staticmethod
     def _begin(windows: OrderedDict[str, list[float]], who: str, now: float, seconds: int) -> list[float]:
         windows.pop(who, None)  # to the end of the order, where the latest to end stand

@@ -36,6 +36,12 @@ for i, key in ipairs(KEYS) do
 end
 return answer
 """
+# As `MemoryCounters.give_back`.
+GIVE_BACK = """
+for _, key in ipairs(KEYS) do
+    if tonumber(redis.call('GET', key) or 0) > 0 then redis.call('DECR', key) end
+end
+"""
 
 logger = structlog.get_logger()
 
@@ -85,6 +91,17 @@ class SharedCounters:
             self._counting = _start(self._count_waiting())
         return await counted
 
+    async def give_back(self, checks: Sequence[Check]) -> None:
+        """As `MemoryCounters.give_back`. In a trip of its own: it is rare."""
+        if not self.available:
+            self._local.give_back(checks)
+            return
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                await self._redis.eval(GIVE_BACK, len(checks), *map(_key, checks))
+        except Exception as error:  # noqa: BLE001 - no failure of Redis is a failure of the request
+            self._lose(error)
+
     async def _count_waiting(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting, []
@@ -103,10 +120,11 @@ class SharedCounters:
         return [self._local.hit(checks) for checks in requests]
 
     async def _count_in_redis(self, requests: Sequence[Sequence[Check]]) -> list[Standing]:
-        keys, arguments = [], []
+        keys: list[str] = []
+        arguments: list[int] = []
         for checks in requests:
-            for number, (policy, who) in enumerate(checks):
-                keys.append(f"{KEY_PREFIX}:{policy.item.key_for(policy.name, who)}")
+            keys += map(_key, checks)
+            for number, (policy, _) in enumerate(checks):
                 arguments += [policy.quota, policy.seconds * 1000, int(number == 0)]
         async with asyncio.timeout(TIMEOUT_SECONDS):
             numbers = await self._redis.eval(COUNT, len(keys), *keys, *arguments)
@@ -137,6 +155,10 @@ class SharedCounters:
         else:
             self.available, self._recovering = True, None
             logger.info("rate_limits_in_redis")
+
+
+def _key(check: Check) -> str:
+    return f"{KEY_PREFIX}:{check.policy.item.key_for(check.policy.name, check.who)}"
 
 
 def _start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

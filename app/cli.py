@@ -1,4 +1,4 @@
-"""For operators: `python -m app.cli create-admin`."""
+"""For operators: `python -m app.cli create-admin`, `set-ceiling`."""
 
 import argparse
 import asyncio
@@ -15,7 +15,9 @@ from app.core.security import PasswordHasher
 from app.db.provision import ready_database
 from app.db.session import Database
 from app.schemas.tenant import TenantCreate
+from app.schemas.usage import MAX_LIMIT
 from app.schemas.user import Credentials
+from app.services.operator_service import OperatorService
 from app.services.registration_service import RegistrationService
 from app.services.tenant_service import CreationPolicy, FirstAdmin, TenantService
 
@@ -29,7 +31,18 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     tenant.add_argument("--tenant-id", help="the id of a tenant that exists")
     tenant.add_argument("--new-tenant", metavar="NAME", help="the name of a tenant to create")
     create.add_argument("--password-stdin", action="store_true", help="read the password's one line from stdin")
+    ceiling = commands.add_parser("set-ceiling", help="bound what a tenant spends in a month, whatever its admins say")
+    ceiling.add_argument("--tenant-id", required=True)
+    amount = ceiling.add_mutually_exclusive_group(required=True)
+    amount.add_argument("--micro-usd", type=_micro_usd, help="0: it sends nothing that costs")
+    amount.add_argument("--default", action="store_true", help="what TENANT_BUDGET_CEILING_MICRO_USD gives to all")
     return parser.parse_args(arguments)
+
+
+def _micro_usd(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > MAX_LIMIT:
+        raise argparse.ArgumentTypeError(f"a whole number from 0 to {MAX_LIMIT}")
+    return int(text)
 
 
 async def create_admin(arguments: argparse.Namespace, password: str, settings: Settings) -> str:
@@ -55,11 +68,29 @@ async def create_admin(arguments: argparse.Namespace, password: str, settings: S
     return f"Created admin {admin.email} (id {admin.id}) in tenant {admin.tenant_id}"
 
 
+async def set_ceiling(arguments: argparse.Namespace, settings: Settings) -> str:
+    """Set the tenant's ceiling; returns the line to print. Raises AppError."""
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(ready_database(settings))
+        database = Database(url, pool_size=1)
+        stack.push_async_callback(database.close)
+        owner = settings.migration_database_url or url
+        await OperatorService(database, owner).set_ceiling(arguments.tenant_id, arguments.micro_usd)
+    shown = "the default" if arguments.default else f"{arguments.micro_usd} micro-USD a month"
+    return f"The ceiling of tenant {arguments.tenant_id} is {shown}"
+
+
+def _run(arguments: argparse.Namespace) -> str:
+    if arguments.command == "set-ceiling":
+        return asyncio.run(set_ceiling(arguments, get_settings()))
+    password = sys.stdin.readline().rstrip("\r\n") if arguments.password_stdin else getpass.getpass()
+    return asyncio.run(create_admin(arguments, password, get_settings()))
+
+
 def main() -> int:
     arguments = parse()
     try:
-        password = sys.stdin.readline().rstrip("\r\n") if arguments.password_stdin else getpass.getpass()
-        print(asyncio.run(create_admin(arguments, password, get_settings())))
+        print(_run(arguments))
     except AppError as error:
         print(error.detail, file=sys.stderr)
         return 1

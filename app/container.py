@@ -13,8 +13,10 @@ from app.db.session import Database
 from app.llm.factory import create_provider
 from app.schemas.message import MessageRead
 from app.services.api_key_service import ApiKeyAuthenticator
+from app.services.budget_service import SpendingCeiling
 from app.services.erase_service import TenantEraser
 from app.services.idempotency import IdempotencyKeys
+from app.services.intake import Intake
 from app.services.llm_service import LLMService
 from app.services.message_engine import MessageEngine
 from app.services.message_signals import MessageSignals
@@ -38,7 +40,8 @@ class Container:
     eraser: TenantEraser
     idempotency_keys: IdempotencyKeys
     background: Supervisor
-    context_tokens: int
+    ceiling: SpendingCeiling
+    intake: Intake
     creation: CreationPolicy
     public_keys: list[dict[str, str]]
     """Of access tokens, as JWKs."""
@@ -70,6 +73,8 @@ class Container:
             lease_seconds=settings.message_lease_seconds,
             shared_work=settings.background_work,
         )
+        idempotency_keys = IdempotencyKeys(secret_keys)
+        ceiling = SpendingCeiling(settings.tenant_budget_ceiling_micro_usd)
         return cls(
             database,
             PasswordHasher(settings.bcrypt_rounds),
@@ -81,9 +86,10 @@ class Container:
             signals,
             webhooks,
             eraser,
-            IdempotencyKeys(secret_keys),
+            idempotency_keys,
             background,
-            settings.llm_context_tokens,
+            ceiling,
+            Intake(webhooks, idempotency_keys, ceiling, settings.llm_context_tokens),
             _creation_policy(settings),
             keys.jwks(),
             RateLimiter(settings),

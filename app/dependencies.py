@@ -216,9 +216,7 @@ async def get_messages(request: Request, principal: CurrentUser) -> MessageServi
         messages_db(request, principal),
         container.engine,
         container.signals,
-        container.webhooks,
-        container.idempotency_keys,
-        container.context_tokens,
+        container.intake,
     )
 
 
@@ -235,11 +233,11 @@ async def get_webhooks(request: Request, _: FreshAdmin) -> WebhookService:
 
 
 async def get_budgets(request: Request, principal: CurrentAdmin) -> BudgetService:
-    return BudgetService(tenant_db(request, principal))
+    return BudgetService(tenant_db(request, principal), _container(request).ceiling)
 
 
 async def get_budget_admin(request: Request, principal: AdminSession) -> BudgetAdminService:
-    return BudgetAdminService(tenant_db(request, principal))
+    return BudgetAdminService(tenant_db(request, principal), _container(request).ceiling)
 
 
 async def get_user_admin(request: Request, principal: FreshAdmin) -> UserAdminService:

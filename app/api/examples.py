@@ -147,7 +147,14 @@ ANSWERS: tuple[BaseModel, ...] = (
         output_tokens=9,
         cost_micro_usd=22,
     ),
-    BudgetRead(user_id=None, limit_micro_usd=1_000_000, spent_micro_usd=22, reserved_micro_usd=0, resets_at=NEXT_MONTH),
+    BudgetRead(
+        user_id=None,
+        limit_micro_usd=1_000_000,
+        ceiling_micro_usd=None,
+        spent_micro_usd=22,
+        reserved_micro_usd=0,
+        resets_at=NEXT_MONTH,
+    ),
     WebhookSecret(secret="whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"),
 )
 REQUESTS: tuple[BaseModel, ...] = (

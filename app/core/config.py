@@ -67,6 +67,7 @@ class Settings(BaseSettings):
     tenant_creation: Literal["open", "operator"] = "open"
     operator_token: SecretStr = SecretStr("")
     default_registration: Literal["open", "invite", "closed"] = "open"
+    tenant_budget_ceiling_micro_usd: Annotated[int | None, Field(ge=0, le=2**53 - 1)] = None
     bcrypt_rounds: Annotated[int, Field(ge=4, le=18)] = 12
 
     llm_provider: ProviderName = "mock"

@@ -8,15 +8,18 @@ from pathlib import Path
 from alembic.config import Config
 from sqlalchemy import URL, Connection, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alembic import command
 from app.core.config import Settings
+from app.core.errors import PermissionDenied
 from app.db.connection import plain_engine
 from app.db.embedded import EmbeddedPostgres
 from app.db.roles import REVOKE_TEMPORARY, RUNTIME_ROLE
 
 ALEMBIC_INI = Path(__file__).resolve().parents[2] / "alembic.ini"
 INVALID_CATALOG_NAME = "3D000"
+INSUFFICIENT_PRIVILEGE = "42501"
 
 
 @asynccontextmanager
@@ -68,6 +71,21 @@ async def _exists(url: URL) -> bool:
             return False
         raise
     return True
+
+
+@asynccontextmanager
+async def owner_connection(url: URL | str) -> AsyncIterator[AsyncConnection]:
+    """A transaction of the login that migrates; raises `PermissionDenied` for what only the owner may."""
+    engine = plain_engine(url)
+    try:
+        async with engine.begin() as connection:
+            yield connection
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) == INSUFFICIENT_PRIVILEGE:
+            raise PermissionDenied("Only the database's owner may do this: set MIGRATION_DATABASE_URL.") from error
+        raise
+    finally:
+        await engine.dispose()
 
 
 async def _execute(url: URL | str, *statements: str, autocommit: bool = False) -> None:

@@ -33,6 +33,9 @@ class BudgetUpdate(RequestBody):
 class BudgetRead(ReadModel):
     user_id: Annotated[str | None, Field(description="null: the tenant's.")]
     limit_micro_usd: int | None
+    ceiling_micro_usd: Annotated[
+        int | None, Field(description="The operator's, of a tenant; the smaller of it and the limit holds.")
+    ]
     spent_micro_usd: Annotated[int, Field(description="In this calendar month (UTC).")]
     reserved_micro_usd: Annotated[int, Field(description="Set aside for messages that are being answered.")]
     resets_at: Timestamp

@@ -14,6 +14,7 @@ _MONTH = "date_trunc('month', now() AT TIME ZONE 'UTC')"
 _RESETS_AT = f"({_MONTH} + interval '1 month') AT TIME ZONE 'UTC'"
 _SHOWN = f"""
   budgets.user_id, budgets.limit_micro_usd,
+  CASE WHEN budgets.user_id IS NULL THEN COALESCE(budgets.ceiling_micro_usd, :ceiling) END AS ceiling_micro_usd,
   CASE WHEN budgets.period = {_MONTH}::date THEN budgets.spent_micro_usd ELSE 0 END AS spent_micro_usd,
   CASE WHEN budgets.period = {_MONTH}::date THEN budgets.reserved_micro_usd ELSE 0 END AS reserved_micro_usd,
   {_RESETS_AT} AS resets_at
@@ -33,18 +34,20 @@ _SPENT = f"""
       AND deleted_usage.created_at >= {_MONTH} AT TIME ZONE 'UTC'
   ) AS costs
 """
+_CEILING = bindparam("ceiling", type_=BigInteger)
 READ = text(f"""
 SELECT {_SHOWN} FROM budgets
 WHERE budgets.tenant_id = :tenant_id AND budgets.user_id IS NOT DISTINCT FROM CAST(:user_id AS varchar)
-""")
+""").bindparams(_CEILING)
 READ_WITHOUT = text(f"""
-SELECT CAST(:user_id AS varchar) AS user_id, NULL::bigint AS limit_micro_usd, ({_SPENT}) AS spent_micro_usd,
-       0::bigint AS reserved_micro_usd, {_RESETS_AT} AS resets_at
-""")
+SELECT CAST(:user_id AS varchar) AS user_id, NULL::bigint AS limit_micro_usd,
+       CASE WHEN CAST(:user_id AS varchar) IS NULL THEN CAST(:ceiling AS bigint) END AS ceiling_micro_usd,
+       ({_SPENT}) AS spent_micro_usd, 0::bigint AS reserved_micro_usd, {_RESETS_AT} AS resets_at
+""").bindparams(_CEILING)
 # Messages that are committing look for budgets under the shared form of this lock.
 LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:tenant_id, 0))")
 # What was spent before there was a budget counts, and what runs at this moment has its claim.
-SET = text(f"""
+_INSERT = f"""
 INSERT INTO budgets (id, tenant_id, user_id, limit_micro_usd, period, spent_micro_usd, reserved_micro_usd)
 VALUES (:id, :tenant_id, CAST(:user_id AS varchar), :limit, {_MONTH}::date, ({_SPENT}), (
   SELECT COALESCE(sum(messages.claim_micro_usd), 0)::bigint FROM messages
@@ -52,10 +55,17 @@ VALUES (:id, :tenant_id, CAST(:user_id AS varchar), :limit, {_MONTH}::date, ({_S
     AND (CAST(:user_id AS varchar) IS NULL OR messages.user_id = :user_id)
     AND messages.status = 'pending' AND messages.claimed_at >= {_MONTH} AT TIME ZONE 'UTC'
 ))
+"""
+_TYPES = (bindparam("limit", type_=BigInteger), bindparam("tenant_id", type_=String))
+SET = text(f"""{_INSERT}
 ON CONFLICT (tenant_id, user_id) DO UPDATE SET limit_micro_usd = excluded.limit_micro_usd, updated_at = now()
 WHERE budgets.tenant_id = :tenant_id
 RETURNING {_SHOWN}
-""").bindparams(bindparam("limit", type_=BigInteger), bindparam("tenant_id", type_=String))
+""").bindparams(*_TYPES, _CEILING)
+# Only what has a row is counted.
+COUNT_FROM_NOW_ON = text(f"{_INSERT} ON CONFLICT (tenant_id, user_id) DO NOTHING").bindparams(*_TYPES)
+IS_COUNTED = text("SELECT 1 FROM budgets WHERE budgets.tenant_id = :tenant_id AND budgets.user_id IS NULL")
+BOUND = text("SELECT set_config('app.tenant_ceiling', :ceiling, true)")
 USER_EXISTS = text("SELECT users.id FROM users WHERE users.tenant_id = :tenant_id AND users.id = :user_id")
 # Before the advisory lock: who deletes the user holds the row and may want that lock at its commit.
 KEEP_USER = text(f"{USER_EXISTS.text} FOR KEY SHARE")
@@ -64,13 +74,14 @@ KEEP_USER = text(f"{USER_EXISTS.text} FOR KEY SHARE")
 class BudgetService:
     """What the caller's tenant and its users may spend; `user_id` None is the tenant's own budget."""
 
-    def __init__(self, db: TenantSession) -> None:
+    def __init__(self, db: TenantSession, ceiling: "SpendingCeiling") -> None:
         self._db = db
+        self._ceiling = ceiling
         self._tenant_id = db.principal.tenant_id
 
     async def get(self, user_id: str | None = None) -> Row[Any]:
         """The budget in this month, in micro-USD; raises `NotFound` for a user who is not the tenant's."""
-        values = {"tenant_id": self._tenant_id, "user_id": user_id}
+        values = {"tenant_id": self._tenant_id, "user_id": user_id, "ceiling": self._ceiling.micro_usd}
         async with self._db.begin() as connection:
             await self._require_user(connection, user_id, USER_EXISTS)
             found = (await connection.execute(READ, values)).one_or_none()
@@ -89,10 +100,44 @@ class BudgetAdminService(BudgetService):
 
     async def set(self, limit_micro_usd: int | None, user_id: str | None = None) -> Row[Any]:
         """Set the limit (None: none) from now on; raises `NotFound` for a user who is not the tenant's."""
-        values = {"id": new_id(), "tenant_id": self._tenant_id, "user_id": user_id, "limit": limit_micro_usd}
+        values = {"tenant_id": self._tenant_id, "user_id": user_id, "ceiling": self._ceiling.micro_usd}
+        values |= {"id": new_id(), "limit": limit_micro_usd}
         async with self._db.begin() as connection:
             await self._require_user(connection, user_id, KEEP_USER)
             await connection.execute(LOCK, {"tenant_id": self._tenant_id})
             budget = (await connection.execute(SET, values)).one()
             await record_by(self._db, connection, "budget.set", user_id, limit_micro_usd=limit_micro_usd)
             return budget
+
+
+class SpendingCeiling:
+    """What the operator lets every tenant spend in a month, in micro-USD; None: what it likes.
+
+    A ceiling of the tenant's own (`python -m app.cli set-ceiling`) takes its place. Neither is the tenant's to change.
+    """
+
+    def __init__(self, micro_usd: int | None) -> None:
+        self.micro_usd = micro_usd
+        self._counted: set[str] = set()
+
+    async def count(self, db: TenantSession) -> None:
+        """Have what the caller's tenant spends counted, before a message claims from it."""
+        tenant_id = db.principal.tenant_id
+        if self.micro_usd is None or tenant_id in self._counted:
+            return
+        async with db.begin() as connection:
+            if (await connection.execute(IS_COUNTED, {"tenant_id": tenant_id})).one_or_none() is None:
+                await count_from_now_on(connection, tenant_id)
+        self._counted.add(tenant_id)
+
+    async def bound(self, connection: AsyncConnection) -> None:
+        """Hold what the present transaction claims at its commit to the ceiling."""
+        if self.micro_usd is not None:
+            await connection.execute(BOUND, {"ceiling": str(self.micro_usd)})
+
+
+async def count_from_now_on(connection: AsyncConnection, tenant_id: str) -> None:
+    """Give the tenant a budget without a limit, if it has none."""
+    await connection.execute(LOCK, {"tenant_id": tenant_id})
+    values = {"id": new_id(), "tenant_id": tenant_id, "user_id": None, "limit": None}
+    await connection.execute(COUNT_FROM_NOW_ON, values)

@@ -115,7 +115,8 @@ EXPORTED = (
     ExportedTable(
         "budget",
         _table(models.Budget),
-        ("id", "tenant_id", "user_id", "limit_micro_usd", "period", "spent_micro_usd", "reserved_micro_usd", *_TIMES),
+        ("id", "tenant_id", "user_id", "limit_micro_usd", "ceiling_micro_usd", "period", "spent_micro_usd",
+         "reserved_micro_usd", *_TIMES),
         ("user_id",),
     ),
     ExportedTable(

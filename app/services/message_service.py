@@ -29,7 +29,8 @@ from app.models import MessageStatus
 from app.services.audit_service import record_by
 from app.services.conversation_service import turns_before
 from app.services.generation import Generation, Reader
-from app.services.idempotency import IdempotencyKeys, IdempotentRequest
+from app.services.idempotency import IdempotentRequest
+from app.services.intake import Intake
 from app.services.message_engine import MessageEngine
 from app.services.message_list import MessageFilter, listing
 from app.services.message_lookup import find, find_to_change
@@ -39,7 +40,6 @@ from app.services.message_stream import ENDED, READ_DELTAS, End, Event, Position
 from app.services.pagination import Page, PageRequest, page_of, parameters
 from app.services.pricing import estimated_tokens
 from app.services.visibility import viewer
-from app.services.webhook_service import WebhookService
 
 CANCEL_WAIT_SECONDS = 3.0
 
@@ -64,24 +64,20 @@ class Sent:
 
 
 class MessageService:
-    """Messages of the caller's tenant. `context_tokens` bounds what a conversation sends along."""
+    """Messages of the caller's tenant."""
 
     def __init__(
         self,
         db: TenantSession,
         engine: MessageEngine,
         signals: MessageSignals,
-        webhooks: WebhookService,
-        keys: IdempotencyKeys,
-        context_tokens: int,
+        intake: Intake,
     ) -> None:
         self._db = db
         self._tenant_id = db.principal.tenant_id
         self._engine = engine
         self._signals = signals
-        self._webhooks = webhooks
-        self._keys = keys
-        self._context_tokens = context_tokens
+        self._intake = intake
 
     # --- sending
 
@@ -133,16 +129,17 @@ class MessageService:
             "user_id": self._db.principal.user_id,
             "content": prompt.content,
             "conversation_id": prompt.conversation_id,
-            "webhook_url": None if prompt.webhook_url is None else self._webhooks.check(prompt.webhook_url),
+            "webhook_url": None if prompt.webhook_url is None else self._intake.webhooks.check(prompt.webhook_url),
         }
         statement: TextClause = RESERVE
+        await self._intake.ceiling.count(self._db)
         async with self._db.begin() as connection:
             if request and prompt.conversation_id is None:
                 statement, values = (
                     RESERVE_ONCE,
-                    values | self._keys.parameters(request, self._db.principal, message_id),
+                    values | self._intake.keys.parameters(request, self._db.principal, message_id),
                 )
-            elif made := await self._keys.claim(connection, self._db.principal, request, message_id):
+            elif made := await self._intake.keys.claim(connection, self._db.principal, request, message_id):
                 # Before the conversation is looked at: what it was made for may be busy or gone by now.
                 return await self._replay(connection, made, prompt)
             turns = await self._turns(connection, prompt.content, prompt.conversation_id, message_id)
@@ -150,7 +147,7 @@ class MessageService:
             reserved = await self._reserve(connection, statement, values, claim)
             if reserved is None:
                 assert request is not None
-                made = await self._keys.made_before(connection, self._db.principal, request)
+                made = await self._intake.keys.made_before(connection, self._db.principal, request)
                 return await self._replay(connection, made, prompt)
         return Sent(reserved, self._engine.start(reserved, turns, claim, streams=prompt.streams))
 
@@ -161,6 +158,7 @@ class MessageService:
         return Sent(row, None)
 
     async def _retry(self, message_id: str, *, streams: bool) -> Sent:
+        await self._intake.ceiling.count(self._db)
         async with self._db.begin() as connection:
             message = await find_to_change(connection, self._db.principal, message_id)
             if message.status == MessageStatus.COMPLETED:
@@ -177,7 +175,7 @@ class MessageService:
     ) -> list[Turn]:
         earlier: list[Turn] = []
         if conversation_id is not None:
-            room = self._context_tokens - estimated_tokens(content)
+            room = self._intake.context_tokens - estimated_tokens(content)
             earlier = await turns_before(connection, self._db.principal, conversation_id, message_id, room)
         return [*earlier, Turn("user", content)]
 
@@ -186,6 +184,7 @@ class MessageService:
     ) -> Row[Any] | None:
         """The pending message; None if the statement's condition did not hold. Budgets are claimed at the commit."""
         values |= {"tenant_id": self._tenant_id, "lease": self._engine.lease, "claim": claim}
+        await self._intake.ceiling.bound(connection)
         try:
             return (await connection.execute(statement, values)).one_or_none()
         except IntegrityError as error:

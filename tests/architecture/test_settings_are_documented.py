@@ -19,6 +19,8 @@ def in_code() -> dict[str, str]:
             default = default.get_secret_value()
         if isinstance(default, dict):
             default = json.dumps({model: price.model_dump(exclude_none=True) for model, price in default.items()})
+        if default is None:
+            default = ""
         if isinstance(default, bool):
             default = str(default).lower()
         if isinstance(default, list):

@@ -21,6 +21,8 @@ DEFINER_FUNCTIONS = {
     "search_messages",
     "session_lookup",
 }
+# For the database's owner, on the command line.
+OPERATOR_FUNCTIONS = {"set_tenant_ceiling"}
 
 
 async def test_every_table_forces_row_level_security(superuser: asyncpg.Connection) -> None:
@@ -109,12 +111,13 @@ async def test_definer_functions_are_the_known_ones_and_pinned(superuser: asyncp
         "SELECT proname, proconfig, proacl, pg_get_userbyid(proowner) AS owner FROM pg_proc "
         "WHERE prosecdef AND pronamespace = 'public'::regnamespace"
     )
-    assert {row["proname"] for row in rows} == DEFINER_FUNCTIONS
+    assert {row["proname"] for row in rows} == DEFINER_FUNCTIONS | OPERATOR_FUNCTIONS
     for row in rows:
         assert row["owner"] == "llm_saas_definer"
         assert row["proconfig"] == ["search_path=pg_catalog, public, pg_temp"]
         grantees = {entry.split("=")[0] for entry in row["proacl"]}
-        assert grantees == {"llm_saas_definer", "llm_saas_app"}  # "" would be PUBLIC
+        callers = set() if row["proname"] in OPERATOR_FUNCTIONS else {"llm_saas_app"}
+        assert grantees == {"llm_saas_definer"} | callers  # "" would be PUBLIC
 
 
 async def test_the_definer_role_cannot_log_in_nor_bypass(superuser: asyncpg.Connection) -> None:

@@ -137,6 +137,24 @@ async def test_what_was_left_on_a_connection_does_not_name_the_actor(
         await superuser.execute("SELECT set_config('app.user_id', '', false), set_config('app.key_id', '', false)")
 
 
+async def test_a_ceiling_on_spending_cannot_be_set_lifted_or_avoided(
+    client: httpx.AsyncClient, acme: Tenant, intruder: Intruder
+) -> None:
+    refused = asyncpg.InsufficientPrivilegeError
+    insert = (
+        "INSERT INTO budgets (id, tenant_id, ceiling_micro_usd, period, spent_micro_usd, reserved_micro_usd)"
+        " VALUES ($1, $2, 9, now(), 0, 0)"
+    )
+    assert await intruder.attempt(insert, new_id(), acme.id) is refused
+    assert await intruder.attempt("SELECT set_tenant_ceiling($1, NULL)", acme.id) is refused
+    for change in (
+        "UPDATE budgets SET ceiling_micro_usd = NULL",
+        "UPDATE budgets SET spent_micro_usd = 0, period = '2000-01-01'",
+        "DELETE FROM budgets",
+    ):
+        assert await intruder.attempt(change) is refused
+
+
 @pytest.mark.parametrize("table", ["sessions", "messages", "users", "tenants"])
 async def test_no_temporary_table_can_stand_in_for_one_of_ours(intruder: Intruder, table: str) -> None:
     make = f"CREATE TEMPORARY TABLE {table} (LIKE {table})"

@@ -1,0 +1,17 @@
+"""What a prompt meets before it is stored."""
+
+from dataclasses import dataclass
+
+from app.services.budget_service import SpendingCeiling
+from app.services.idempotency import IdempotencyKeys
+from app.services.webhook_service import WebhookService
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """One for the process. `context_tokens` bounds what a conversation sends along."""
+
+    webhooks: WebhookService
+    keys: IdempotencyKeys
+    ceiling: SpendingCeiling
+    context_tokens: int

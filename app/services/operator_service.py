@@ -1,0 +1,40 @@
+"""What the operator of the service decides about a tenant, on the command line, over the heads of its admins."""
+
+from sqlalchemy import BigInteger, bindparam, text
+
+from app.core.errors import TenantNotFound
+from app.core.ids import is_id
+from app.db import rls
+from app.db.provision import owner_connection
+from app.db.session import Database
+from app.services.budget_service import count_from_now_on
+
+TENANT_EXISTS = text("SELECT tenants.id FROM tenants WHERE tenants.id = :tenant_id FOR KEY SHARE")
+# It notes the act in the audit log itself.
+SET_CEILING = text("SELECT set_tenant_ceiling(:tenant_id, :ceiling)").bindparams(bindparam("ceiling", type_=BigInteger))
+
+
+class OperatorService:
+    """`owner_url`: of the login that migrates. The runtime's may not do what is done here."""
+
+    def __init__(self, database: Database, owner_url: str) -> None:
+        self._database = database
+        self._owner_url = owner_url
+
+    async def set_ceiling(self, tenant_id: str, micro_usd: int | None) -> None:
+        """Bound what the tenant spends in a month, from now on (None: as the settings bound all).
+
+        Raises:
+            TenantNotFound
+            PermissionDenied: the login is the runtime's.
+        """
+        if not is_id(tenant_id):
+            raise TenantNotFound
+        async with self._database.session(rls.enter_tenant(tenant_id)) as connection:
+            if (await connection.execute(TENANT_EXISTS, {"tenant_id": tenant_id})).one_or_none() is None:
+                raise TenantNotFound
+            await count_from_now_on(connection, tenant_id)
+        async with owner_connection(self._owner_url) as owner:
+            values = {"tenant_id": tenant_id, "ceiling": micro_usd}
+            if not (await owner.execute(SET_CEILING, values)).scalar_one():
+                raise TenantNotFound

@@ -10,17 +10,19 @@ from app.services.erase_service import TenantEraser
 from app.services.message_engine import MessageEngine
 from app.services.message_signals import MessageSignals
 from app.services.message_sweeper import sweep_forever
+from app.services.search_indexer import SearchIndexer
 from app.services.webhook_service import WebhookService
 
 SWEEPS_PER_LEASE = 4
 
 
-def supervise(
+def supervise(  # noqa: PLR0913 - one for each loop
     database: Database,
     engine: MessageEngine,
     signals: MessageSignals,
     webhooks: WebhookService,
     eraser: TenantEraser,
+    search_indexer: SearchIndexer,
     *,
     lease_seconds: float,
     shared_work: bool,
@@ -35,5 +37,6 @@ def supervise(
         Loop("sweep", lambda: sweep_forever(database, lease_seconds / SWEEPS_PER_LEASE)),
         Loop("webhooks", webhooks.run),
         Loop("erasures", eraser.run),
+        Loop("search_index", search_indexer.run),
     ]
     return Supervisor([*own, *shared] if shared_work else own)

@@ -21,6 +21,7 @@ from app.services.llm_service import LLMService
 from app.services.message_engine import MessageEngine
 from app.services.message_signals import MessageSignals
 from app.services.pricing import PriceTable
+from app.services.search_indexer import SearchIndexer
 from app.services.session_service import SessionService
 from app.services.tenant_service import CreationPolicy
 from app.services.webhook_service import WebhookService
@@ -38,6 +39,7 @@ class Container:
     signals: MessageSignals
     webhooks: WebhookService
     eraser: TenantEraser
+    search_indexer: SearchIndexer
     idempotency_keys: IdempotencyKeys
     background: Supervisor
     ceiling: SpendingCeiling
@@ -64,12 +66,14 @@ class Container:
         signals = MessageSignals(database_url, engine, (tokens.forget_tenant, api_keys.forget_tenant))
         webhooks = WebhookService(database, secret_keys, settings.webhook_allowed_networks, _webhook_body)
         eraser = TenantEraser(database)
+        search_indexer = SearchIndexer(database)
         background = supervise(
             database,
             engine,
             signals,
             webhooks,
             eraser,
+            search_indexer,
             lease_seconds=settings.message_lease_seconds,
             shared_work=settings.background_work,
         )
@@ -86,6 +90,7 @@ class Container:
             signals,
             webhooks,
             eraser,
+            search_indexer,
             idempotency_keys,
             background,
             ceiling,

@@ -217,6 +217,7 @@ async def get_messages(request: Request, principal: CurrentUser) -> MessageServi
         container.engine,
         container.signals,
         container.intake,
+        container.search_indexer,
     )
 
 

@@ -44,6 +44,7 @@ STATUSES: dict[type[errors.AppError], int] = {
     errors.ModelWithoutPrice: 409,
     errors.UntrustedHost: 400,
     errors.InvalidCursor: 422,
+    errors.NothingToSearchFor: 422,
     errors.TimeIsPast: 422,
     errors.InvalidPosition: 422,
     errors.InvalidWebhookUrl: 422,
@@ -72,6 +73,7 @@ RETRY_AFTER_SECONDS = {
 # What of the input is to blame, where the service finds it out and not the schema.
 BLAMED: dict[type[errors.AppError], list[str | int]] = {
     errors.InvalidCursor: ["query", "cursor"],
+    errors.NothingToSearchFor: ["query", "q"],
     errors.TimeIsPast: ["body", "expires_at"],
     errors.InvalidPosition: ["header", "Last-Event-ID"],
     errors.InvalidWebhookUrl: ["body", "webhook_url"],

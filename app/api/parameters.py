@@ -11,9 +11,7 @@ from app.models import MessageStatus
 from app.schemas.base import EARLIEST, LATEST, STORABLE
 from app.services.audit_service import AuditFilter
 from app.services.message_list import MessageFilter
-from app.services.pagination import PageRequest
-
-MAX_SKIP = 10_000
+from app.services.pagination import MAX_SKIP, PageRequest
 
 
 def _within_reach(skip: int) -> int:
@@ -51,7 +49,9 @@ async def get_filter(
     ] = None,
     q: Annotated[
         str | None,
-        Query(min_length=1, max_length=500, description='Words in prompt or answer; "a phrase", `or`, `-not`.'),
+        Query(
+            min_length=1, max_length=500, description='Words in prompt or answer; "a phrase", `begin*`, `or`, `-not`.'
+        ),
         STORABLE,
     ] = None,
 ) -> MessageFilter:

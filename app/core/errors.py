@@ -1,51 +1,21 @@
 """What can go wrong, in the words of the domain. `app/api/errors.py` alone knows the statuses.
 
 AppError
-├── AuthenticationError
-│   ├── InvalidCredentials
-│   ├── InvalidRefreshToken
-│   └── OperatorTokenRequired
-├── PermissionDenied
-│   ├── InsufficientScope
-│   ├── SessionRequired
-│   ├── FreshLoginRequired
-│   ├── RegistrationClosed
-│   ├── InviteRequired
-│   └── WrongPassword
-├── NotFound
-│   └── TenantNotFound
-├── Conflict
-│   ├── TenantNameTaken
-│   ├── EmailTaken
-│   ├── LastAdmin
-│   ├── NameNotConfirmed
-│   ├── TooManyApiKeys
-│   ├── TooManyInvites
-│   ├── MessageRunning
-│   ├── MessageEnded
-│   ├── ConversationBusy
-│   ├── IdempotencyKeyInFlight
-│   └── ModelWithoutPrice
+├── AuthenticationError     InvalidCredentials, InvalidRefreshToken, OperatorTokenRequired
+├── PermissionDenied        InsufficientScope, SessionRequired, FreshLoginRequired, RegistrationClosed, InviteRequired,
+│                           WrongPassword
+├── NotFound                TenantNotFound
+├── Conflict                TenantNameTaken, EmailTaken, LastAdmin, NameNotConfirmed, TooManyApiKeys, TooManyInvites,
+│                           MessageRunning, MessageEnded, ConversationBusy, IdempotencyKeyInFlight, ModelWithoutPrice
 ├── UntrustedHost
-├── InvalidCursor
-├── TimeIsPast
-├── InvalidPosition
-├── InvalidWebhookUrl
-├── IdempotencyKeyReused
+├── InvalidCursor, NothingToSearchFor, TimeIsPast, InvalidPosition, InvalidWebhookUrl, IdempotencyKeyReused
 ├── BudgetExceeded
 ├── TooManyRunning
 ├── RateLimited
-├── Overloaded
-│   └── ShuttingDown
+├── Overloaded              ShuttingDown
 ├── BackgroundWorkFailing
-├── DatabaseUnavailable
-│   └── IsolationUnavailable
-└── ProviderError
-    ├── ProviderRejected
-    ├── ProviderUnavailable
-    ├── ProviderTimeout
-    ├── EmptyAnswer
-    └── MessageInterrupted
+├── DatabaseUnavailable     IsolationUnavailable
+└── ProviderError           ProviderRejected, ProviderUnavailable, ProviderTimeout, EmptyAnswer, MessageInterrupted
 """
 
 from collections.abc import Sequence
@@ -212,6 +182,10 @@ class RateLimited(AppError):
 
 class InvalidCursor(AppError):
     detail = "The cursor is not one that a Link header of this list gave."
+
+
+class NothingToSearchFor(AppError):
+    detail = "In each of its alternatives a search needs a word to find; two letters before a *; at most 32 terms."
 
 
 class TimeIsPast(AppError):

@@ -8,6 +8,7 @@ from app.models.idempotency_key import IdempotencyKey
 from app.models.invite import Invite
 from app.models.message import Message, MessageStatus
 from app.models.message_delta import MessageDelta
+from app.models.search_block import SearchBlock
 from app.models.tenant import MessageVisibility, RegistrationMode, Tenant
 from app.models.user import User, UserRole
 from app.models.user_session import UserSession
@@ -26,6 +27,7 @@ __all__ = [
     "MessageStatus",
     "MessageVisibility",
     "RegistrationMode",
+    "SearchBlock",
     "Tenant",
     "User",
     "UserRole",

@@ -145,6 +145,8 @@ EXPORTED = (
     ),
 )  # fmt: skip
 NOT_EXPORTED = {
+    "messages.words": "made of the message's text",
+    "search_blocks": "made of the messages' texts",
     "message_deltas": "the text of messages that still run: it is in `response` once they have ended",
     "users.hashed_password": "a secret",
     "api_keys.key_hash": "a secret",

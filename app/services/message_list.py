@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, cast
 
-from sqlalchemy import Select, Table, bindparam, func, select
+from sqlalchemy import Select, Table, bindparam, select
 
 from app.models import Message, MessageStatus
 from app.services.message_statements import COLUMNS
@@ -21,8 +21,6 @@ CONDITIONS = {
     "conversation_id": messages.c.conversation_id == bindparam("conversation_id"),
     "status": messages.c.status == bindparam("status"),
     "since": messages.c.created_at >= bindparam("since"),
-    # The function looks into the transaction's tenant alone, and is what lets the index serve (ADR 8).
-    "q": messages.c.id.in_(select(func.search_messages(bindparam("q")))),
 }
 
 

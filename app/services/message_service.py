@@ -34,11 +34,13 @@ from app.services.intake import Intake
 from app.services.message_engine import MessageEngine
 from app.services.message_list import MessageFilter, listing
 from app.services.message_lookup import find, find_to_change
+from app.services.message_search import search
 from app.services.message_signals import MessageSignals
 from app.services.message_statements import DELETE, REQUEST_CANCEL, RESERVE, RESERVE_ONCE, RETRY
 from app.services.message_stream import ENDED, READ_DELTAS, End, Event, Position, follow_running, follow_stored
 from app.services.pagination import Page, PageRequest, page_of, parameters
 from app.services.pricing import estimated_tokens
+from app.services.search_indexer import SearchIndexer
 from app.services.visibility import viewer
 
 CANCEL_WAIT_SECONDS = 3.0
@@ -72,12 +74,14 @@ class MessageService:
         engine: MessageEngine,
         signals: MessageSignals,
         intake: Intake,
+        search_indexer: SearchIndexer,
     ) -> None:
         self._db = db
         self._tenant_id = db.principal.tenant_id
         self._engine = engine
         self._signals = signals
         self._intake = intake
+        self._search_indexer = search_indexer
 
     # --- sending
 
@@ -276,6 +280,15 @@ class MessageService:
             await record_by(self._db, connection, "message.deleted", message_id)
 
     async def list(self, page: PageRequest, narrowed: MessageFilter) -> Page:
+        """A page of the tenant's messages, as far as the caller sees them; raises `InvalidCursor`.
+
+        Raises:
+            NothingToSearchFor: `q` has no word.
+        """
+        if narrowed.q is not None:
+            self._search_indexer.searched(self._tenant_id)
+            async with self._db.begin() as connection:
+                return await search(connection, self._tenant_id, narrowed, page)
         filters = narrowed.parameters()
         values = {**viewer(self._db.principal), **filters, **parameters(page)}
         async with self._db.begin() as connection:

@@ -13,6 +13,9 @@ from sqlalchemy.types import DateTime, String
 from app.core.errors import InvalidCursor
 from app.core.ids import is_id
 
+# Rows are passed over one by one.
+MAX_SKIP = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
@@ -39,36 +42,53 @@ def newest_first(statement: Select[Any], table: Table) -> tuple[Select[Any], Sel
     return ordered.offset(bindparam("skip")), ordered.where(tuple_(*key) < position)
 
 
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a page begins: after this row (None: at the newest), and after `skip` more."""
+
+    created_at: datetime | None
+    id: str | None
+    skip: int = 0
+
+
+def position_of(page: PageRequest) -> Position:
+    """Raises `InvalidCursor`: the cursor is not one of ours."""
+    return Position(None, None, page.skip) if page.cursor is None else _decode(page.cursor)
+
+
 def parameters(page: PageRequest) -> dict[str, Any]:
     """The bind parameters of one of the two statements.
 
     Raises:
         InvalidCursor: the cursor is not one of ours.
     """
+    position = position_of(page)
     if page.cursor is None:
-        return {"limit": page.limit + 1, "skip": page.skip}
-    created_at, row_id = _decode(page.cursor)
-    return {"limit": page.limit + 1, "last_created_at": created_at, "last_id": row_id}
+        return {"limit": page.limit + 1, "skip": position.skip}
+    return {"limit": page.limit + 1, "last_created_at": position.created_at, "last_id": position.id}
 
 
 def page_of(rows: Sequence[Row[Any]], page: PageRequest) -> Page:
     if len(rows) <= page.limit:
         return Page(rows, None)
     rows = rows[: page.limit]
-    return Page(rows, _encode(rows[-1].created_at, rows[-1].id))
+    return Page(rows, cursor_at(Position(rows[-1].created_at, rows[-1].id)))
 
 
-def _encode(created_at: datetime, row_id: str) -> str:
-    return base64.urlsafe_b64encode(f"{created_at.isoformat()}|{row_id}".encode()).decode().rstrip("=")
+def cursor_at(position: Position) -> str:
+    assert position.created_at is not None
+    parts = [position.created_at.isoformat(), position.id or "", *([str(position.skip)] if position.skip else [])]
+    return base64.urlsafe_b64encode("|".join(parts).encode()).decode().rstrip("=")
 
 
-def _decode(cursor: str) -> tuple[datetime, str]:
+def _decode(cursor: str) -> Position:
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
-        moment, _, row_id = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii").partition("|")
+        moment, row_id, *skip = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii").split("|")
         created_at = datetime.fromisoformat(moment)
-        if created_at.tzinfo is None or not is_id(row_id):
+        if created_at.tzinfo is None or not is_id(row_id) or len(skip) > 1:
             raise InvalidCursor
-        return created_at.astimezone(UTC), row_id  # beyond the calendar with some offsets
+        created_at = created_at.astimezone(UTC)  # beyond the calendar with some offsets
+        return Position(created_at, row_id, min(int(skip[0]), MAX_SKIP) if skip else 0)
     except (binascii.Error, ValueError, OverflowError) as error:
         raise InvalidCursor from error

@@ -1,0 +1,63 @@
+"""The search of messages: a page of those that hold the words, newest first, for a bounded amount of work."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import DateTime, Integer, Row, String, bindparam, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.services.message_list import MessageFilter
+from app.services.message_statements import COLUMNS
+from app.services.pagination import Page, PageRequest, Position, cursor_at, position_of
+from app.services.search_query import parse
+
+# The function walks what the viewer may see, so that absent words and words in others' messages take the same time.
+# LATERAL with LIMIT: the rows are looked up by key, however many PostgreSQL expects.
+SEARCH = text(f"""
+SELECT hit.n, hit.id AS hit_id, hit.created_at AS hit_at, hit.matches, message.*
+FROM search_messages(CAST(:groups AS jsonb), :user_id, :conversation_id, :status, :since, :before_at, :before_id, :most)
+  WITH ORDINALITY AS hit (id, created_at, matches, n)
+LEFT JOIN LATERAL (
+  SELECT {COLUMNS} FROM messages WHERE messages.tenant_id = :tenant_id AND messages.id = hit.id LIMIT 1
+) AS message ON hit.matches
+WHERE hit.n > :skip OR NOT hit.matches ORDER BY hit.n
+""").bindparams(
+    *(bindparam(name, type_=String) for name in ("groups", "user_id", "conversation_id", "status", "before_id")),
+    *(bindparam(name, type_=DateTime(timezone=True)) for name in ("since", "before_at")),
+    *(bindparam(name, type_=Integer) for name in ("skip", "most")),
+)
+FILTERS = ("user_id", "conversation_id", "status", "since")
+
+
+def search_values(tenant_id: str, narrowed: MessageFilter, page: PageRequest) -> dict[str, Any]:
+    """The parameters of `SEARCH`; raises `NothingToSearchFor`, `InvalidCursor`."""
+    assert narrowed.q is not None
+    groups = json.dumps([[asdict(term) for term in group] for group in parse(narrowed.q)])
+    position = position_of(page)
+    return {
+        **dict.fromkeys(FILTERS),
+        **{name: value for name, value in narrowed.parameters().items() if name in FILTERS},
+        "tenant_id": tenant_id,
+        "groups": groups,
+        "before_at": position.created_at,
+        "before_id": position.id,
+        "skip": position.skip,
+        "most": position.skip + page.limit + 1,
+    }
+
+
+async def search(connection: AsyncConnection, tenant_id: str, narrowed: MessageFilter, page: PageRequest) -> Page:
+    """A page of what `narrowed` finds. It may be short, or empty, where a next one goes on with the search."""
+    values = search_values(tenant_id, narrowed, page)
+    hits = (await connection.execute(SEARCH, values)).all()
+    shown = [hit for hit in hits if hit.matches and hit.id is not None]
+    if len(shown) > page.limit:
+        shown = shown[: page.limit]
+        return Page(shown, cursor_at(Position(shown[-1].hit_at, shown[-1].hit_id)))
+    return Page(shown, _goes_on(hits[-1], values["skip"]) if hits and not hits[-1].matches else None)
+
+
+def _goes_on(end: Row[Any], skip: int) -> str:
+    """Where the search ended for the work that it took; what it has not skipped is skipped by the next page."""
+    return cursor_at(Position(end.hit_at, end.hit_id, max(skip - (end.n - 1), 0)))

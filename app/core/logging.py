@@ -38,13 +38,14 @@ def configure_logging(settings: Settings) -> None:
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(settings.log_level)
+    # What libraries say below this holds hosts, headers and statements. Our own lines do not pass by here.
+    root.setLevel(max(logging.INFO, logging.getLevelNamesMapping()[settings.log_level]))
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "alembic"):
         logger = logging.getLogger(name)
         logger.handlers = []
         logger.propagate = True
     # The middleware writes the one line a request; these would repeat it or quote URLs and bodies.
-    for name in ("uvicorn.access", "httpx", "httpx2", "openai", "anthropic", "httpcore"):
+    for name in ("uvicorn.access", "httpx", "httpx2", "openai", "anthropic", "httpcore", "httpcore2"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from sqlalchemy import make_url
 
 from app.core.config import Settings
 from app.core.ids import new_id
@@ -74,3 +75,29 @@ def test_processes_that_start_together_agree_on_the_key(tmp_path: Path) -> None:
 def test_origins_come_as_one_comma_separated_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CORS_ORIGINS", "https://a.example, https://b.example/")
     assert settings().cors_origins == ["https://a.example", "https://b.example"]
+
+
+PASSWORD_OF_ALL_KINDS = "p@ss/w#rd:%41 $x?'\\"
+
+
+@pytest.mark.parametrize("name", ["database", "migration_database"])
+def test_a_password_apart_from_the_url_may_hold_any_character(name: str) -> None:
+    values = {
+        f"{name}_url": "postgresql://user@host:5432/db?sslmode=disable",
+        f"{name}_password": PASSWORD_OF_ALL_KINDS,
+    }
+    url = make_url(getattr(settings(**values), f"{name}_url"))
+    assert (url.username, url.password, url.host, url.port, url.database) == (
+        "user", PASSWORD_OF_ALL_KINDS, "host", 5432, "db",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("url", ["postgresql://user:other@host/db", "postgresql://host/db"])
+def test_a_second_password_or_one_of_nobody_is_refused_and_not_quoted(url: str) -> None:
+    with pytest.raises(ValidationError, match="apart from the URL") as refused:
+        settings(database_url=url, database_password="hidden")
+    assert "hidden" not in str(refused.value)
+
+
+def test_without_a_url_a_password_is_nobodys() -> None:
+    assert settings(database_password="hidden").database_url == ""

@@ -12,7 +12,9 @@ import httpx
 import pytest
 from sqlalchemy import URL
 
+from app.core.config import Settings
 from app.core.ids import new_id
+from app.core.logging import configure_logging
 from tests.committed.server import ServerProcess, running
 from tests.helpers import Tenant, log_in, make_tenant, unique_email
 
@@ -154,3 +156,19 @@ async def test_production_prints_no_welcome_and_says_what_is_open(database_url: 
     openings = [line["opening"] for line in found if line["event"] == "open_in_production"]
     assert "Everybody may create a tenant: TENANT_CREATION=open" in openings
     assert "s3cur3P@ssw0rd" not in text
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"), [("DEBUG", logging.INFO), ("INFO", logging.INFO), ("ERROR", logging.ERROR)]
+)
+def test_libraries_say_nothing_below_info(level: str, expected: int) -> None:
+    root = logging.getLogger()
+    before = root.level
+    try:
+        configure_logging(Settings(_env_file=None, log_level=level))
+        names = ("httpcore2.connection", "httpcore2.http11", "asyncio", "redis", "sqlalchemy.engine", "any.other")
+        assert not any(logging.getLogger(name).isEnabledFor(logging.DEBUG) for name in names)
+        assert logging.getLogger("any.other").getEffectiveLevel() == expected
+    finally:
+        root.setLevel(before)
+        configure_logging(Settings(_env_file=None))

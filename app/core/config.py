@@ -17,6 +17,8 @@ from app.core.rate_limits.policy import one_limit
 from app.core.secret_key import load_or_create
 
 MIN_SECRET_KEY_BYTES = 32
+SHARE_OF_LEASE = 0.9
+"""What is left of a message's lease is for storing its end."""
 PLACEHOLDERS = ("change", "replace", "secret", "your-", "example", "placeholder", "<")
 
 
@@ -112,6 +114,12 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "json", "console"] = "auto"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_white_space(cls, values: dict[str, object]) -> dict[str, object]:
+        """What is read from a file ends in a line feed, which no header and no comparison forgives."""
+        return {name: value.strip() if isinstance(value, str) else value for name, value in values.items()}
+
     @field_validator(
         "cors_origins",
         "jwt_previous_keys",
@@ -155,6 +163,16 @@ class Settings(BaseSettings):
         """Accept the plain URL that hosting providers hand out."""
         return checked_url(value) if value else value
 
+    @field_validator("openai_base_url", "anthropic_base_url", "ollama_base_url")
+    @classmethod
+    def _names_a_server(cls, value: str) -> str:
+        with suppress(ValueError):
+            parts = urlsplit(value)
+            plain = not parts.query and not parts.fragment and not set(value) & set(" \t\r\n")
+            if not value or (parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and plain):
+                return value
+        raise ValueError("must be a URL such as https://llm.example.com/v1")
+
     @field_validator("redis_url")
     @classmethod
     def _names_a_redis(cls, value: str) -> str:
@@ -196,6 +214,12 @@ class Settings(BaseSettings):
             _refuse_weak("PREVIOUS_SECRET_KEYS", key)
         return self
 
+    @property
+    def longest_stream_seconds(self) -> float:
+        """What flows may go on for: until its lease is nearly over, whichever provider of the chain it comes from."""
+        rest = self.message_lease_seconds - self.llm_timeout_seconds * len(self.llm_fallbacks)
+        return max(self.llm_timeout_seconds, rest * SHARE_OF_LEASE)
+
     def providers(self) -> list[tuple[ProviderName, str]]:
         """The providers to try in order, each with its model (empty: the provider's default here)."""
         chain: list[tuple[ProviderName, str]] = [(self.llm_provider, self.llm_model)]
@@ -208,8 +232,13 @@ class Settings(BaseSettings):
 
     def _require_key(self, name: ProviderName) -> None:
         keys = {"openai": self.openai_api_key, "anthropic": self.anthropic_api_key}
-        if name in keys and not keys[name].get_secret_value():
+        if name not in keys:
+            return
+        key = keys[name].get_secret_value()
+        if not key:
             raise ValueError(f"the provider {name} needs {name.upper()}_API_KEY")
+        if not (key.isascii() and key.isprintable() and " " not in key):
+            raise ValueError(f"{name.upper()}_API_KEY holds characters that a header cannot")
 
     def secret_keys(self) -> list[str]:
         """`SECRET_KEY` and those before it; an empty one in development is made once and kept in `DATA_DIR`."""

@@ -223,6 +223,10 @@ class ProviderError(AppError):
     message_id: str | None = None
     retry_after: float | None = None
     """Seconds, where the provider said so."""
+    transient = False
+    """Whether the same may succeed in a moment; nothing of an answer was handed on."""
+    unhealthy = False
+    """Whether it speaks of the provider, and not of what was asked."""
     accepted = False
     """Whether the provider was at work on it, and will bill what nobody here has seen."""
     answer: Completion | None = None
@@ -238,11 +242,13 @@ class ProviderRejected(ProviderError):
 
 class ProviderUnavailable(ProviderError):
     code = "provider_unavailable"
+    unhealthy = True
     detail = "The LLM provider is unavailable or rate limits us. The message is kept as failed."
 
 
 class ProviderTimeout(ProviderError):
     code = "provider_timeout"
+    unhealthy = True
     detail = "The LLM provider did not answer in time. The message is kept as failed."
 
 

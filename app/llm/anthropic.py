@@ -1,18 +1,16 @@
-"""Anthropic's Claude through its official SDK."""
+"""Anthropic's Claude, and servers that speak its messages (`ANTHROPIC_BASE_URL`)."""
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
-import anthropic
-import httpx2
 from anthropic import AsyncAnthropic
 
 from app.core.completion import Completion
 from app.llm.answer import cached_of, counted, fields_of, finished, named, reason_of, text_of
-from app.llm.base import OnText, Turn
-from app.llm.http import UNREADABLE, bounded_client, bytes_for, refused, status_of, unreachable, unreadable
+from app.llm.base import CallLimits, OnText, Turn
+from app.llm.failures import refused, status_of
+from app.llm.http import Endpoint, NotUnderstood, whole
 from app.llm.lines import events_of
 
 DEFAULT_MODEL = "claude-haiku-5-5"
@@ -20,53 +18,38 @@ ANTHROPIC_URL = "https://api.anthropic.com"
 
 
 class AnthropicProvider:
-    """One client for the life of the process: making one costs milliseconds and its connections."""
+    """One for the life of the process, as its connections are."""
 
     name = "anthropic"
 
-    def __init__(
-        self, api_key: str, base_url: str, model: str, timeout: float, max_retries: int, max_output_tokens: int
-    ) -> None:
-        client = bounded_client(timeout, bytes_for(max_output_tokens))
-        self._client = AnthropicClient(
-            api_key=api_key,
-            base_url=base_url or ANTHROPIC_URL,
-            timeout=client.timeout,
-            max_retries=max_retries,
-            http_client=client,
-        )
+    def __init__(self, api_key: str, base_url: str, model: str, limits: CallLimits) -> None:
+        self._client = AnthropicClient(api_key=api_key, base_url=base_url or ANTHROPIC_URL)
+        url = f"{str(self._client.base_url).rstrip('/')}/v1/messages"
+        headers = {**self._client.default_headers, "Authorization": f"Bearer {api_key}"}
+        self._endpoint = Endpoint(self.name, url, headers, limits)
         self._model = model or DEFAULT_MODEL
         self.models: tuple[str, ...] = (self._model,)
-        self._max_output_tokens = max_output_tokens
+        self._output_tokens = limits.output_tokens
 
     async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
         # Consecutive turns of one role need no merging: the API does it.
         messages = [{"role": turn.role, "content": turn.content} for turn in turns if turn.role != "system"]
         system = "\n\n".join(turn.content for turn in turns if turn.role == "system")
-        options: dict[str, Any] = {"model": self._model, "max_tokens": self._max_output_tokens, "messages": messages}
+        body: dict[str, Any] = {"model": self._model, "max_tokens": self._output_tokens, "messages": messages}
         if system:
-            options["system"] = system
-        if on_text is not None:
-            options["stream"] = True
+            body["system"] = system
         try:
-            async with self._client.messages.with_streaming_response.create(**options) as response:
-                if on_text is None:
-                    return self._completion(json.loads(await response.read()))
-                return await self._streamed(response.iter_bytes(), on_text)
-        except anthropic.APIConnectionError as error:
-            raise unreachable(self.name, error.__cause__ or error) from None
-        except httpx2.RequestError as error:
-            raise unreachable(self.name, error) from None
-        except anthropic.APIStatusError as error:
-            raise refused(self.name, error.response, error.status_code) from None
-        except (anthropic.APIError, *UNREADABLE) as error:
-            raise unreadable(self.name, error) from None
+            if on_text is None:
+                return await self._endpoint.call(body, whole(self._completion))
+            return await self._endpoint.call(body | {"stream": True}, lambda parts: self._streamed(parts, on_text))
+        except NotUnderstood as error:
+            raise error.refusal from None
 
     async def _streamed(self, parts: AsyncIterator[bytes], on_text: OnText) -> Completion:
         pieces: list[str] = []
         message: dict[str, Any] = {}
         usage: dict[str, Any] = {}
-        stopped = False
+        began = stopped = False
         async with aclosing(events_of(parts)) as events:
             async for data in events:
                 event = fields_of(data)
@@ -87,9 +70,10 @@ class AnthropicProvider:
                     case "message_stop":
                         stopped = True
                     case "error":
-                        raise refused(self.name, None, status_of(event.get("error")))
+                        raise refused(self.name, {}, status_of(event.get("error")), began=began)
                 if piece:
                     pieces.append(piece)
+                began = True
                 on_text(piece)
         if not stopped:
             raise ValueError("the stream was cut")
@@ -97,7 +81,7 @@ class AnthropicProvider:
 
     def _completion(self, message: dict[str, Any]) -> Completion:
         if message.get("type") == "error" or message.get("error"):
-            raise refused(self.name, None, status_of(message.get("error")))
+            raise refused(self.name, {}, status_of(message.get("error")))
         return self._ended(text_of(message["content"]), message, fields_of(message.get("usage")))
 
     def _ended(self, text: str, message: dict[str, Any], usage: dict[str, Any]) -> Completion:
@@ -116,6 +100,7 @@ class AnthropicProvider:
         return finished(self.name, completion)
 
     async def close(self) -> None:
+        await self._endpoint.close()
         await self._client.close()
 
 

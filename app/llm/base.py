@@ -9,6 +9,11 @@ from typing import Literal, Protocol
 
 from app.core.completion import Completion
 
+MAX_BYTES = 16 * 2**20
+BYTES_PER_TOKEN = 1024
+"""A streamed token travels in a chunk of some 300 bytes."""
+LONGEST_WAIT_SECONDS = 5.0
+
 OnText = Callable[[str], None]
 """Takes the next piece of an answer, as soon as the provider sent it. It never waits.
 
@@ -22,6 +27,25 @@ class Turn:
 
     role: Literal["system", "user", "assistant"]
     content: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallLimits:
+    """`call_seconds` bounds a call that streams nothing, with its retries; `silence_seconds` the wait for each part.
+
+    A Retry-After above `longest_wait` is the caller's to wait for, or a fallback's to make needless.
+    """
+
+    call_seconds: float
+    silence_seconds: float
+    retries: int
+    output_tokens: int
+    longest_wait: float = LONGEST_WAIT_SECONDS
+
+    @property
+    def bytes(self) -> int:
+        """That an answer may take."""
+        return max(MAX_BYTES, self.output_tokens * BYTES_PER_TOKEN)
 
 
 class LLMProvider(Protocol):

@@ -1,4 +1,4 @@
-"""A deadline: for a whole call, and for the silence between the pieces of a streamed one."""
+"""A deadline: for a whole call, and for the silences of a streamed one."""
 
 import asyncio
 from typing import Self
@@ -13,33 +13,42 @@ logger = structlog.get_logger()
 
 
 class Deadline:
-    """Bounds a call by `call_seconds`, its retries included, and the wait for each piece by `token_seconds`.
+    """Bounds a call that streams nothing by `call_seconds`, its retries included, and of one that does the time to the
+    first event. From then on each silence is bounded by `token_seconds`, and what flows by `stream_seconds`.
 
     It is also where every failure of an adapter becomes a `ProviderError`.
     """
 
-    def __init__(self, provider: LLMProvider, call_seconds: float, token_seconds: float) -> None:
+    def __init__(self, provider: LLMProvider, call_seconds: float, token_seconds: float, stream_seconds: float) -> None:
         self._provider = provider
         self._call_seconds = call_seconds
         self._token_seconds = token_seconds
+        self._stream_seconds = stream_seconds
         self.name = provider.name
         self.models = provider.models
 
     async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
+        listener: _Listener | None = None
         try:
             async with asyncio.timeout(self._call_seconds) as scope:
                 if on_text is None:
                     return await self._provider.complete(turns)
-                with _Listener(scope, self._token_seconds, on_text) as listener:
+                with _Listener(scope, self._token_seconds, self._stream_seconds, on_text) as listener:
                     return await self._provider.complete(turns, listener.hear)
         except TimeoutError:
-            raise ProviderTimeout from None
-        except ProviderError:
-            raise
-        except Exception as error:
+            error: ProviderError = ProviderTimeout()
+            # Whoever waited for the whole answer cannot know how much of it was written.
+            error.accepted = on_text is None
+        except ProviderError as failure:
+            error = failure
+        except Exception as defect:
             # A defect of an adapter must not leave the message pending, nor its words reach the caller.
             logger.exception("provider_adapter_failed", provider=self.name)
-            raise ProviderError from error
+            raise ProviderError from defect
+        if listener is not None and listener.heard:
+            # It was at work: how an answer goes on depends on what was asked.
+            error.unhealthy = False
+        raise error
 
     async def close(self) -> None:
         await self._provider.close()
@@ -51,27 +60,33 @@ class _Listener:
     A piece only notes its time: the one timer looks at it when it goes off, so a thousand pieces cost no timer each.
     """
 
-    def __init__(self, scope: asyncio.Timeout, seconds: float, on_text: OnText) -> None:
+    def __init__(self, scope: asyncio.Timeout, seconds: float, stream_seconds: float, on_text: OnText) -> None:
+        self.heard = False
         self._scope = scope
         self._seconds = seconds
         self._on_text = on_text
         self._loop = asyncio.get_running_loop()
-        self._heard = self._loop.time()
+        self._heard_at = self._loop.time()
+        self._longest = self._heard_at + stream_seconds
 
     def __enter__(self) -> Self:
-        self._timer = self._loop.call_at(self._heard + self._seconds, self._look)
+        self._timer = self._loop.call_at(self._heard_at + self._seconds, self._look)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()
 
     def hear(self, piece: str) -> None:
-        self._heard = self._loop.time()
+        self._heard_at = self._loop.time()
+        if not self.heard:
+            self.heard = True
+            if not self._scope.expired():
+                self._scope.reschedule(self._longest)
         self._on_text(piece)
 
     def _look(self) -> None:
         now = self._loop.time()
-        if (due := self._heard + self._seconds) > now:
+        if (due := self._heard_at + self._seconds) > now:
             self._timer = self._loop.call_at(due, self._look)
         elif not self._scope.expired():
             self._scope.reschedule(now)

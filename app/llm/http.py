@@ -1,156 +1,162 @@
-"""What the adapters share that speak HTTP: a client that no answer can fill the memory through, and its failures."""
+"""A provider's address: sends JSON, reads the answer within bounds, and asks again what may pass.
 
-import re
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any
+The SDKs know how a request of theirs looks; aiohttp carries it, for a twelfth of the CPU that they take (ADR 18).
+"""
 
-import httpx2
-import structlog
+import asyncio
+import json
+import random
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-from app.core.errors import ProviderError, ProviderRejected, ProviderTimeout, ProviderUnavailable
+import aiohttp
+import httpcore2
 
-MAX_BYTES = 16 * 2**20
-BYTES_PER_TOKEN = 1024
-"""A streamed token travels in a chunk of some 300 bytes."""
+from app.core.errors import ProviderError
+from app.llm.base import CallLimits
+from app.llm.failures import UNREADABLE, AnswerTooLarge, refused, unreachable, unreadable
 
-# Thousands of streams may run at once, and what bounds them is counted elsewhere, for each tenant.
-LIMITS = httpx2.Limits(max_connections=20_000, max_keepalive_connections=256)
-UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
-"""What reading the answer of a server raises that speaks its protocol in name only."""
+MAX_CONNECTIONS = 20_000
+"""Thousands of streams may run at once, and what bounds them is counted elsewhere, for each tenant."""
+CONNECT_SECONDS = 10.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 8.0
+MAX_WORDS = 2**16
+# What a client of an SDK would set for itself, and aiohttp sets here.
+HOP_HEADERS = {"accept-encoding", "connection", "content-length", "host"}
+NEGOTIABLE = (400, 422)
 
-STATUSES = {
-    "invalid_request_error": 400,
-    "context_length_exceeded": 400,
-    "authentication_error": 401,
-    "invalid_api_key": 401,
-    "billing_error": 402,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "model_not_found": 404,
-    "request_too_large": 413,
-    "rate_limit_error": 429,
-    "rate_limit_exceeded": 429,
-    "insufficient_quota": 429,
-    "timeout_error": 504,
-    "overloaded_error": 529,
-}
-"""An error inside an answer comes after the status 200: its name says what it would have been."""
-
-logger = structlog.get_logger()
+T = TypeVar("T")
+Read = Callable[[AsyncIterator[bytes]], Awaitable[T]]
 
 
-class AnswerTooLarge(ValueError):
-    """Not a transport error: the OpenAI SDK would ask for the same again."""
+class NotUnderstood(Exception):
+    """A server that refuses the request as such. Its `words` may name a parameter, and are for no other eyes."""
+
+    def __init__(self, refusal: ProviderError, words: str) -> None:
+        super().__init__()
+        self.refusal = refusal
+        self.words = words
 
 
-class _Bounded(httpx2.AsyncByteStream):
-    """A response's stream that raises once more than `left` bytes were read."""
+class Endpoint:
+    """One address, with the connections to it. They are opened with the first call: that has a running loop."""
 
-    def __init__(self, stream: httpx2.AsyncByteStream, left: int) -> None:
-        self._stream = stream
-        self._left = left
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        parts = self._stream.__aiter__()
-        try:
-            async for part in parts:
-                self._left -= len(part)
-                if self._left < 0:
-                    raise AnswerTooLarge
-                yield part
-        finally:
-            # Left to the garbage collector, it would end in a task of its own.
-            if isinstance(parts, AsyncGenerator):
-                await parts.aclose()
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
-def bounded_client(timeout: float, max_bytes: int = MAX_BYTES) -> httpx2.AsyncClient:
-    """A client that reads at most `max_bytes` of a response, and waits `timeout` seconds for each part of it.
-
-    The bound is a hook and not a transport of its own: with that, httpx would no longer obey HTTPS_PROXY.
-    """
-
-    async def bound(response: httpx2.Response) -> None:
+    def __init__(self, provider: str, url: str, headers: Mapping[str, object], limits: CallLimits) -> None:
+        self._provider = provider
+        self.url = url
+        sent = {name: text for name, text in headers.items() if isinstance(text, str)}
+        self._headers = {name: text for name, text in sent.items() if name.lower() not in HOP_HEADERS}
         # A compressed megabyte can hold a gigabyte, so none is asked for and none is taken.
-        if response.headers.get("content-encoding", "identity").lower() != "identity":
+        self._headers |= {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        self._limits = limits
+        self._proxy = _proxy_for(url)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def call(self, body: Mapping[str, Any], read: Read[T]) -> T:
+        """What `read` makes of the answer's bytes.
+
+        Raises:
+            NotUnderstood: 400 or 422.
+            ProviderError
+        """
+        data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+        started, tried = time.monotonic(), 0
+        while True:
+            try:
+                return await self._once(data, read)
+            except ProviderError as error:
+                pause = self._pause_before(tried, error)
+                if pause is None or time.monotonic() - started + pause >= self._limits.call_seconds:
+                    raise
+            await asyncio.sleep(pause)
+            tried += 1
+
+    def _pause_before(self, tried: int, error: ProviderError) -> float | None:
+        if not error.transient or tried >= self._limits.retries:
+            return None
+        if error.retry_after is not None:
+            return error.retry_after if error.retry_after <= self._limits.longest_wait else None
+        # Not all at once: who failed together would come back together.
+        pause = min(FIRST_PAUSE_SECONDS * 2.0**tried, LONGEST_PAUSE_SECONDS)
+        return pause * random.uniform(0.75, 1.0)  # noqa: S311
+
+    async def _once(self, data: bytes, read: Read[T]) -> T:
+        session = self._session or self._open()
+        answered = False
+        try:
+            async with session.post(
+                self.url, data=data, headers=self._headers, proxy=self._proxy, allow_redirects=False
+            ) as response:
+                parts = _bounded(response, self._limits.bytes)
+                if not 200 <= response.status < 300:
+                    refusal = refused(self._provider, response.headers, response.status)
+                    if response.status in NEGOTIABLE:
+                        raise NotUnderstood(refusal, await _words_of(parts))
+                    raise refusal
+                answered = True
+                return await read(parts)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise unreachable(self._provider, error, began=answered) from None
+        except UNREADABLE as error:
+            raise unreadable(self._provider, error) from None
+
+    def _open(self) -> aiohttp.ClientSession:
+        limits = self._limits
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=httpcore2.default_ssl_context()),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=min(limits.call_seconds, CONNECT_SECONDS), sock_read=limits.silence_seconds
+            ),
+        )
+        return self._session
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+def whole(take: Callable[[Any], T]) -> Read[T]:
+    """Reads a JSON answer in one piece."""
+
+    async def read(parts: AsyncIterator[bytes]) -> T:
+        return take(json.loads(b"".join([part async for part in parts])))
+
+    return read
+
+
+async def _bounded(response: aiohttp.ClientResponse, most: int) -> AsyncGenerator[bytes, None]:
+    """The body as it comes; raises once it is more than `most` bytes."""
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise AnswerTooLarge
+    if (response.content_length or 0) > most:
+        raise AnswerTooLarge
+    async for part in response.content.iter_any():
+        most -= len(part)
+        if most < 0:
             raise AnswerTooLarge
-        length = response.headers.get("content-length", "")
-        if length.isdecimal() and int(length) > max_bytes:
-            raise AnswerTooLarge
-        assert isinstance(response.stream, httpx2.AsyncByteStream)
-        response.stream = _Bounded(response.stream, max_bytes)
-
-    return httpx2.AsyncClient(
-        headers={"accept-encoding": "identity"},
-        timeout=httpx2.Timeout(timeout, connect=min(timeout, 10.0)),
-        limits=LIMITS,
-        event_hooks={"response": [bound]},
-    )
+        yield part
 
 
-def bytes_for(output_tokens: int) -> int:
-    """The bytes that an answer of so many tokens may take."""
-    return max(MAX_BYTES, output_tokens * BYTES_PER_TOKEN)
+async def _words_of(parts: AsyncGenerator[bytes, None]) -> str:
+    """The beginning of an error's body."""
+    words = b""
+    async with aclosing(parts):
+        async for part in parts:
+            words += part
+            if len(words) >= MAX_WORDS:
+                break
+    return words.decode(errors="replace")
 
 
-def unreachable(provider: str, error: BaseException) -> ProviderError:
-    """The domain's error for an exchange that broke off."""
-    logger.warning("provider_error", provider=provider, error=type(error).__name__)
-    if isinstance(error, httpx2.TimeoutException):
-        return ProviderTimeout()
-    if isinstance(error, AnswerTooLarge):
-        return ProviderError()
-    return ProviderUnavailable()
-
-
-def unreadable(provider: str, error: BaseException) -> ProviderError:
-    """The domain's error for an answer that does not follow the protocol."""
-    logger.warning("provider_answer_unreadable", provider=provider, error=type(error).__name__)
-    return ProviderError()
-
-
-def refused(provider: str, response: httpx2.Response | None, status: int) -> ProviderError:
-    """The domain's error for a status. The provider's own words stay behind: they may quote the key or the prompt."""
-    headers = response.headers if response is not None else httpx2.Headers()
-    request_id = _request_id(headers)
-    logger.warning("provider_error", provider=provider, provider_status=status, provider_request_id=request_id)
-    error: ProviderError
-    if status in (408, 504):
-        error = ProviderTimeout()
-    elif status in (429, 502, 503, 529):
-        error = ProviderUnavailable()
-    elif 300 <= status < 500:
-        error = ProviderRejected()
-    else:
-        error = ProviderError()
-    error.retry_after = _retry_after(headers)
-    return error
-
-
-def status_of(error: object) -> int:
-    """What an error with the status 200 would have been by itself: it says so by a number, or by a name for it."""
-    fields: dict[str, Any] = error if isinstance(error, dict) else {"message": error}
-    for name in ("code", "status", "status_code"):
-        value = fields.get(name)
-        if isinstance(value, str) and re.fullmatch(r"[1-5]\d\d", value, re.ASCII):
-            value = int(value)
-        if isinstance(value, int) and 300 <= value < 600:
-            return value
-    said = (fields.get("code"), fields.get("type"), fields.get("status"))
-    return next((STATUSES[name] for name in said if isinstance(name, str) and name in STATUSES), 500)
-
-
-def _request_id(headers: httpx2.Headers) -> str | None:
-    value = headers.get("x-request-id") or headers.get("request-id") or ""
-    return value if re.fullmatch(r"[\w-]{1,64}", value) else None
-
-
-def _retry_after(headers: httpx2.Headers) -> float | None:
-    """Seconds, at most a day. The date form is not read: it is only right where both clocks are."""
-    for name, divisor in (("retry-after-ms", 1000), ("retry-after", 1)):
-        if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value := headers.get(name, "").strip(), re.ASCII):
-            return min(float(value) / divisor, 86_400.0)
-    return None
+def _proxy_for(url: str) -> str | None:
+    """The proxy that the environment names for the address; it is looked up once, not for each request."""
+    parts = urlsplit(url)
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    return None if not proxy or proxy_bypass(parts.netloc.rpartition("@")[2]) else proxy

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
-from app.llm.http import AnswerTooLarge
+from app.llm.failures import AnswerTooLarge
 
 MAX_LINE = 2**20
 

@@ -1,15 +1,15 @@
 """Ollama's own API. Its OpenAI-compatible one cannot set the context length, and cuts long conversations silently."""
 
 import json
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
-import httpx2
-
 from app.core.completion import Completion
 from app.llm.answer import counted, fields_of, finished, named, reason_of, text_of
-from app.llm.base import OnText, Turn
-from app.llm.http import UNREADABLE, bounded_client, bytes_for, refused, status_of, unreachable, unreadable
+from app.llm.base import CallLimits, OnText, Turn
+from app.llm.failures import refused, status_of
+from app.llm.http import Endpoint, NotUnderstood, whole
 from app.llm.lines import lines_of
 
 DEFAULT_MODEL = "llama3.2"
@@ -17,16 +17,15 @@ OLLAMA_URL = "http://127.0.0.1:11434"
 
 
 class OllamaProvider:
-    """One client for the life of the process, as its connections are."""
+    """One for the life of the process, as its connections are. `context_tokens` hold a conversation and its answer."""
 
     name = "ollama"
 
-    def __init__(self, base_url: str, model: str, timeout: float, context_tokens: int, max_output_tokens: int) -> None:
-        self._client = bounded_client(timeout, bytes_for(max_output_tokens))
-        self._url = f"{(base_url or OLLAMA_URL).rstrip('/')}/api/chat"
+    def __init__(self, base_url: str, model: str, limits: CallLimits, context_tokens: int) -> None:
+        self._endpoint = Endpoint(self.name, f"{(base_url or OLLAMA_URL).rstrip('/')}/api/chat", {}, limits)
         self._model = model or DEFAULT_MODEL
         self.models: tuple[str, ...] = (self._model,)
-        self._options = {"num_ctx": context_tokens, "num_predict": max_output_tokens}
+        self._options = {"num_ctx": context_tokens, "num_predict": limits.output_tokens}
 
     async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
         body = {
@@ -39,35 +38,34 @@ class OllamaProvider:
             "shift": False,
         }
         try:
-            async with self._client.stream("POST", self._url, json=body) as response:
-                if response.status_code != 200:
-                    raise refused(self.name, response, response.status_code)
-                if on_text is None:
-                    answer = json.loads(await response.aread())
-                    self._raise_error_of(answer)
-                    return self._completion(answer, text_of(answer["message"]["content"]))
-                return await self._streamed(response, on_text)
-        except httpx2.RequestError as error:
-            raise unreachable(self.name, error) from None
-        except UNREADABLE as error:
-            raise unreadable(self.name, error) from None
+            if on_text is None:
+                return await self._endpoint.call(body, whole(self._whole))
+            return await self._endpoint.call(body, lambda parts: self._streamed(parts, on_text))
+        except NotUnderstood as error:
+            raise error.refusal from None
 
-    async def _streamed(self, response: httpx2.Response, on_text: OnText) -> Completion:
+    async def _streamed(self, parts: AsyncIterator[bytes], on_text: OnText) -> Completion:
         pieces: list[str] = []
         answer: dict[str, Any] = {"done": False}
-        async with aclosing(lines_of(response.aiter_bytes())) as lines:
+        began = False
+        async with aclosing(lines_of(parts)) as lines:
             async for line in lines:
                 answer = json.loads(line)
-                self._raise_error_of(answer)
+                self._raise_error_of(answer, began=began)
                 piece = text_of(fields_of(answer.get("message")).get("content"))
                 if piece:
                     pieces.append(piece)
+                began = True
                 on_text(piece)
         return self._completion(answer, "".join(pieces))
 
-    def _raise_error_of(self, answer: dict[str, Any]) -> None:
+    def _raise_error_of(self, answer: dict[str, Any], *, began: bool = False) -> None:
         if error := answer.get("error"):
-            raise refused(self.name, None, status_of(error))
+            raise refused(self.name, {}, status_of(error), began=began)
+
+    def _whole(self, answer: dict[str, Any]) -> Completion:
+        self._raise_error_of(answer)
+        return self._completion(answer, text_of(answer["message"]["content"]))
 
     def _completion(self, answer: dict[str, Any], text: str) -> Completion:
         if answer["done"] is not True:
@@ -82,4 +80,4 @@ class OllamaProvider:
         return finished(self.name, completion)
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._endpoint.close()

@@ -1,71 +1,98 @@
-"""OpenAI through its official SDK, and any server that speaks its chat completions (`OPENAI_BASE_URL`)."""
+"""OpenAI, and any server that speaks its chat completions (`OPENAI_BASE_URL`)."""
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
-import httpx2
-import openai
 from openai import AsyncOpenAI
 
 from app.core.completion import Completion
 from app.llm.answer import cached_of, counted, fields_of, finished, named, reason_of, text_of
-from app.llm.base import OnText, Turn
-from app.llm.http import UNREADABLE, bounded_client, bytes_for, refused, status_of, unreachable, unreadable
+from app.llm.base import CallLimits, OnText, Turn
+from app.llm.failures import refused, status_of
+from app.llm.http import Endpoint, NotUnderstood, Read, whole
 from app.llm.lines import events_of
 
 DEFAULT_MODEL = "gpt-4o-mini"
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_HOSTS = (".openai.com", ".openai.azure.com")
+LIMIT_NAMES = ("max_tokens", "max_completion_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What a server of this protocol is known to take: how the bound of an answer is called, and whether a stream may
+    be asked to count its tokens. A server that names what it refuses is asked in the other way.
+    """
+
+    limit: str
+    counts: bool = True
+    renamed: bool = False
+
+    def without(self, words: str) -> "Dialect | None":
+        """The next one to try, by what the server said; None if it speaks of something else."""
+        if self.counts and ("stream_options" in words or "include_usage" in words):
+            return replace(self, counts=False)
+        if not self.renamed and self.limit in words:
+            (other,) = set(LIMIT_NAMES) - {self.limit}
+            return replace(self, limit=other, renamed=True)
+        return None
 
 
 class OpenAICompatibleProvider:
-    """One client for the life of the process: making one costs milliseconds and its connections."""
+    """One for the life of the process, as its connections are."""
 
     name = "openai"
 
-    def __init__(
-        self, api_key: str, base_url: str, model: str, timeout: float, max_retries: int, max_output_tokens: int
-    ) -> None:
-        url = base_url or OPENAI_URL
-        client = bounded_client(timeout, bytes_for(max_output_tokens))
-        self._client = OpenAIClient(
-            api_key=api_key, base_url=url, timeout=client.timeout, max_retries=max_retries, http_client=client
-        )
+    def __init__(self, api_key: str, base_url: str, model: str, limits: CallLimits) -> None:
+        self._client = OpenAIClient(api_key=api_key, base_url=base_url or OPENAI_URL)
+        url = f"{str(self._client.base_url).rstrip('/')}/chat/completions"
+        headers = {**self._client.default_headers, "Authorization": f"Bearer {api_key}"}
+        self._endpoint = Endpoint(self.name, url, headers, limits)
         self._model = model or DEFAULT_MODEL
         self.models: tuple[str, ...] = (self._model,)
+        self._output_tokens = limits.output_tokens
         # OpenAI's newer models refuse max_tokens. Of the compatible servers Ollama (2026) silently ignores the new
         # name, so that nothing would bound an answer; vLLM and llama.cpp know both.
-        limit = "max_completion_tokens" if httpx2.URL(url).host.endswith(OPENAI_HOSTS) else "max_tokens"
-        self._options: dict[str, Any] = {"model": self._model, limit: max_output_tokens}
+        modern = f".{urlsplit(url).hostname}".endswith(OPENAI_HOSTS)
+        self._dialect = Dialect("max_completion_tokens" if modern else "max_tokens")
 
     async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
-        options = self._options | {"messages": [{"role": turn.role, "content": turn.content} for turn in turns]}
-        if on_text is not None:
-            options |= {"stream": True, "stream_options": {"include_usage": True}}
-        try:
-            async with self._client.chat.completions.with_streaming_response.create(**options) as response:
-                if on_text is None:
-                    return self._completion(json.loads(await response.read()))
-                return await self._streamed(response.iter_bytes(), on_text)
-        except openai.APIConnectionError as error:
-            raise unreachable(self.name, error.__cause__ or error) from None
-        except httpx2.RequestError as error:
-            raise unreachable(self.name, error) from None
-        except openai.APIStatusError as error:
-            raise refused(self.name, error.response, error.status_code) from None
-        except (openai.APIError, *UNREADABLE) as error:
-            raise unreadable(self.name, error) from None
+        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+        dialect = self._dialect
+        while True:
+            body: dict[str, Any] = {"model": self._model, dialect.limit: self._output_tokens, "messages": messages}
+            if on_text is not None:
+                body |= {"stream": True, "stream_options": {"include_usage": True}}
+                if not dialect.counts:
+                    del body["stream_options"]
+            try:
+                completion = await self._endpoint.call(body, self._reading(on_text))
+            except NotUnderstood as error:
+                other = dialect.without(error.words)
+                if other is None:
+                    raise error.refusal from None
+                dialect = other
+            else:
+                # Only what worked is remembered: an error may name a parameter for another reason.
+                self._dialect = dialect
+                return completion
+
+    def _reading(self, on_text: OnText | None) -> Read[Completion]:
+        if on_text is None:
+            return whole(self._completion)
+        return lambda parts: self._streamed(parts, on_text)
 
     async def _streamed(self, parts: AsyncIterator[bytes], on_text: OnText) -> Completion:
         pieces: list[str] = []
-        model, reason = None, None
+        model, reason, began = None, None, False
         usage: dict[str, Any] = {}
         async with aclosing(events_of(parts)) as events:
             async for event in events:
                 chunk = fields_of(event)
-                self._raise_error_of(chunk)
+                self._raise_error_of(chunk, began=began)
                 model = chunk.get("model") or model
                 usage = _usage_of(chunk) or usage
                 piece = ""
@@ -74,6 +101,7 @@ class OpenAICompatibleProvider:
                     piece += text_of(fields_of(choice.get("delta")).get("content"))
                 if piece:
                     pieces.append(piece)
+                began = True
                 on_text(piece)
         if reason is None:
             raise ValueError("the stream was cut")
@@ -85,12 +113,12 @@ class OpenAICompatibleProvider:
         text = text_of(choice["message"]["content"])
         return self._ended(text, choice.get("finish_reason"), answer.get("model"), _usage_of(answer))
 
-    def _raise_error_of(self, answer: dict[str, Any]) -> None:
+    def _raise_error_of(self, answer: dict[str, Any], *, began: bool = False) -> None:
         """Gateways say with the status 200 that it was none: for the whole answer, or in its place."""
         first = next(iter(_choices_of(answer)), {})
         error = answer.get("error") or (None if fields_of(first.get("message")).get("content") else first.get("error"))
         if error:
-            raise refused(self.name, None, status_of(error))
+            raise refused(self.name, {}, status_of(error), began=began)
 
     def _ended(self, text: str, reason: object, model: object, usage: dict[str, Any]) -> Completion:
         read = counted(usage.get("prompt_tokens"), usage.get("input_tokens"))
@@ -102,6 +130,7 @@ class OpenAICompatibleProvider:
         return finished(self.name, completion)
 
     async def close(self) -> None:
+        await self._endpoint.close()
         await self._client.close()
 
 

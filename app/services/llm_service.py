@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from app.core.completion import Completion
 from app.llm.base import LLMProvider, OnText, Turn
+from app.llm.circuit_breaker import CALLER
 from app.services.pricing import PriceTable, estimated_tokens, most_input_tokens
 
 
@@ -19,8 +20,9 @@ class LLMService:
     def provider_name(self) -> str:
         return self._provider.name
 
-    async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
+    async def complete(self, tenant_id: str, turns: list[Turn], on_text: OnText | None = None) -> Completion:
         """The provider's answer, piece by piece to `on_text` if given; every failure is a `ProviderError`."""
+        CALLER.set(tenant_id)
         return await self._provider.complete(turns, on_text)
 
     def most_cost(self, turns: Sequence[Turn]) -> int | None:

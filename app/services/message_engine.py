@@ -129,7 +129,9 @@ class MessageEngine:
         """Await the provider; how the message ends, as parameters of `SETTLE`."""
         completion: Completion | None = None
         try:
-            completion = await self.llm.complete(turns, generation.append if generation.streams else None)
+            completion = await self.llm.complete(
+                generation.tenant_id, turns, generation.append if generation.streams else None
+            )
         except ProviderError as error:
             generation.error = error
         except asyncio.CancelledError:

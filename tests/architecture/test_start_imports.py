@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SDKS = ("anthropic", "httpx2", "openai")
+SDKS = ("aiohttp", "anthropic", "openai")
 LOADED = f"""
 import sys
 import main
@@ -22,9 +22,9 @@ print(*sorted(set({SDKS!r}) & set(sys.modules)))
     ("provider", "loaded"),
     [
         ("mock", []),
-        ("ollama", ["httpx2"]),
-        ("openai", ["httpx2", "openai"]),
-        ("anthropic", ["anthropic", "httpx2"]),
+        ("ollama", ["aiohttp"]),
+        ("openai", ["aiohttp", "openai"]),
+        ("anthropic", ["aiohttp", "anthropic"]),
     ],
 )
 def test_a_providers_sdk_is_imported_with_its_provider_alone(provider: str, loaded: list[str], tmp_path: Path) -> None:

@@ -42,6 +42,14 @@ def test_production_starts_on_a_database_and_a_key() -> None:
         ({"database_url": "localhost"}, "must be a URL"),
         ({"message_lease_seconds": 10}, "MESSAGE_LEASE_SECONDS"),
         ({"llm_provider": "openai"}, "OPENAI_API_KEY"),
+        ({"llm_provider": "openai", "openai_api_key": "sk-\nsk"}, "a header cannot"),
+        ({"llm_provider": "openai", "openai_api_key": "sk\u2010sk"}, "a header cannot"),
+        ({"openai_base_url": "llm.example.com/v1"}, "must be a URL"),
+        ({"openai_base_url": "localhost:8000/v1"}, "must be a URL"),
+        ({"anthropic_base_url": "ftp://llm.example.com"}, "must be a URL"),
+        ({"ollama_base_url": "http://:11434"}, "must be a URL"),
+        ({"ollama_base_url": "http://ollama:port"}, "must be a URL"),
+        ({"openai_base_url": "https://llm.example.com/v1?key=x"}, "must be a URL"),
         ({"jwt_algorithm": "none"}, "HS256"),
         ({"rate_limit_user": "often"}, "rate limit"),
         ({"rate_limit_user": "0/minute"}, "100/minute"),
@@ -55,6 +63,24 @@ def test_production_starts_on_a_database_and_a_key() -> None:
 def test_production_refuses_what_is_weak_or_missing(change: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         settings(**{**GOOD, **change})
+
+
+def test_the_white_space_around_a_setting_is_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = secrets.token_hex(32)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-from-a-file\n")
+    monkeypatch.setenv("OPERATOR_TOKEN", f" {key}\r\n")
+    monkeypatch.setenv("LLM_PROVIDER", "openai ")
+    monkeypatch.setenv("OPENAI_BASE_URL", " https://llm.example.com/v1 ")
+    made = settings(**GOOD)
+    assert made.openai_api_key.get_secret_value() == "sk-from-a-file"
+    assert made.operator_token.get_secret_value() == key
+    assert (made.llm_provider, made.openai_base_url) == ("openai", "https://llm.example.com/v1")
+
+
+def test_what_flows_may_go_on_until_its_lease_is_nearly_over() -> None:
+    assert settings().longest_stream_seconds == pytest.approx(216)
+    assert settings(llm_fallbacks="mock:,mock:").longest_stream_seconds == pytest.approx(108)
+    assert settings(message_lease_seconds=61).longest_stream_seconds == 60
 
 
 def test_development_makes_a_key_once_and_keeps_it(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from tests.llm.wire import (
     anthropic_start,
     anthropic_text,
     event,
+    limits,
     served,
     streamed,
 )
@@ -124,6 +125,6 @@ async def test_the_environment_configures_nothing(monkeypatch: pytest.MonkeyPatc
     async with served(ANTHROPIC, lambda: (200, {}, ANTHROPIC.whole("Hi"))) as (provider, server):
         await provider.complete(TURNS)
     assert "from-the-environment" not in str(server.requests[0][0])
-    provider = AnthropicProvider(KEY, "", "", 5, 0, 100)
+    provider = AnthropicProvider(KEY, "", "", limits())
     assert str(provider._client.base_url) == "https://api.anthropic.com"
     await provider.close()

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from app.core.errors import ProviderError, ProviderRejected, ProviderTimeout, ProviderUnavailable
-from app.llm.circuit_breaker import CircuitBreaker
+from app.core.errors import EmptyAnswer, ProviderError, ProviderRejected, ProviderTimeout, ProviderUnavailable
+from app.llm.circuit_breaker import CALLER, CircuitBreaker
 from tests.llm.scripted import ANSWER, TURNS, Script, Scripted, says, silence
 
 
@@ -15,6 +15,20 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def broken() -> ProviderError:
+    """As a status of 500 is."""
+    error = ProviderError()
+    error.unhealthy = True
+    return error
+
+
+def limited() -> ProviderError:
+    """As a status of 429 is."""
+    error = ProviderUnavailable()
+    error.unhealthy = False
+    return error
 
 
 def breaker(*scripts: Script | Exception, failures: int = 2) -> tuple[CircuitBreaker, Scripted, Clock]:
@@ -29,7 +43,7 @@ async def fail(provider: CircuitBreaker, times: int = 1) -> ProviderError:
     return caught.value
 
 
-@pytest.mark.parametrize("error", [ProviderUnavailable(), ProviderTimeout(), ProviderError(), KeyError()])
+@pytest.mark.parametrize("error", [ProviderUnavailable(), ProviderTimeout(), broken()])
 async def test_after_so_many_failures_it_refuses_at_once_and_says_for_how_long(error: Exception) -> None:
     circuit, provider, clock = breaker(error, error)
     for _ in range(2):
@@ -43,18 +57,66 @@ async def test_after_so_many_failures_it_refuses_at_once_and_says_for_how_long(e
 
 
 async def test_failures_count_only_in_a_row() -> None:
-    circuit, provider, _ = breaker(ProviderError(), says("Hi"), ProviderError(), says("Hi"))
+    circuit, provider, _ = breaker(ProviderUnavailable(), says("Hi"), ProviderUnavailable(), says("Hi"))
     for _ in range(2):
         await fail(circuit)
         await circuit.complete(TURNS)
     assert provider.calls == 4
 
 
-async def test_a_rejected_request_is_no_failure() -> None:
-    circuit, provider, _ = breaker(*[ProviderRejected()] * 5)
+@pytest.mark.parametrize("error", [ProviderRejected(), ProviderError(), EmptyAnswer(), limited()])
+async def test_what_a_prompt_or_a_key_brings_about_is_no_failure(error: ProviderError) -> None:
+    circuit, provider, _ = breaker(*[error] * 5)
     await fail(circuit, 5)
     assert (await circuit.complete(TURNS)) == ANSWER
     assert provider.calls == 6
+
+
+async def test_one_tenant_closes_the_provider_to_itself_alone() -> None:
+    circuit, provider, clock = breaker(*[ProviderUnavailable()] * 10, failures=5)
+    CALLER.set("one")
+    await fail(circuit, 5)
+    assert (await fail(circuit)).retry_after == 30
+    assert provider.calls == 5
+    CALLER.set("two")
+    await fail(circuit)
+    assert provider.calls == 6
+    clock.now += 30
+    CALLER.set("one")
+    await fail(circuit)
+    assert provider.calls == 7
+
+
+async def test_failures_of_two_tenants_close_it_to_all() -> None:
+    circuit, provider, _ = breaker(*[ProviderUnavailable()] * 10, failures=5)
+    for tenant, times in (("one", 4), ("two", 2)):
+        CALLER.set(tenant)
+        await fail(circuit, times)
+    CALLER.set("three")
+    with capture_logs() as logs:
+        assert (await fail(circuit)).retry_after == 30
+    assert provider.calls == 6
+    assert not logs
+
+
+async def test_a_success_of_another_tenant_shows_that_it_works() -> None:
+    circuit, _, _ = breaker(*[ProviderUnavailable()] * 4, says("Hi"), ProviderUnavailable(), failures=5)
+    for tenant, times in (("one", 2), ("two", 2)):
+        CALLER.set(tenant)
+        await fail(circuit, times)
+    CALLER.set("three")
+    await circuit.complete(TURNS)
+    await fail(circuit)
+    assert await circuit.complete(TURNS) == ANSWER
+
+
+async def test_the_failures_of_many_tenants_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.llm.circuit_breaker.MAX_TENANTS", 3)
+    circuit, _, _ = breaker(*[ProviderUnavailable()] * 9, failures=50)
+    for tenant in "abcdefgh":
+        CALLER.set(tenant)
+        await fail(circuit)
+    assert list(circuit._own) == ["f", "g", "h"]
 
 
 async def test_a_cancelled_call_is_no_failure() -> None:
@@ -78,7 +140,7 @@ async def test_then_one_trial_is_let_through_and_its_success_closes() -> None:
         await go_on.wait()
         return ANSWER
 
-    circuit, provider, clock = breaker(ProviderError(), ProviderError(), trial)  # type: ignore[arg-type]
+    circuit, provider, clock = breaker(ProviderUnavailable(), ProviderUnavailable(), trial)  # type: ignore[arg-type]
     with capture_logs() as logs:
         await fail(circuit, 2)
         clock.now += 30
@@ -96,7 +158,7 @@ async def test_then_one_trial_is_let_through_and_its_success_closes() -> None:
 
 
 async def test_a_failed_trial_opens_it_again() -> None:
-    circuit, provider, clock = breaker(*[ProviderError()] * 3)
+    circuit, provider, clock = breaker(*[ProviderUnavailable()] * 3)
     await fail(circuit, 2)
     clock.now += 30
     await fail(circuit)
@@ -108,7 +170,7 @@ async def test_a_failed_trial_opens_it_again() -> None:
 
 
 async def test_a_rejected_trial_closes_it() -> None:
-    circuit, _, clock = breaker(ProviderError(), ProviderError(), ProviderRejected())
+    circuit, _, clock = breaker(ProviderUnavailable(), ProviderUnavailable(), ProviderRejected())
     await fail(circuit, 2)
     clock.now += 30
     assert type(await fail(circuit)) is ProviderRejected
@@ -116,7 +178,7 @@ async def test_a_rejected_trial_closes_it() -> None:
 
 
 async def test_a_cancelled_trial_makes_room_for_the_next() -> None:
-    circuit, _, clock = breaker(ProviderError(), ProviderError(), silence)
+    circuit, _, clock = breaker(ProviderUnavailable(), ProviderUnavailable(), silence)
     await fail(circuit, 2)
     clock.now += 30
     await cancelled(circuit)
@@ -132,9 +194,9 @@ async def test_what_began_before_it_opened_neither_closes_nor_prolongs_it() -> N
 
     async def late_failure(_: object) -> object:
         await go_on.wait()
-        raise ProviderError
+        raise ProviderUnavailable
 
-    circuit, _, clock = breaker(late, late_failure, ProviderError(), ProviderError())  # type: ignore[arg-type]
+    circuit, _, clock = breaker(late, late_failure, ProviderUnavailable(), ProviderUnavailable())  # type: ignore[arg-type]
     tasks = [asyncio.create_task(circuit.complete(TURNS)) for _ in range(2)]
     await asyncio.sleep(0)
     await fail(circuit, 2)
@@ -147,7 +209,7 @@ async def test_what_began_before_it_opened_neither_closes_nor_prolongs_it() -> N
 
 
 async def test_with_no_failures_allowed_for_it_is_switched_off() -> None:
-    circuit, provider, _ = breaker(*[ProviderError()] * 50, failures=0)
+    circuit, provider, _ = breaker(*[ProviderUnavailable()] * 50, failures=0)
     await fail(circuit, 50)
     assert await circuit.complete(TURNS) == ANSWER
     assert provider.calls == 51

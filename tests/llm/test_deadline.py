@@ -11,8 +11,10 @@ from app.llm.deadline import Deadline
 from tests.llm.scripted import ANSWER, TURNS, Script, Scripted, says, silence
 
 
-def deadline(script: Script | Exception | Completion, call: float = 60, token: float = 60) -> Deadline:
-    return Deadline(Scripted(script), call, token)
+def deadline(
+    script: Script | Exception | Completion, call: float = 60, token: float = 60, stream: float = 60
+) -> Deadline:
+    return Deadline(Scripted(script), call, token, stream)
 
 
 @pytest.mark.parametrize("streaming", [True, False])
@@ -31,7 +33,7 @@ async def test_a_call_ends_after_its_seconds(streaming: bool) -> None:
     assert caught.value.__cause__ is None
 
 
-async def test_a_call_that_keeps_talking_ends_after_its_seconds_too() -> None:
+async def test_a_stream_that_keeps_talking_ends_after_its_own_seconds() -> None:
     async def chatter(on_text: OnText | None) -> Completion:
         assert on_text is not None
         while True:
@@ -39,7 +41,7 @@ async def test_a_call_that_keeps_talking_ends_after_its_seconds_too() -> None:
             await asyncio.sleep(0.001)
 
     with pytest.raises(ProviderTimeout):
-        await deadline(chatter, call=0.1, token=0.05).complete(TURNS, lambda _: None)
+        await deadline(chatter, token=0.05, stream=0.1).complete(TURNS, lambda _: None)
 
 
 async def test_silence_before_the_first_piece_ends_the_call() -> None:
@@ -72,6 +74,60 @@ async def test_each_piece_begins_the_silence_anew() -> None:
         return ANSWER
 
     assert await deadline(script, token=0.2).complete(TURNS, lambda _: None) == ANSWER
+
+
+async def test_a_stream_that_flows_is_not_ended_by_the_bound_of_a_whole_call() -> None:
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+
+    async def script(on_text: OnText | None) -> Completion:
+        assert on_text is not None
+        while loop.time() - start < 0.4:
+            on_text("x")
+            await asyncio.sleep(0.01)
+        return ANSWER
+
+    assert await deadline(script, call=0.1).complete(TURNS, lambda _: None) == ANSWER
+
+
+async def test_thoughts_are_signs_of_life() -> None:
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+
+    async def script(on_text: OnText | None) -> Completion:
+        assert on_text is not None
+        while loop.time() - start < 0.6:
+            on_text("")
+            await asyncio.sleep(0.01)
+        return ANSWER
+
+    assert await deadline(script, call=0.2, token=0.2).complete(TURNS, lambda _: None) == ANSWER
+
+
+@pytest.mark.parametrize("error", [ProviderUnavailable(), ProviderTimeout(), None])
+async def test_a_failure_in_the_middle_of_an_answer_says_nothing_about_the_provider(
+    error: ProviderError | None,
+) -> None:
+    async def script(on_text: OnText | None) -> Completion:
+        assert on_text is not None
+        on_text("")
+        if error is None:
+            return await silence(on_text)
+        raise error
+
+    with pytest.raises(ProviderError) as caught:
+        await deadline(script, token=0.05).complete(TURNS, lambda _: None)
+    assert not caught.value.unhealthy
+
+
+async def test_only_a_timeout_of_a_call_whose_text_nobody_saw_was_accepted() -> None:
+    with pytest.raises(ProviderTimeout) as whole:
+        await deadline(silence, call=0.05).complete(TURNS)
+    with pytest.raises(ProviderTimeout) as streamed:
+        await deadline(silence, call=0.05).complete(TURNS, lambda _: None)
+    assert (whole.value.accepted, streamed.value.accepted) == (True, False)
+    assert whole.value.unhealthy
+    assert streamed.value.unhealthy
 
 
 async def test_without_streaming_only_the_whole_call_is_bounded() -> None:
@@ -128,12 +184,12 @@ async def test_a_thousand_pieces_cost_no_timer_each(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(loop, "call_at", counting)
     await deadline(says(*"x" * 1000)).complete(TURNS, heard.append)
     assert len(heard) == 1000
-    assert timers == 2
+    assert timers == 3  # of the call, of the stream, and of the silence
 
 
 async def test_it_hands_everything_on() -> None:
     provider = Scripted(says("a", "b"))
-    bounded = Deadline(provider, 60, 60)
+    bounded = Deadline(provider, 60, 60, 60)
     heard: list[str] = []
     assert (await bounded.complete(TURNS, heard.append)).text == "ab"
     assert heard == ["a", "b"]

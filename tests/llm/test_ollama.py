@@ -7,7 +7,7 @@ import pytest
 from app.core.errors import ProviderError, ProviderRejected, ProviderUnavailable
 from app.llm.ollama import OllamaProvider
 from tests.llm.loopback import problem
-from tests.llm.wire import OLLAMA, TURNS, Heard, ollama_end, ollama_line, served, streamed
+from tests.llm.wire import OLLAMA, TURNS, Heard, limits, ollama_end, ollama_line, served, streamed
 
 
 async def test_the_turns_and_the_lengths_are_sent_and_nothing_is_left_out_silently() -> None:
@@ -73,7 +73,7 @@ async def test_a_prompt_that_was_not_counted_is_not_counted() -> None:
 
 
 async def test_by_default_it_is_on_this_machine() -> None:
-    provider = OllamaProvider("", "", 5, 4096, 100)
-    assert provider._url == "http://127.0.0.1:11434/api/chat"
+    provider = OllamaProvider("", "", limits(), 4096)
+    assert provider._endpoint.url == "http://127.0.0.1:11434/api/chat"
     assert provider.models == ("llama3.2",)
     await provider.close()

@@ -7,7 +7,7 @@ import pytest
 from app.core.errors import ProviderError, ProviderRejected, ProviderUnavailable
 from app.llm.openai_compatible import OpenAICompatibleProvider
 from tests.llm.loopback import completion
-from tests.llm.wire import KEY, OPENAI, OPENAI_USAGE, TURNS, openai_chunk, served, sse, streamed
+from tests.llm.wire import KEY, OPENAI, OPENAI_USAGE, TURNS, limits, openai_chunk, served, sse, streamed
 
 VARIABLES = ("ADMIN_KEY", "API_KEY", "BASE_URL", "ORG_ID", "PROJECT_ID")
 
@@ -33,8 +33,8 @@ async def test_the_turns_the_key_and_the_limit_are_sent() -> None:
     ],
 )
 async def test_the_limit_has_the_name_that_the_server_knows(url: str, limit: str) -> None:
-    provider = OpenAICompatibleProvider(KEY, url, "tiny", 5, 0, 100)
-    assert provider._options == {"model": "tiny", limit: 100}
+    provider = OpenAICompatibleProvider(KEY, url, "tiny", limits())
+    assert provider._dialect.limit == limit
     await provider.close()
 
 
@@ -97,6 +97,6 @@ async def test_the_environment_configures_nothing(monkeypatch: pytest.MonkeyPatc
     async with served(OPENAI, lambda: completion("Hi")) as (provider, server):
         await provider.complete(TURNS)
     assert "from-the-environment" not in str(server.requests[0][0])
-    provider = OpenAICompatibleProvider(KEY, "", "", 5, 0, 100)
+    provider = OpenAICompatibleProvider(KEY, "", "", limits())
     assert str(provider._client.base_url) == "https://api.openai.com/v1/"
     await provider.close()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.llm.anthropic import AnthropicProvider
-from app.llm.base import LLMProvider, Turn
+from app.llm.base import CallLimits, LLMProvider, Turn
 from app.llm.ollama import OllamaProvider
 from app.llm.openai_compatible import OpenAICompatibleProvider
 from tests.llm.loopback import Answer, Handler, Loopback, completion, loopback
@@ -34,10 +34,13 @@ class Wire:
     whole: Callable[[Any], bytes]
     chunks: Callable[[list[str]], list[bytes]]
     cached_tokens: int | None
-    retries: bool = True
 
     def __str__(self) -> str:
         return self.name
+
+
+def limits(seconds: float = 5, retries: int = 0) -> CallLimits:
+    return CallLimits(seconds, seconds, retries, 100)
 
 
 def sse(*data: dict[str, Any]) -> bytes:
@@ -116,25 +119,24 @@ def ollama_end(text: Any = "") -> bytes:
 
 OPENAI = Wire(
     "openai",
-    lambda url, seconds, retries: OpenAICompatibleProvider(KEY, url, "tiny", seconds, retries, 100),
+    lambda url, seconds, retries: OpenAICompatibleProvider(KEY, url, "tiny", limits(seconds, retries)),
     lambda text: completion(text, usage=OPENAI_USAGE)[2],  # type: ignore[arg-type, return-value]
     openai_chunks,
     4,
 )
 ANTHROPIC = Wire(
     "anthropic",
-    lambda url, seconds, retries: AnthropicProvider(KEY, url, "tiny", seconds, retries, 100),
+    lambda url, seconds, retries: AnthropicProvider(KEY, url, "tiny", limits(seconds, retries)),
     lambda text: json.dumps(anthropic_message([{"type": "text", "text": text}])).encode(),
     anthropic_chunks,
     4,
 )
 OLLAMA = Wire(
     "ollama",
-    lambda url, seconds, retries: OllamaProvider(url, "tiny", seconds, 4096, 100),
+    lambda url, seconds, retries: OllamaProvider(url, "tiny", limits(seconds, retries), 4096),
     ollama_end,
     lambda pieces: [*(ollama_line(piece) for piece in pieces), ollama_end()],
     None,
-    retries=False,
 )
 WIRES = (OPENAI, ANTHROPIC, OLLAMA)
 

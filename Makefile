@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: install dev run test lint format pre-commit bench soak postman clients lock clean
+.PHONY: install dev run test test-busy test-again lint format pre-commit bench soak postman clients lock clean
 
 install: $(VENV)/.installed
 
@@ -34,6 +34,17 @@ run: install
 test: dev
 	@tests/install_servers.sh
 	$(BIN)/python -m pytest
+
+# Again and again: beside two endless loops that keep both cores busy, or alone. TESTS narrows it down.
+ROUNDS ?= 10
+TESTS ?=
+test-busy: dev
+	@tests/install_servers.sh
+	@tests/rounds.sh $(ROUNDS) 2 $(TESTS)
+
+test-again: dev
+	@tests/install_servers.sh
+	@tests/rounds.sh $(ROUNDS) 0 $(TESTS)
 
 lint: dev
 	$(BIN)/ruff check .

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import httpx
 
+from tests.waiting import PATIENCE_SECONDS, until
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -42,29 +44,49 @@ class ServerProcess:
             self.process = subprocess.Popen(
                 [sys.executable, "main.py"], cwd=ROOT, env=self._environment, stdout=log, stderr=log
             )
-        async with asyncio.timeout(60), self.client() as client:
-            while True:
-                try:
-                    if (await client.get("/health/ready")).status_code == 200:
-                        return
-                except httpx.TransportError:
-                    pass
+        async with self.client() as client:
+
+            async def ready() -> bool:
+                assert self.process is not None
                 assert self.process.poll() is None, self.log.read_text()
-                await asyncio.sleep(0.05)
+                try:
+                    return (await client.get("/health/ready")).status_code == 200
+                except httpx.TransportError:
+                    return False
+
+            await until(ready, f"the service to be ready; its log is {self.log}")
 
     def client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
+        return httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=PATIENCE_SECONDS)
+
+    async def accepts(self) -> bool:
+        """Whether it still takes connections."""
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        except OSError:
+            return False
+        writer.close()
+        return True
 
     def kill(self) -> None:
         assert self.process is not None
         self.process.kill()
         self.process.wait()
 
-    async def stop(self) -> int:
-        """SIGTERM; the exit status."""
+    def ask_to_stop(self) -> None:
+        """SIGTERM."""
         assert self.process is not None
         self.process.terminate()
-        return await asyncio.to_thread(self.process.wait, 60)
+
+    async def stop(self) -> int:
+        """SIGTERM; the exit status."""
+        self.ask_to_stop()
+        return await self.ended()
+
+    async def ended(self) -> int:
+        """The exit status."""
+        assert self.process is not None
+        return await asyncio.to_thread(self.process.wait, PATIENCE_SECONDS)
 
 
 @asynccontextmanager

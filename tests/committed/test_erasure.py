@@ -19,8 +19,8 @@ from app.services.erase_service import TenantEraser
 from tests.committed.conftest import Serve
 from tests.committed.providers import HeldProvider
 from tests.committed.sse import rest, sending
-from tests.committed.test_crash import until
 from tests.helpers import PASSWORD, Tenant, make_tenant, send, unique_email
+from tests.waiting import until, within_patience
 
 Fingerprint = dict[str, tuple[int, str]]
 
@@ -108,8 +108,8 @@ async def test_nothing_is_left_of_a_tenant_that_lives_in_two_processes_and_anoth
 
             assert (answer.status_code, answer.content) == (204, b"")
             # As its row is found: stopped like any other, or gone.
-            assert (await asyncio.wait_for(stream, 20))[-1].name in ("cancelled", "failed")
-        await until(all_stopped(app, second_app))
+            assert (await within_patience(stream, "the end of the stream"))[-1].name in ("cancelled", "failed")
+        await until(all_stopped(app, second_app), "the runs to stop")
         assert (runs.cancelled, other.cancelled) == (2, 1)
         await assert_nothing_left(superuser, acme.id)
         assert await fingerprint(superuser, rival.id) == before
@@ -125,10 +125,7 @@ async def test_nothing_is_left_of_a_tenant_that_lives_in_two_processes_and_anoth
 
 
 def all_stopped(*apps: FastAPI) -> Any:
-    async def stopped() -> bool:
-        return not any(app.state.container.engine._running for app in apps)
-
-    return stopped
+    return lambda: not any(app.state.container.engine._running for app in apps)
 
 
 async def assert_nobody_gets_in(client: httpx.AsyncClient, tenant: Tenant, credentials: dict[str, str]) -> None:
@@ -231,7 +228,7 @@ async def test_a_message_whose_row_is_gone_is_stopped_although_nobody_said_so(
         assert (await client.post("/messages", json=body, headers=acme.user.headers)).status_code == 202
         await provider.wait_for_calls(1)
         await superuser.execute("DELETE FROM messages WHERE tenant_id = $1", acme.id)
-        await until(all_stopped(app))
+        await until(all_stopped(app), "the run to stop")
     assert provider.cancelled == 1
 
 
@@ -246,11 +243,7 @@ async def test_a_process_that_hears_of_an_erasure_stops_what_runs_for_the_tenant
             assert (await client.post("/messages", json=body, headers=tenant.user.headers)).status_code == 202
         await provider.wait_for_calls(2)
         await superuser.execute("SELECT pg_notify('llm_saas_messages', 'erase ' || $1::text)", acme.id)
-
-        async def one_left() -> bool:
-            return len(app.state.container.engine._running) == 1
-
-        await until(one_left)
+        await until(lambda: len(app.state.container.engine._running) == 1, "one of the two to stop")
         (left,) = app.state.container.engine._running.values()
         assert (left.tenant_id, provider.cancelled) == (rival.id, 1)
         known = {caller.tenant_id for _, caller in app.state.container.tokens._verified.values()}

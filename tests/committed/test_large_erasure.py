@@ -4,36 +4,21 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import httpx
-import pytest
 from sqlalchemy import URL
 
 from app.core.ids import new_id
-from app.db import session
+from app.services.erase_service import BATCH_ROWS
 from tests.committed.conftest import Serve
 from tests.committed.providers import HeldProvider
 from tests.committed.server import running
-from tests.committed.test_crash import until
 from tests.committed.test_erasure import assert_nothing_left, erase, fingerprint
 from tests.helpers import Tenant, make_tenant
+from tests.waiting import until
 
-
-@asynccontextmanager
-async def slow_deletion(superuser: asyncpg.Connection, tenant: Tenant, cost: str) -> AsyncIterator[None]:
-    """Each deleted message of the tenant costs the database what `SELECT <cost>` does."""
-    await superuser.execute(
-        "CREATE FUNCTION take_time() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-        f"  PERFORM {cost}; RETURN OLD; END $$;"
-        "CREATE TRIGGER slow BEFORE DELETE ON messages FOR EACH ROW"
-        f" WHEN (OLD.tenant_id = '{tenant.id}') EXECUTE FUNCTION take_time()"
-    )
-    try:
-        yield
-    finally:
-        await superuser.execute("DROP TRIGGER slow ON messages; DROP FUNCTION take_time()")
+A_LOCK = 20261126
 
 
 async def insert_messages(superuser: asyncpg.Connection, tenant: Tenant, count: int) -> None:
@@ -47,24 +32,59 @@ async def insert_messages(superuser: asyncpg.Connection, tenant: Tenant, count: 
     )
 
 
-async def test_a_large_tenant_is_erased_although_no_statement_has_time_for_all_of_it(
-    serve: Serve, superuser: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+@asynccontextmanager
+async def counting_deletions(superuser: asyncpg.Connection, tenant: Tenant) -> AsyncIterator[None]:
+    """`deletions` gets the transaction and the number of rows of each statement that deletes messages of the tenant."""
+    await superuser.execute(
+        "CREATE TABLE deletions (transaction xid8, rows bigint);"
+        "CREATE FUNCTION note_deletion() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN"
+        "  INSERT INTO deletions SELECT pg_current_xact_id(), count(*) FROM gone"
+        f"   WHERE tenant_id = '{tenant.id}' HAVING count(*) > 0; RETURN NULL; END $$;"
+        "CREATE TRIGGER noted AFTER DELETE ON messages REFERENCING OLD TABLE AS gone"
+        " FOR EACH STATEMENT EXECUTE FUNCTION note_deletion()"
+    )
+    try:
+        yield
+    finally:
+        await superuser.execute("DROP TRIGGER noted ON messages; DROP FUNCTION note_deletion(); DROP TABLE deletions")
+
+
+async def test_no_transaction_of_an_erasure_has_more_than_a_batch_to_do(
+    serve: Serve, superuser: asyncpg.Connection
 ) -> None:
-    # A millisecond a row: six seconds and more in all, one for a batch, on however busy a machine.
-    monkeypatch.setattr(session, "COMMAND_TIMEOUT_SECONDS", 5)
     async with serve(HeldProvider()) as (_, client):
         acme = await make_tenant(client)
-        await insert_messages(superuser, acme, 6_000)
-        async with slow_deletion(superuser, acme, "pg_sleep(0.001)"):
-            loop = asyncio.get_running_loop()
-            began = loop.time()
+        await insert_messages(superuser, acme, 3 * BATCH_ROWS)
+        async with counting_deletions(superuser, acme):
             assert (await erase(client, acme)).status_code == 204
-            assert loop.time() - began > session.COMMAND_TIMEOUT_SECONDS, "one statement could have done it"
+            rows = await superuser.fetch("SELECT sum(rows)::int FROM deletions GROUP BY transaction")
+    assert [row[0] for row in rows] == [BATCH_ROWS] * 3
     await assert_nothing_left(superuser, acme.id)
 
 
+@asynccontextmanager
+async def stopped_at(superuser: asyncpg.Connection, tenant: Tenant, number: int) -> AsyncIterator[None]:
+    """Who deletes the tenant's messages, the oldest first, waits at this one until the block ends."""
+    row = await superuser.fetchval(
+        "SELECT id FROM messages WHERE tenant_id = $1 ORDER BY created_at, id OFFSET $2 LIMIT 1", tenant.id, number
+    )
+    await superuser.execute(
+        "CREATE FUNCTION wait_here() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        f"  PERFORM pg_advisory_xact_lock({A_LOCK}); RETURN OLD; END $$;"
+        f"CREATE TRIGGER waits BEFORE DELETE ON messages FOR EACH ROW WHEN (OLD.id = '{row}')"
+        " EXECUTE FUNCTION wait_here()"
+    )
+    await superuser.execute(f"SELECT pg_advisory_lock({A_LOCK})")
+    try:
+        yield
+    finally:
+        await superuser.execute(f"SELECT pg_advisory_unlock({A_LOCK})")
+        # Not before the transaction that waited is over, which holds the table.
+        await superuser.execute("DROP TRIGGER waits ON messages; DROP FUNCTION wait_here()")
+
+
 async def test_what_a_killed_process_left_half_erased_is_finished_by_the_next(
-    tmp_path: Path, database_url: URL, superuser: asyncpg.Connection
+    tmp_path: Path, database_url: URL, superuser: asyncpg.Connection, serve: Serve
 ) -> None:
     settings = {"database_url": database_url.render_as_string(hide_password=False), "secret_key": new_id() * 2}
 
@@ -73,39 +93,28 @@ async def test_what_a_killed_process_left_half_erased_is_finished_by_the_next(
 
     async with running(tmp_path, **settings) as server, server.client() as client:
         acme, rival = await make_tenant(client), await make_tenant(client)
-        await insert_messages(superuser, acme, 20_000)
+        await insert_messages(superuser, acme, 2 * BATCH_ROWS)
         await insert_messages(superuser, rival, 100)
         before = await fingerprint(superuser, rival.id)
-        async with slow_deletion(superuser, acme, "count(*) FROM generate_series(1, 1000)"):
+        async with stopped_at(superuser, acme, BATCH_ROWS + BATCH_ROWS // 2):
             erasing = asyncio.create_task(erase(client, acme))
+            waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = $1"
 
             async def begun() -> bool:
-                return await messages_left() < 20_000
+                assert not erasing.done(), f"it was not to end: {erasing.result()} {erasing.result().text}"
+                return bool(await superuser.fetchval(waiting, A_LOCK))
 
-            await until(begun)
+            await until(begun, "the erasure to come to its second batch")
             server.kill()
             assert isinstance((await asyncio.gather(erasing, return_exceptions=True))[0], httpx.TransportError)
-            # The transaction that the kill caught is not over before the server side of it is.
-            await until(no_other_sessions(superuser))
-    assert 0 < await messages_left() < 20_000
+    assert await messages_left() == BATCH_ROWS
     await superuser.execute("UPDATE tenants SET erasing_at = now() - interval '2 minutes' WHERE id = $1", acme.id)
 
-    async with running(tmp_path, **settings) as server, server.client() as client:
-        assert (await erase(client, acme)).status_code == 401  # there is no need to repeat it
+    async with serve(HeldProvider(), background_work=True) as (_, client):
 
         async def gone() -> bool:
             return not await superuser.fetchval("SELECT count(*) FROM tenants WHERE id = $1", acme.id)
 
-        await until(gone)
+        await until(gone, "the next process to finish the erasure")
     await assert_nothing_left(superuser, acme.id)
     assert await fingerprint(superuser, rival.id) == before
-
-
-def no_other_sessions(superuser: asyncpg.Connection) -> Any:
-    async def none() -> bool:
-        busy = (
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state <> 'idle' AND pid <> $1"
-        )
-        return not await superuser.fetchval(busy, superuser.get_server_pid())
-
-    return none

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Scope
 
 from app import __version__
 from app.api.cors import CrossOrigin
-from app.api.docs import install_docs_policy
+from app.api.docs import install_docs_policy, install_front_page
 from app.api.errors import install_error_handlers, refusal
 from app.api.openapi import CONTACT, DESCRIPTION, LICENSE, SERVERS, SUMMARY, TAGS, install_openapi
 from app.api.routes import admin, api_keys, auth, conversations, health, messages, tenants, usage, well_known
@@ -27,6 +27,7 @@ from app.core.logging import configure_logging
 from app.core.middleware import RequestContextMiddleware
 from app.core.misspelt import misspelt_here
 from app.core.openings import openings
+from app.core.request_bounds import RequestBounds
 from app.core.response_headers import ResponseHeaders
 from app.db.provision import ready_database
 from app.server import Protocol, install
@@ -66,6 +67,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     install_error_handlers(app)
     install_openapi(app)
     install_docs_policy(app)
+    if settings.environment == "development":
+        install_front_page(app)
     if settings.cors_origins:
         app.add_middleware(CrossOrigin, origins=settings.cors_origins)
 
@@ -76,11 +79,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app.add_middleware(
         RequestContextMiddleware,
-        max_body_bytes=settings.max_body_bytes,
+        bounds=RequestBounds(
+            settings.max_body_bytes, TrustedHosts(settings.trusted_hosts) if settings.trusted_hosts else None
+        ),
         client_address=ClientAddress(settings.trusted_proxies),
         on_error=refuse,
         headers=ResponseHeaders(https_only=settings.environment == "production"),
-        trusted_hosts=TrustedHosts(settings.trusted_hosts) if settings.trusted_hosts else None,
     )
     return app
 

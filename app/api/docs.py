@@ -4,7 +4,8 @@ import base64
 import hashlib
 import re
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.responses import RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -27,6 +28,15 @@ def install_docs_policy(app: FastAPI) -> None:
             route.app = _Page(route.app, _SWAGGER)
         elif isinstance(route, Route) and route.path == "/redoc":
             route.app = _Page(route.app, _REDOC)
+
+
+def install_front_page(app: FastAPI) -> None:
+    """Lead who opens the address alone to the documentation."""
+
+    async def lead_to_docs(request: Request) -> Response:
+        return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
+
+    app.router.add_route("/", lead_to_docs, include_in_schema=False)
 
 
 class _Page:

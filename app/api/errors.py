@@ -2,15 +2,16 @@
 
 import math
 import re
-from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
+from app.api.methods import allowed_methods
 from app.core import errors
 from app.dependencies import count_refused
 from app.schemas.oauth import OAuthError
@@ -43,6 +44,8 @@ STATUSES: dict[type[errors.AppError], int] = {
     errors.IdempotencyKeyInFlight: 409,
     errors.ModelWithoutPrice: 409,
     errors.UntrustedHost: 400,
+    errors.InvalidHost: 400,
+    errors.UnsupportedMediaType: 415,
     errors.InvalidCursor: 422,
     errors.NothingToSearchFor: 422,
     errors.TimeIsPast: 422,
@@ -79,11 +82,34 @@ BLAMED: dict[type[errors.AppError], list[str | int]] = {
     errors.InvalidWebhookUrl: ["body", "webhook_url"],
     errors.IdempotencyKeyReused: ["header", "Idempotency-Key"],
 }
+# RFC 9110's and RFC 6585's. Python's own change with its version, while a problem's title is for keeps (RFC 9457).
+TITLES = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    402: "Payment Required",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    409: "Conflict",
+    413: "Content Too Large",
+    414: "URI Too Long",
+    415: "Unsupported Media Type",
+    422: "Unprocessable Content",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+}
 DETAILS = {
-    400: "The body is not readable as JSON.",
+    400: "The request is not readable as HTTP/1.1, or its body not as JSON.",
     404: "There is no such resource.",
     405: "This resource does not support the method.",
+    408: "The request did not arrive in time.",
     413: "The request body is larger than this service accepts.",
+    414: "The URL is longer than this service accepts.",
     422: "The input is not valid; `errors` says where.",
     431: "The request headers are larger than this service accepts.",
     500: "Something failed on our side. Quote the request_id when you report it.",
@@ -98,6 +124,7 @@ RATE_LIMIT_HEADERS = {
 }
 # Its clients read RFC 6749's errors, not problems.
 OAUTH_PATH = "/token"
+FORMS = ("", "application/x-www-form-urlencoded", "multipart/form-data")
 # A location names fields of the schema; what else stands in it was sent by the caller.
 _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 
@@ -109,7 +136,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 def refusal(scope: Scope, reason: int | errors.AppError) -> Response:
-    """The answer when no route could give one: to a status (500, 413, 431), or to an error."""
+    """The answer when no route could give one: to a status (400, 408, 413, 414, 431, 500), or to an error."""
     if isinstance(reason, errors.AppError):
         return _response(problem_of(scope, reason))
     return _response(problem_of_status(scope, reason))
@@ -119,10 +146,10 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The problems of a route for its OpenAPI description."""
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     problems: dict[int | str, dict[str, Any]] = {
-        status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses
+        status: {"description": TITLES[status], "content": content} for status in statuses
     }
     if 401 in statuses or 429 in statuses:  # who is identified is counted
-        problems[429] = {"description": HTTPStatus(429).phrase, "content": content, "headers": RATE_LIMIT_HEADERS}
+        problems[429] = {"description": TITLES[429], "content": content, "headers": RATE_LIMIT_HEADERS}
     return problems
 
 
@@ -158,11 +185,13 @@ def problem_of(scope: Scope, error: errors.AppError) -> Problem:
 
 def problem_of_status(scope: Scope, status: int) -> Problem:
     """What a status without an error of the domain is to the caller."""
-    return _problem(scope, status, kind=_slug(HTTPStatus(status).phrase))
+    return _problem(scope, status, kind=_slug(TITLES[status]))
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    if unsupported := _unsupported_media_type(request, error):
+        return _answer(request, problem_of(request.scope, unsupported))
     found = [
         {"loc": [_safe(part) for part in item["loc"]], "msg": _message(item), "type": item["type"]}
         for item in error.errors()[:50]
@@ -170,14 +199,28 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     return _answer(request, _problem(request.scope, 422, kind="invalid-input", errors=found))
 
 
+def _unsupported_media_type(request: Request, error: RequestValidationError) -> errors.UnsupportedMediaType | None:
+    """What the body was not read for: FastAPI leaves it as bytes where it is no JSON by its Content-Type."""
+    if isinstance(error.body, bytes) and error.body:
+        return errors.UnsupportedMediaType()
+    media_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if isinstance(error.body, FormData) and media_type not in FORMS:
+        return errors.UnsupportedMediaType("The body must be a form: application/x-www-form-urlencoded.")
+    return None
+
+
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    phrase = HTTPStatus(error.status_code).phrase
-    return _answer(request, _problem(request.scope, error.status_code, kind=_slug(phrase)), dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = allowed_methods(request.scope)
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
+    return _answer(request, problem_of_status(request.scope, error.status_code), headers)
 
 
 def _problem(scope: Scope, status: int, *, kind: str, detail: str | None = None, **extra: Any) -> Problem:
-    phrase = HTTPStatus(status).phrase
+    phrase = TITLES[status]
     return Problem(
         type=f"urn:llm-saas:problem:{kind}",
         title=phrase,

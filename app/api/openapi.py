@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from app.api import examples
-from app.api.errors import OAUTH_PATH, problem_of, problem_of_status
+from app.api.errors import OAUTH_PATH, documented, problem_of, problem_of_status
 from app.schemas.message import MessageDelta
 from app.schemas.problem import Problem
 
@@ -81,6 +81,9 @@ def _complete(operation: dict[str, Any]) -> None:
     for media in operation.get("requestBody", {}).get("content", {}).values():
         name = _rename(media["schema"])
         media["example"] = BODIES.get(name) or examples.FORMS.get(name, {})
+    if "requestBody" in operation:
+        for status in (400, 413, 415):
+            operation["responses"].setdefault(str(status), documented(status)[status])
     for status, answer in operation["responses"].items():
         for kind, media in answer.get("content", {}).items():
             media["example"] = _example(operation["operationId"], status, kind, media.get("schema", {}))

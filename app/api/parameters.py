@@ -3,12 +3,12 @@
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import Depends, Header, Query
+from fastapi import Depends, Header, Path, Query
 from pydantic import AfterValidator, AwareDatetime
 from pydantic_core import PydanticCustomError
 
 from app.models import MessageStatus
-from app.schemas.base import EARLIEST, LATEST, STORABLE
+from app.schemas.base import ANY_CASE, EARLIEST, LATEST, STORABLE
 from app.services.audit_service import AuditFilter
 from app.services.message_list import MessageFilter
 from app.services.pagination import MAX_SKIP, PageRequest
@@ -41,8 +41,8 @@ async def get_page(
 
 
 async def get_filter(
-    user_id: Annotated[str | None, Query(max_length=36), STORABLE] = None,
-    conversation_id: Annotated[str | None, Query(max_length=36), STORABLE] = None,
+    user_id: Annotated[str | None, Query(max_length=36), STORABLE, ANY_CASE] = None,
+    conversation_id: Annotated[str | None, Query(max_length=36), STORABLE, ANY_CASE] = None,
     status: MessageStatus | None = None,
     since: Annotated[
         AwareDatetime | None, Query(ge=EARLIEST, le=LATEST, description="RFC 3339; messages from then on.")
@@ -85,12 +85,13 @@ async def get_usage_to(
 
 async def get_audit_filter(
     action: Annotated[str | None, Query(max_length=50), STORABLE] = None,
-    actor_id: Annotated[str | None, Query(max_length=36), STORABLE] = None,
-    target_id: Annotated[str | None, Query(max_length=36), STORABLE] = None,
+    actor_id: Annotated[str | None, Query(max_length=36), STORABLE, ANY_CASE] = None,
+    target_id: Annotated[str | None, Query(max_length=36), STORABLE, ANY_CASE] = None,
 ) -> AuditFilter:
     return AuditFilter(action, actor_id, target_id)
 
 
+PathId = Annotated[str, Path(alias="id", max_length=100), ANY_CASE]
 Paging = Annotated[PageRequest, Depends(get_page)]
 Filter = Annotated[MessageFilter, Depends(get_filter)]
 AuditNarrowed = Annotated[AuditFilter, Depends(get_audit_filter)]

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.errors import problem_of
 from app.core.errors import AppError, InvalidPosition, provider_failure
+from app.core.lines import one_line
 from app.models import MessageStatus
 from app.schemas.message import MessageRead
 from app.services.generation import Reader
@@ -97,4 +98,4 @@ def _end(scope: Scope, row: Any, error: AppError | None) -> bytes:
 
 def _frame(name: str, data: str, event_id: str | None = None) -> bytes:
     identified = f"id: {event_id}\n" if event_id else ""
-    return f"event: {name}\n{identified}data: {data}\n\n".encode()
+    return f"event: {name}\n{identified}data: {one_line(data)}\n\n".encode()

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, Field, IPvAnyNetwork, SecretStr,
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.core.database_url import checked_url, with_password
-from app.core.hosts import canonical_pattern
+from app.core.hosts import canonical_pattern, checked_origin
 from app.core.keys import Key, KeyRing, asymmetric_key, make_private_key, shared_key, shared_keys
 from app.core.rate_limits.policy import one_limit
 from app.core.secret_key import load_or_create
@@ -139,8 +139,8 @@ class Settings(BaseSettings):
 
     @field_validator("cors_origins")
     @classmethod
-    def _without_slash(cls, value: list[str]) -> list[str]:
-        return [origin.rstrip("/") for origin in value]
+    def _as_sent(cls, value: list[str]) -> list[str]:
+        return [origin if origin == "*" else checked_origin(origin.removesuffix("/")) for origin in value]
 
     @field_validator("trusted_hosts")
     @classmethod

@@ -7,7 +7,7 @@ AppError
 ├── NotFound                TenantNotFound
 ├── Conflict                TenantNameTaken, EmailTaken, LastAdmin, NameNotConfirmed, TooManyApiKeys, TooManyInvites,
 │                           MessageRunning, MessageEnded, ConversationBusy, IdempotencyKeyInFlight, ModelWithoutPrice
-├── UntrustedHost
+├── UntrustedHost, InvalidHost, UnsupportedMediaType
 ├── InvalidCursor, NothingToSearchFor, TimeIsPast, InvalidPosition, InvalidWebhookUrl, IdempotencyKeyReused
 ├── BudgetExceeded
 ├── TooManyRunning
@@ -181,6 +181,14 @@ class TooManyRunning(AppError):
 
 class UntrustedHost(AppError):
     detail = "The Host header does not name this service."
+
+
+class InvalidHost(AppError):
+    detail = "A request must have one Host header."
+
+
+class UnsupportedMediaType(AppError):
+    detail = "The body must be JSON in UTF-8, with the Content-Type application/json and without a Content-Encoding."
 
 
 class RateLimited(AppError):

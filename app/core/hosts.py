@@ -1,4 +1,4 @@
-"""Which Host headers name this service: `TRUSTED_HOSTS`."""
+"""Which Host headers name this service (`TRUSTED_HOSTS`), and which Origin headers there can be (`CORS_ORIGINS`)."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -6,6 +6,7 @@ from ipaddress import IPv6Address
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?)(:[0-9]*)?")
 _WILDCARD = "*."
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class TrustedHosts:
@@ -33,6 +34,15 @@ def canonical_pattern(pattern: str) -> str:
     if not host or port:
         raise ValueError("must be names such as api.example.com or *.example.com, without scheme and port")
     return wildcard + host
+
+
+def checked_origin(origin: str) -> str:
+    """The origin, if a browser can send it (RFC 6454); raises ValueError for what no Origin header would equal."""
+    scheme, _, authority = origin.partition("://")
+    host, port = _split(authority)
+    if not host or scheme not in _DEFAULT_PORTS or authority != host + port or port in (":", _DEFAULT_PORTS[scheme]):
+        raise ValueError("must be * or such as https://app.example.com: in lower case, no path, no wildcard")
+    return origin
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -3,22 +3,17 @@
 import re
 import time
 from collections.abc import Callable
-from typing import Any
 
 import structlog
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.client_address import ClientAddress
-from app.core.errors import AppError, UntrustedHost
-from app.core.hosts import TrustedHosts
+from app.core.errors import AppError
 from app.core.ids import new_id
+from app.core.request_bounds import RequestBounds, RequestHead
 from app.core.response_headers import ResponseHeaders
 
-MAX_HEADER_BYTES = 65_536
-MAX_LENGTH_DIGITS = 18
-# Asked by probes, which know an address and not a name; what they answer does not depend on it.
-ANY_HOST = frozenset({"/health", "/health/ready"})
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 logger = structlog.get_logger()
@@ -35,18 +30,16 @@ class RequestContextMiddleware:
     def __init__(
         self,
         app: ASGIApp,
-        max_body_bytes: int,
+        bounds: RequestBounds,
         client_address: ClientAddress,
         on_error: Callable[[Scope, int | AppError], ASGIApp],
         headers: ResponseHeaders,
-        trusted_hosts: TrustedHosts | None = None,
     ) -> None:
         self.app = app
-        self.max_body_bytes = max_body_bytes
+        self.bounds = bounds
         self.client_address = client_address
         self.on_error = on_error
         self.headers = headers
-        self.trusted_hosts = trusted_hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,81 +47,78 @@ class RequestContextMiddleware:
             return
         started = time.perf_counter()
         state = scope.setdefault("state", {})
-        request_id, refusal = self._read_headers(scope)
+        head = RequestHead.of(scope)
+        request_id = _request_id(head)
         state["request_id"] = request_id
         state["client_address"] = self.client_address.of(scope.get("client"), scope["headers"])
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        status = 0
+        status, method = 0, scope["method"]
         raw_request_id = request_id.encode()
+        if method == "HEAD":  # a GET whose body is not sent
+            scope = {**scope, "method": "GET"}
+            send = _without_body(send)
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = self.headers.complete(message.get("headers", ()), raw_request_id)
+                if status == 204:  # there is nothing whose type it could say
+                    message["headers"] = [header for header in message["headers"] if header[0] != b"content-type"]
                 if standing := state.get("rate_limit"):
                     message["headers"].extend(standing.headers())
             await send(message)
 
         try:
-            if refusal:
+            if refusal := self.bounds.refusal(scope, head):
                 await self.on_error(scope, refusal)(scope, receive, send_with_id)
             else:
-                await self.app(scope, self._bounded(receive, state), send_with_id)
+                await self.app(scope, self._bounded(receive, scope), send_with_id)
         except Exception:
             logger.exception("unexpected_error")
             if status:
                 raise
             await self.on_error(scope, 500)(scope, receive, send_with_id)
         finally:
-            _log(scope, status, time.perf_counter() - started)
+            _log(scope, method, status, time.perf_counter() - started)
 
-    def _bounded(self, receive: Receive, state: dict[str, Any]) -> Receive:
+    def _bounded(self, receive: Receive, scope: Scope) -> Receive:
         received = 0
 
         async def receive_bounded() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self.max_body_bytes:
+            if received and received > self.bounds.body_bytes(scope):
                 raise HTTPException(413)
-            if message["type"] == "http.disconnect" and "refusal" in state:
-                raise HTTPException(state["refusal"])
+            if message["type"] == "http.disconnect" and (status := scope["state"].get("refusal")):
+                raise HTTPException(status)
             return message
 
         return receive_bounded
 
-    def _read_headers(self, scope: Scope) -> tuple[str, int | AppError]:
-        """The request id, and the status or error to refuse the request with, or 0."""
-        request_id, size, body_size = b"", 0, b""
-        hosts = []
-        for name, value in scope["headers"]:
-            size += len(name) + len(value)
-            if name == b"x-request-id":
-                request_id = value
-            elif name == b"content-length":
-                body_size = value
-            elif name == b"host":
-                hosts.append(value)
-        refusal: int | AppError = scope["state"].get("refusal", 0)
-        if refusal:
-            pass
-        elif size > MAX_HEADER_BYTES:
-            refusal = 431
-        elif self.trusted_hosts and scope["path"] not in ANY_HOST and not self.trusted_hosts.allow(hosts):
-            refusal = UntrustedHost()
-        elif body_size.isdigit() and (len(body_size) > MAX_LENGTH_DIGITS or int(body_size) > self.max_body_bytes):
-            refusal = 413
-        return (request_id.decode() if _SANE_REQUEST_ID.fullmatch(request_id) else new_id()), refusal
+
+def _request_id(head: RequestHead) -> str:
+    given = head.values.get(b"x-request-id", b"")
+    return given.decode() if _SANE_REQUEST_ID.fullmatch(given) else new_id()
 
 
-def _log(scope: Scope, status: int, seconds: float) -> None:
+def _without_body(send: Send) -> Send:
+    async def send_head(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await send(message)
+
+    return send_head
+
+
+def _log(scope: Scope, method: str, status: int, seconds: float) -> None:
     principal = scope["state"].get("principal")
     route = scope.get("route")
     logger.info(
         "request",
-        method=scope["method"],
+        method=method,
         # The template, never the path: a path may hold what the caller typed.
         route=getattr(route, "path", None),
         status=status,

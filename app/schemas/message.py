@@ -5,7 +5,7 @@ from pydantic_core import PydanticCustomError
 
 from app.core.completion import FinishReason
 from app.models import MessageStatus
-from app.schemas.base import STORABLE, ReadModel, RequestBody, Timestamp
+from app.schemas.base import ANY_CASE, STORABLE, ReadModel, RequestBody, Timestamp
 
 MAX_CONTENT_CHARACTERS = 100_000
 
@@ -28,7 +28,7 @@ class MessageCreate(SendMode):
         str, Field(min_length=1, max_length=MAX_CONTENT_CHARACTERS, examples=["What is async Python?"]), STORABLE
     ]
     conversation_id: Annotated[
-        str | None, Field(max_length=36, description="Send the conversation's earlier turns along."), STORABLE
+        str | None, Field(max_length=36, description="Send the conversation's earlier turns along."), STORABLE, ANY_CASE
     ] = None
     webhook_url: Annotated[
         str | None,

@@ -7,12 +7,10 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from app.core.lines import one_line
 from app.db.session import TenantSession
 from app.services.audit_service import record_by
 from app.services.export_tables import EXPORTED, PAGE_ROWS, ExportedTable
-
-# They may stand in JSON as they are, but many readers of lines (Python's splitlines) end a line there.
-OTHER_LINE_ENDS = "\u0085\u2028\u2029"
 
 
 class ExportService:
@@ -61,8 +59,4 @@ class ExportService:
 
 
 def _lines(rows: Sequence[Row[Any]]) -> bytes:
-    text = "".join(f"{row.line}\n" for row in rows)
-    if not text.isascii():
-        for character in OTHER_LINE_ENDS:
-            text = text.replace(character, f"\\u{ord(character):04x}")
-    return text.encode()
+    return one_line("".join(f"{row.line}\n" for row in rows)).encode()

@@ -84,23 +84,35 @@ async def test_a_huge_or_broken_body_is_refused(
     client: httpx.AsyncClient, acme: Tenant, method: str, path: str, body: dict[str, Any]
 ) -> None:
     path, headers = path.format(id=acme.id), {**acme.admin.headers, "Content-Type": "application/json"}
-    broken = [b"{", b"\xff", b"[" * 100_000, b'{"a":' * 50_000, b"null", b"5", b'"x"', b"[]", b"{}{}", b'{"x": NaN}']
+    broken = [
+        b"{",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"a":' * 50_000,
+        b"[" * 16_000,
+        b"null",
+        b"5",
+        b'"x"',
+        b"[]",
+        b"{}{}",
+        b'{"x": NaN}',
+    ]
     for content in broken:
         if (path, content) == ("/logout", b"null"):
             continue  # no body is a body there
-        assert_problem(await client.request(method, path, content=content, headers=headers), 400, 422)
+        assert_problem(await client.request(method, path, content=content, headers=headers), 400, 413, 422)
     for field, value in body.items():
-        for wrong in ("x" * 1_000_000, ["x"] * 1000, {"x": value}, 10**400, "\ud800"):
+        for wrong in ("x" * 1_000_000, "x" * 16_000, ["x"] * 1000, {"x": value}, 10**400, "\ud800"):
             content = json.dumps({**body, field: wrong}).encode()
-            assert_problem(await client.request(method, path, content=content, headers=headers), 400, 422)
-    large = b'{"x": "' + b"x" * 1_100_000 + b'"}'
+            assert_problem(await client.request(method, path, content=content, headers=headers), 400, 413, 422)
+    large = b'{"x": "' + b"x" * 16_384 + b'"}'
     assert_problem(await client.request(method, path, content=large, headers=headers), 413)
     assert await status_of(client, acme.admin.token) == 200
 
 
 @pytest.mark.parametrize("path", ["/api-keys/{id}", "/admin/users/{id}", "/admin/invites/{id}"])
 async def test_a_path_that_is_no_id_finds_nothing(client: httpx.AsyncClient, acme: Tenant, path: str) -> None:
-    for wrong in ("x", "%00", "..%2f..", "%27%20OR%201=1", acme.user.id.upper(), acme.user.id[:-1], "%F0%9F%92%A9"):
+    for wrong in ("x", "%00", "..%2f..", "%27%20OR%201=1", acme.user.id[:-1], "%F0%9F%92%A9"):
         answer = await client.delete(path.format(id=wrong), headers=acme.admin.headers)
         assert_problem(answer, 404)
     assert_problem(await client.delete(path.format(id="x" * 101), headers=acme.admin.headers), 422)

@@ -157,6 +157,6 @@ async def test_a_deleted_user_is_out_at_once(client: httpx.AsyncClient, acme: Te
 
 
 async def test_what_needs_a_session_refuses_a_body_it_does_not_know(client: httpx.AsyncClient, acme: Tenant) -> None:
-    for body in ({"everywhere": None}, {"everywhere": "x"}, {"user_id": acme.admin.id}, [], "x"):
+    for body in ({"everywhere": "x"}, {"user_id": acme.admin.id}, [], "x"):
         assert_problem(await client.post("/logout", json=body, headers=acme.user.headers), 422)
     assert await status_of(client, acme.user.token) == 200

@@ -78,7 +78,7 @@ async def test_another_tenant_is_forbidden_real_or_not(client: httpx.AsyncClient
     for method, body in (("GET", None), ("PATCH", {"registration": "closed"})):
         answers = [
             await client.request(method, f"/tenants/{tenant_id}", json=body, headers=acme.admin.headers)
-            for tenant_id in (rival.id, new_id(), "x", acme.id.upper())
+            for tenant_id in (rival.id, new_id(), "x", rival.id.upper())
         ]
         for answer in answers:
             assert_problem(answer, 403)

@@ -22,7 +22,7 @@ LAYERS = [
     ["app.core"],
 ]
 # Below their layer on purpose: the models' metadata is the declarative base's, and schemas name the models' enums.
-WEB = ("main", "app.api", "app.dependencies", "app.core.middleware")
+WEB = ("main", "app.api", "app.dependencies", "app.core.middleware", "app.core.request_bounds")
 SERVER = ("main", "app.server")
 SQL = ("app.db", "app.models", "app.services", "create_tables")
 

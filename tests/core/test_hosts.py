@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.core.config import Settings
-from app.core.hosts import TrustedHosts
+from app.core.hosts import TrustedHosts, checked_origin
 
 
 def settings(**values: Any) -> Settings:
@@ -82,3 +82,34 @@ def test_no_host_and_two_hosts_are_not_let_in() -> None:
 def test_a_pattern_that_could_match_nothing_does_not_start(pattern: str) -> None:
     with pytest.raises(ValidationError, match="without scheme and port"):
         settings(trusted_hosts=pattern)
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://app.example", "http://localhost:5173", "https://[::1]:8443", "https://a-b.c"]
+)
+def test_origins_that_browsers_send(origin: str) -> None:
+    assert checked_origin(origin) == origin
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "app.example",
+        "https://",
+        "HTTPS://app.example",
+        "https://App.example",
+        "https://*.app.example",
+        "https://app.example/path",
+        "https://app.example:443",
+        "http://app.example:80",
+        "https://app.example:",
+        "https://user@app.example",
+        '["https://app.example"]',
+        "ftp://app.example",
+        "null",
+        "",
+    ],
+)
+def test_origins_that_no_browser_sends_are_refused(origin: str) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        checked_origin(origin)

@@ -1,11 +1,10 @@
 from datetime import timedelta
-from typing import Annotated
 
-from fastapi import APIRouter, Path, Request, Response, status
+from fastapi import APIRouter, Request, Response, status
 
 from app.api.errors import documented
 from app.api.pagination import link_next
-from app.api.parameters import AuditNarrowed, IdempotencyKey, Paging
+from app.api.parameters import AuditNarrowed, IdempotencyKey, Paging, PathId
 from app.dependencies import AdminSession, Audit, Invites, UserAdmin, Webhooks
 from app.schemas.audit import AuditEntryRead
 from app.schemas.invite import InviteCreate, InviteCreated, InviteRead
@@ -14,8 +13,6 @@ from app.schemas.webhook import WebhookSecret
 from app.services.idempotency import IdempotentRequest
 
 router = APIRouter(prefix="/admin", tags=["admin"])
-
-PathId = Annotated[str, Path(alias="id", max_length=100)]
 
 
 @router.post(

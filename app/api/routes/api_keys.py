@@ -1,10 +1,8 @@
-from typing import Annotated
-
-from fastapi import APIRouter, Path, Request, Response, status
+from fastapi import APIRouter, Request, Response, status
 
 from app.api.errors import documented
 from app.api.pagination import link_next
-from app.api.parameters import Paging
+from app.api.parameters import Paging, PathId
 from app.dependencies import ApiKeys
 from app.schemas.api_key import ApiKeyCreate, ApiKeyCreated, ApiKeyRead
 
@@ -37,6 +35,6 @@ async def list_api_keys(service: ApiKeys, page: Paging, request: Request, respon
     summary="Revoke an API key",
     responses=documented(401, 403, 404, 422, 503),
 )
-async def revoke_api_key(key_id: Annotated[str, Path(alias="id", max_length=100)], service: ApiKeys) -> None:
+async def revoke_api_key(key_id: PathId, service: ApiKeys) -> None:
     """It is refused from the next request on."""
     await service.revoke(key_id)

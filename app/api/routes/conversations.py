@@ -1,17 +1,13 @@
-from typing import Annotated
-
-from fastapi import APIRouter, Path, Request, Response, status
+from fastapi import APIRouter, Request, Response, status
 
 from app.api.errors import documented
 from app.api.pagination import link_next
-from app.api.parameters import IdempotencyKey, Paging
+from app.api.parameters import IdempotencyKey, Paging, PathId
 from app.dependencies import Conversations
 from app.schemas.conversation import ConversationCreate, ConversationRead, ConversationUpdate
 from app.services.idempotency import IdempotentRequest
 
 router = APIRouter(prefix="/conversations", tags=["conversations"])
-
-ConversationId = Annotated[str, Path(alias="id", max_length=100)]
 
 
 @router.post(
@@ -39,13 +35,13 @@ async def list_conversations(
 
 
 @router.get("/{id}", summary="Get a conversation", responses=documented(401, 404, 422, 503))
-async def get_conversation(conversation_id: ConversationId, service: Conversations) -> ConversationRead:
+async def get_conversation(conversation_id: PathId, service: Conversations) -> ConversationRead:
     return ConversationRead.model_validate(await service.get(conversation_id))
 
 
 @router.patch("/{id}", summary="Change a conversation", responses=documented(400, 401, 403, 404, 413, 422, 503))
 async def change_conversation(
-    conversation_id: ConversationId, body: ConversationUpdate, service: Conversations
+    conversation_id: PathId, body: ConversationUpdate, service: Conversations
 ) -> ConversationRead:
     """For its owner and admins."""
     changes = body.model_dump(exclude_unset=True)
@@ -58,6 +54,6 @@ async def change_conversation(
     summary="Delete a conversation",
     responses=documented(401, 403, 404, 409, 422, 503),
 )
-async def delete_conversation(conversation_id: ConversationId, service: Conversations) -> None:
+async def delete_conversation(conversation_id: PathId, service: Conversations) -> None:
     """With its messages. For its owner and admins; 409 while one of them is being answered."""
     await service.delete(conversation_id)

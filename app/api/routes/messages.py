@@ -1,11 +1,10 @@
-from typing import Annotated
-
-from fastapi import APIRouter, Path, Request, Response, status
+from fastapi import APIRouter, Request, Response, status
 from fastapi.responses import JSONResponse
 
 from app.api.errors import documented
+from app.api.negotiation import prefers_events
 from app.api.pagination import link_next
-from app.api.parameters import Filter, IdempotencyKey, LastEventId, Paging
+from app.api.parameters import Filter, IdempotencyKey, LastEventId, Paging, PathId
 from app.api.sse import EventStream, position_of
 from app.dependencies import Messages
 from app.models import MessageStatus
@@ -15,8 +14,6 @@ from app.services.idempotency import IdempotentRequest
 from app.services.message_service import MessageService, Prompt, Sent
 
 router = APIRouter(tags=["messages"])
-
-MessageId = Annotated[str, Path(alias="id", max_length=100)]
 
 EVENT_STREAM = {
     "type": "string",
@@ -76,7 +73,7 @@ async def list_messages(
 
 
 @router.get("/messages/{id}", summary="Get a message", responses=documented(401, 404, 422, 503))
-async def get_message(message_id: MessageId, service: Messages) -> MessageRead:
+async def get_message(message_id: PathId, service: Messages) -> MessageRead:
     """Any message of the caller's tenant, also one that failed or still runs."""
     return MessageRead.model_validate(await service.get(message_id))
 
@@ -88,7 +85,7 @@ async def get_message(message_id: MessageId, service: Messages) -> MessageRead:
     responses={200: EVENTS, 204: {"description": "The stream was read to its end"}, **documented(401, 404, 422, 503)},
 )
 async def stream_message(
-    message_id: MessageId, service: Messages, request: Request, last_event_id: LastEventId = None
+    message_id: PathId, service: Messages, request: Request, last_event_id: LastEventId = None
 ) -> Response:
     """Its events from `Last-Event-ID` on, no text lost or repeated; in whichever process it runs."""
     reader = Reader()
@@ -107,9 +104,9 @@ async def stream_message(
         **documented(401, 403, 404, 409, 422, 503),
     },
 )
-async def cancel_message(message_id: MessageId, service: Messages) -> MessageRead | Response:
+async def cancel_message(message_id: PathId, service: Messages, request: Request) -> MessageRead | Response:
     """Stops the provider's call, whichever process makes it, and keeps the text so far. For its author and admins."""
-    return _read(await service.cancel(message_id), status.HTTP_200_OK)
+    return _read(request, await service.cancel(message_id), status.HTTP_200_OK)
 
 
 @router.post(
@@ -119,7 +116,7 @@ async def cancel_message(message_id: MessageId, service: Messages) -> MessageRea
     responses={202: ACCEPTED, **documented(400, 401, 402, 403, 404, 409, 413, 422, 429, 502, 503, 504)},
 )
 async def retry_message(
-    message_id: MessageId, service: Messages, request: Request, body: MessageRetry | None = None
+    message_id: PathId, service: Messages, request: Request, body: MessageRetry | None = None
 ) -> MessageRead | Response:
     """Answers a failed or cancelled message again, as `POST /messages` would. For its author and admins."""
     mode = body or MessageRetry()
@@ -134,7 +131,7 @@ async def retry_message(
     summary="Delete a message",
     responses=documented(401, 403, 404, 409, 422, 503),
 )
-async def delete_message(message_id: MessageId, service: Messages) -> None:
+async def delete_message(message_id: PathId, service: Messages) -> None:
     """For its author and for admins; 409 while it is being answered. What it used stays in `/usage`."""
     await service.delete(message_id)
 
@@ -152,22 +149,22 @@ async def _answer(
         reader = Reader()
         return EventStream(service.events(sent, reader), reader, _heartbeat(request))
     if mode.background:
-        return _read(sent.row, waited, always_accepted=True)
+        return _read(request, sent.row, waited, always_accepted=True)
     return MessageRead.model_validate(await service.outcome(sent))
 
 
-def _read(row: object, ended: int, *, always_accepted: bool = False) -> Response:
+def _read(request: Request, row: object, ended: int, *, always_accepted: bool = False) -> Response:
     message = MessageRead.model_validate(row)
     accepted = always_accepted or message.status == MessageStatus.PENDING
     return JSONResponse(
         message.model_dump(mode="json"),
         status.HTTP_202_ACCEPTED if accepted else ended,
-        headers={"Location": f"/messages/{message.id}"} if accepted else None,
+        headers={"Location": f"{request.scope.get('root_path', '')}/messages/{message.id}"} if accepted else None,
     )
 
 
 def _wants_events(mode: SendMode, request: Request) -> bool:
-    return mode.stream or (not mode.background and "text/event-stream" in request.headers.get("accept", ""))
+    return mode.stream or (not mode.background and prefers_events(request.headers.getlist("Accept")))
 
 
 def _heartbeat(request: Request) -> float:

@@ -1,11 +1,11 @@
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response, status
+from fastapi import APIRouter, Query, Request, Response, status
 
 from app.api.errors import documented
 from app.api.ndjson import LineStream
 from app.api.pagination import link_next
-from app.api.parameters import Paging
+from app.api.parameters import Paging, PathId
 from app.core.errors import PermissionDenied
 from app.core.principal import Principal
 from app.dependencies import (
@@ -28,7 +28,6 @@ from app.services.tenant_service import FirstAdmin
 
 router = APIRouter(tags=["tenants"])
 
-TenantId = Annotated[str, Path(alias="id", max_length=100)]
 ConfirmedName = Annotated[
     str, Query(alias="name", max_length=255, description="The tenant's name, to confirm what is erased."), STORABLE
 ]
@@ -63,7 +62,7 @@ async def create_tenant(body: TenantCreate, service: Tenants, request: Request) 
 
 
 @router.get("/tenants/{id}", summary="Get the tenant", responses=documented(401, 403, 422, 503))
-async def get_tenant(tenant_id: TenantId, caller: CurrentUser, service: TenantOfCaller) -> TenantSettings:
+async def get_tenant(tenant_id: PathId, caller: CurrentUser, service: TenantOfCaller) -> TenantSettings:
     """The caller's own; any other id, real or made up, is 403."""
     _require_own(tenant_id, caller)
     return TenantSettings.model_validate(await service.get())
@@ -73,7 +72,7 @@ async def get_tenant(tenant_id: TenantId, caller: CurrentUser, service: TenantOf
     "/tenants/{id}", summary="Change the tenant's settings", responses=documented(400, 401, 403, 409, 413, 422, 503)
 )
 async def change_tenant(
-    tenant_id: TenantId, body: TenantUpdate, admin: AdminSession, service: TenantAdmin
+    tenant_id: PathId, body: TenantUpdate, admin: AdminSession, service: TenantAdmin
 ) -> TenantSettings:
     """Its name, who may register, and whose messages users see; in force at the next request."""
     _require_own(tenant_id, admin)
@@ -86,7 +85,7 @@ async def change_tenant(
     summary="Erase the tenant and all it owns",
     responses=documented(401, 403, 409, 422, 503),
 )
-async def erase_tenant(tenant_id: TenantId, name: ConfirmedName, admin: AdminSession, service: Erasure) -> None:
+async def erase_tenant(tenant_id: PathId, name: ConfirmedName, admin: AdminSession, service: Erasure) -> None:
     """For good, confirmed by its name. From the first moment on nobody gets in any more, the caller included.
 
     Answers when all is gone. If the answer is lost, or a process dies, the service finishes it by itself.
@@ -101,7 +100,7 @@ async def erase_tenant(tenant_id: TenantId, name: ConfirmedName, admin: AdminSes
     summary="Export all that the tenant owns",
     responses={200: EXPORTED, **documented(401, 403, 422, 503)},
 )
-async def export_tenant(tenant_id: TenantId, admin: AdminSession, service: Export) -> Response:
+async def export_tenant(tenant_id: PathId, admin: AdminSession, service: Export) -> Response:
     """Newest first within each type, without passwords, tokens and their hashes. Without its last line it was cut."""
     _require_own(tenant_id, admin)
     return LineStream(await service.begin(), f"{admin.tenant_id}.ndjson")
@@ -113,7 +112,7 @@ async def export_tenant(tenant_id: TenantId, admin: AdminSession, service: Expor
     responses=documented(401, 403, 422, 503),
 )
 async def list_users(
-    tenant_id: TenantId,
+    tenant_id: PathId,
     admin: CurrentAdmin,
     service: Users,
     page: Paging,

@@ -1,16 +1,14 @@
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 
 from app.api.errors import documented
-from app.api.parameters import UsageFrom, UsageTo
+from app.api.parameters import PathId, UsageFrom, UsageTo
 from app.dependencies import BudgetAdmin, Budgets, Usage
 from app.schemas.usage import BudgetRead, BudgetUpdate, UsageRead
 from app.services.usage_service import Grouping
 
 router = APIRouter(tags=["usage"])
-
-UserId = Annotated[str, Path(alias="id", max_length=100)]
 
 
 @router.get("/usage", summary="Usage of the tenant", responses=documented(401, 403, 422, 503))
@@ -37,7 +35,7 @@ async def set_budget(body: BudgetUpdate, service: BudgetAdmin) -> BudgetRead:
 
 
 @router.get("/admin/users/{id}/budget", summary="A user's budget", responses=documented(401, 403, 404, 422, 503))
-async def read_user_budget(user_id: UserId, service: Budgets) -> BudgetRead:
+async def read_user_budget(user_id: PathId, service: Budgets) -> BudgetRead:
     return BudgetRead.model_validate(await service.get(user_id))
 
 
@@ -46,6 +44,6 @@ async def read_user_budget(user_id: UserId, service: Budgets) -> BudgetRead:
     summary="Set a user's budget",
     responses=documented(400, 401, 403, 404, 413, 422, 503),
 )
-async def set_user_budget(user_id: UserId, body: BudgetUpdate, service: BudgetAdmin) -> BudgetRead:
+async def set_user_budget(user_id: PathId, body: BudgetUpdate, service: BudgetAdmin) -> BudgetRead:
     """It holds beside the tenant's: a message needs room in both."""
     return BudgetRead.model_validate(await service.set(body.limit_micro_usd, user_id))

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from app.core.client_address import site_of
+
 Role = Literal["admin", "user"]
 Scope = Literal["messages:read", "messages:write", "admin"]
 
@@ -15,6 +17,11 @@ class Origin:
 
     address: str = ""
     request_id: str = ""
+
+    @property
+    def site(self) -> str:
+        """Whom requests from here are counted as; "" if nobody knows."""
+        return site_of(self.address) if self.address else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,12 @@ from typing import Any
 from jose import jwt
 from passlib.context import CryptContext
 
-from app.core.errors import AuthenticationError, Overloaded
+from app.core.errors import AuthenticationError
 from app.core.ids import is_id, new_id
 from app.core.keys import KeyRing
 from app.core.passwords import normalise_password
 from app.core.principal import Principal
+from app.core.turns import Turns
 
 ISSUER = "llm-saas-backend"
 AUDIENCE = "llm-saas-api"
@@ -43,7 +44,8 @@ def normalise_email(email: str) -> str:
 class PasswordHasher:
     """bcrypt over SHA-256, so that no password is cut at 72 bytes; plain bcrypt is verified and upgraded.
 
-    The threads are fewer than the cores and of low priority: a flood of logins leaves the event loop its core.
+    The threads are fewer than the cores and of low priority: a flood of logins leaves the event loop its core. Who has
+    to wait is served in turn by `share`, the tenant or the client's address: a flood of one's leaves the others theirs.
     """
 
     def __init__(self, rounds: int) -> None:
@@ -53,22 +55,21 @@ class PasswordHasher:
             bcrypt_sha256__rounds=rounds,
             bcrypt__rounds=rounds,
         )
+        workers = max(1, (os.cpu_count() or 2) // 2)
         self._threads = ThreadPoolExecutor(
-            max_workers=max(1, (os.cpu_count() or 2) // 2),
-            thread_name_prefix="bcrypt",
-            initializer=_lower_thread_priority,
+            max_workers=workers, thread_name_prefix="bcrypt", initializer=_lower_thread_priority
         )
-        self._waiting = 0
+        self._turns = Turns(workers, MAX_WAITING_HASHES)
         # Verified when the email is unknown, so that the answer takes as long as a wrong password.
         self._nobody = self._context.hash(new_id())
 
-    async def hash(self, password: str) -> str:
-        hashed: str = await self._run(self._context.hash, normalise_password(password))
+    async def hash(self, password: str, share: str = "") -> str:
+        hashed: str = await self._run(share, self._context.hash, normalise_password(password))
         return hashed
 
-    async def verify(self, password: str, hashed: str | None) -> tuple[bool, str | None]:
+    async def verify(self, password: str, hashed: str | None, share: str = "") -> tuple[bool, str | None]:
         """Whether the password is right, and a replacement hash where the stored one is outdated."""
-        ok, replacement = await self._run(self._verify, password, hashed or self._nobody)
+        ok, replacement = await self._run(share, self._verify, password, hashed or self._nobody)
         return (ok, replacement) if hashed else (False, None)
 
     def _verify(self, password: str, hashed: str) -> tuple[bool, str | None]:
@@ -85,14 +86,12 @@ class PasswordHasher:
             return True, self._context.hash(normal) if outdated and vouched_for else None
         return False, None
 
-    async def _run(self, function: Any, *args: str) -> Any:
-        if self._waiting >= MAX_WAITING_HASHES:
-            raise Overloaded
-        self._waiting += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
-        finally:
-            self._waiting -= 1
+    async def _run(self, share: str, function: Any, *args: str) -> Any:
+        await self._turns.take(share)
+        work = asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
+        # A thread cannot be cancelled: its place is free when it has ended, whoever still waits for it.
+        work.add_done_callback(lambda _: self._turns.give_back())
+        return await asyncio.shield(work)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -61,7 +61,9 @@ class AuthService:
     async def _log_in(self, email: str, password: str, origin: Origin) -> Granted:
         async with self._database.session(rls.ENTER_NO_TENANT) as connection:
             account = (await connection.execute(AUTH_LOOKUP, {"email": normalise_email(email)})).one_or_none()
-        correct, replacement = await self._passwords.verify(password, account.hashed_password if account else None)
+        correct, replacement = await self._passwords.verify(
+            password, account.hashed_password if account else None, origin.site
+        )
         if account is None or not correct:
             # Not in the audit log: whoever guesses would fill it, and a row takes time that tells who has an account.
             logger.info("login_refused", user_id=account.id if account else None)
@@ -93,10 +95,10 @@ class AuthService:
         if account is None:  # deleted or disabled since the transaction began
             raise AuthenticationError
         async with self._limits.password_of(principal.session_id or ""):
-            correct, _ = await self._passwords.verify(current, account.hashed_password)
+            correct, _ = await self._passwords.verify(current, account.hashed_password, principal.tenant_id)
             if not correct:
                 raise WrongPassword
-        hashed = await self._passwords.hash(new)
+        hashed = await self._passwords.hash(new, principal.tenant_id)
         async with db.begin() as connection:
             values = {"in_tenant": principal.tenant_id, "of_user": principal.user_id, "hashed": hashed}
             changed = await connection.execute(CHANGE_PASSWORD, {**values, "version": principal.token_version})

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Interval, bindparam, text
+from sqlalchemy import Interval, Row, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.errors import IdempotencyKeyReused
@@ -34,6 +34,7 @@ FIND = text("""
 SELECT idempotency_keys.request_hash, idempotency_keys.resource_id FROM idempotency_keys
 WHERE idempotency_keys.tenant_id = :tenant_id AND idempotency_keys.user_id = :user_id AND idempotency_keys.key = :key
 """)
+LOOK = text(f"{FIND.text.rstrip()} AND idempotency_keys.expires_at >= now()")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +62,8 @@ class IdempotencyKeys:
 
     def parameters(self, request: IdempotentRequest, principal: Principal, resource_id: str) -> dict[str, Any]:
         """Of the claim, for the thing that is about to be made."""
-        owner = {"tenant_id": principal.tenant_id, "user_id": principal.user_id, "key": request.key}
         kept = {"request_hash": _keyed_hash(self._secret_keys[0], request), "kept_for": KEPT_FOR}
-        return {**owner, **kept, "resource_id": resource_id}
+        return {**_owned(request, principal), **kept, "resource_id": resource_id}
 
     async def claim(
         self, connection: AsyncConnection, principal: Principal, request: IdempotentRequest | None, resource_id: str
@@ -80,11 +80,25 @@ class IdempotencyKeys:
 
     async def made_before(self, connection: AsyncConnection, principal: Principal, request: IdempotentRequest) -> str:
         """The id of what a key made that could not be claimed; raises `IdempotencyKeyReused`."""
-        owner = {"tenant_id": principal.tenant_id, "user_id": principal.user_id, "key": request.key}
-        found = (await connection.execute(FIND, owner)).one()
+        return self._same((await connection.execute(FIND, _owned(request, principal))).one(), request)
+
+    async def look(
+        self, connection: AsyncConnection, principal: Principal, request: IdempotentRequest | None
+    ) -> str | None:
+        """The id of what the key has made, claiming nothing: before work that a replay needs not; else as `claim`."""
+        if request is None:
+            return None
+        found = (await connection.execute(LOOK, _owned(request, principal))).one_or_none()
+        return None if found is None else self._same(found, request)
+
+    def _same(self, found: Row[Any], request: IdempotentRequest) -> str:
         if found.request_hash not in {_keyed_hash(key, request) for key in self._secret_keys}:
             raise IdempotencyKeyReused
         return str(found.resource_id)
+
+
+def _owned(request: IdempotentRequest, principal: Principal) -> dict[str, str]:
+    return {"tenant_id": principal.tenant_id, "user_id": principal.user_id, "key": request.key}
 
 
 def _keyed_hash(secret_key: bytes, request: IdempotentRequest) -> str:

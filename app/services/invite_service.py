@@ -42,17 +42,15 @@ ADMINS = select(users.c.id).where(
 )
 IS_ADMIN = ADMINS.where(users.c.id == bindparam("user_id"))
 OTHERS_OPEN = select(func.count()).select_from(Invite).where(*OPEN, invites.c.email != bindparam("email"))
-# Of any number of registrations at once, one finds it.
-ACCEPT = (
-    delete(Invite)
-    .where(
-        *OPEN,
-        invites.c.email == bindparam("email"),
-        invites.c.token_hash == bindparam("token_hash"),
-        invites.c.user_id.in_(ADMINS),
-    )
-    .returning(invites.c.id, invites.c.user_id)
+GOOD = (
+    *OPEN,
+    invites.c.email == bindparam("email"),
+    invites.c.token_hash == bindparam("token_hash"),
+    invites.c.user_id.in_(ADMINS),
 )
+FIND_OPEN = select(invites.c.id, invites.c.user_id).where(*GOOD)
+# Of any number of registrations at once, one finds it.
+ACCEPT = delete(Invite).where(*GOOD).returning(invites.c.id, invites.c.user_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +110,12 @@ class InviteService:
             if email is None:
                 raise NotFound
             await record_by(self._db, connection, "invite.revoked", invite_id, email=email)
+
+
+async def find_open(connection: AsyncConnection, tenant_id: str, email: str, token: str) -> Row[Any] | None:
+    """As `accept`, and nothing is used up."""
+    values = {"tenant_id": tenant_id, "email": email, "token_hash": credentials.digest(token)}
+    return cast("Row[Any] | None", (await connection.execute(FIND_OPEN, values)).one_or_none())
 
 
 async def accept(connection: AsyncConnection, tenant_id: str, email: str, token: str) -> Row[Any] | None:

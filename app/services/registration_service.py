@@ -1,5 +1,6 @@
 """Registration: how users come into a tenant on behalf of nobody in it."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal, cast
 
 from sqlalchemy import Row, Table, bindparam, select
@@ -13,8 +14,8 @@ from app.db import rls
 from app.db.session import Database
 from app.models import RegistrationMode, Tenant, UserRole
 from app.services.audit_service import Actor, record
-from app.services.invite_service import accept
-from app.services.user_service import insert_user
+from app.services.invite_service import accept, find_open
+from app.services.user_service import insert_user, require_free
 
 tenants = cast("Table", Tenant.__table__)
 
@@ -59,14 +60,14 @@ class RegistrationService:
     ) -> Row[Any]:
         if not is_id(tenant_id):
             raise TenantNotFound
-        hashed = await self._passwords.hash(password)
+        anonymous = actor_type == "anonymous"
         async with self._database.session(rls.enter_tenant(tenant_id)) as connection:
-            mode = (await connection.execute(SELECT_TENANT, {"tenant_id": tenant_id})).scalar_one_or_none()
-            if mode is None:
-                raise TenantNotFound
-            invited = {"invited": invite is not None}
-            if actor_type == "anonymous":
-                invited |= await _admit(connection, mode, tenant_id, email, invite)
+            await _admit(connection, tenant_id, email, invite, find_open, anonymous=anonymous)
+            await require_free(connection, email)
+        hashed = await self._passwords.hash(password, self._origin.site)
+        async with self._database.session(rls.enter_tenant(tenant_id)) as connection:
+            used = await _admit(connection, tenant_id, email, invite, accept, anonymous=anonymous)
+            invited = {"invited": invite is not None, **used}
             user = await insert_user(connection, tenant_id, email, hashed, role)
             actor = Actor(tenant_id, actor_type, self._origin)
             await record(connection, actor, "user.registered", user.id, role=role.value, **invited)
@@ -74,16 +75,27 @@ class RegistrationService:
 
 
 async def _admit(
-    connection: AsyncConnection, mode: str, tenant_id: str, email: str, invite: str | None
+    connection: AsyncConnection,
+    tenant_id: str,
+    email: str,
+    invite: str | None,
+    find: Callable[[AsyncConnection, str, str, str], Awaitable[Row[Any] | None]],
+    *,
+    anonymous: bool,
 ) -> dict[str, Any]:
-    """What the audit log says of the invite that was used up."""
+    """Raise unless the tenant takes who comes; what the audit log says of the invite."""
+    mode = (await connection.execute(SELECT_TENANT, {"tenant_id": tenant_id})).scalar_one_or_none()
+    if mode is None:
+        raise TenantNotFound
+    if not anonymous:
+        return {}
     if mode == RegistrationMode.CLOSED:
         raise RegistrationClosed
     if invite is None:
         if mode == RegistrationMode.INVITE:
             raise InviteRequired
         return {}
-    accepted = await accept(connection, tenant_id, email, invite)
-    if accepted is None:
+    found = await find(connection, tenant_id, email, invite)
+    if found is None:
         raise InviteRequired
-    return {"invite_id": accepted.id, "invited_by": accepted.user_id}
+    return {"invite_id": found.id, "invited_by": found.user_id}

@@ -57,8 +57,8 @@ WHERE sessions.tenant_id = :tenant_id AND sessions.id = :id AND sessions.previou
   AND sessions.rotated_at > now() - :grace
 """).bindparams(bindparam("grace", type_=Interval))
 IS_FRESH = text("""
-SELECT sessions.id FROM sessions
-WHERE sessions.tenant_id = :tenant_id AND sessions.id = :id AND sessions.created_at > now() - :fresh
+SELECT sessions.created_at > now() - :fresh FROM sessions
+WHERE sessions.tenant_id = :tenant_id AND sessions.id = :id
 """).bindparams(bindparam("fresh", type_=Interval))
 END = text("DELETE FROM sessions WHERE sessions.tenant_id = :tenant_id AND sessions.id = :id RETURNING sessions.id")
 END_ALL = text("DELETE FROM sessions WHERE sessions.tenant_id = :tenant_id AND sessions.user_id = :user_id")
@@ -136,8 +136,11 @@ class SessionService:
         """Raise `FreshLoginRequired` unless the caller's session began, with the password, a short while ago."""
         values = {"tenant_id": db.principal.tenant_id, "id": db.principal.session_id, "fresh": self._fresh}
         async with db.begin() as connection:
-            if (await connection.execute(IS_FRESH, values)).one_or_none() is None:
-                raise FreshLoginRequired
+            fresh = (await connection.execute(IS_FRESH, values)).scalar_one_or_none()
+        if fresh is None:  # ended since the transaction began
+            raise AuthenticationError
+        if not fresh:
+            raise FreshLoginRequired
 
     async def end(self, db: TenantSession, *, everywhere: bool) -> None:
         """End the caller's session, or all of its user's."""

@@ -4,7 +4,7 @@ import hmac
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Row, bindparam, select, update
+from sqlalchemy import Row, bindparam, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
@@ -16,7 +16,7 @@ from app.db import rls
 from app.db.session import Database, TenantSession
 from app.models import RegistrationMode, Tenant, UserRole
 from app.services.audit_service import Actor, record, record_by
-from app.services.user_service import insert_user
+from app.services.user_service import insert_user, require_free
 
 tenants = Tenant.__table__
 
@@ -26,6 +26,8 @@ INSERT_TENANT = (
     .on_conflict_do_nothing(index_elements=["name"])
     .returning(tenants.c.id, tenants.c.name, tenants.c.created_at)
 )
+# Across tenants, by a SECURITY DEFINER function.
+NAME_TAKEN = text("SELECT tenant_name_taken(:name)")
 SHOWN = tuple(
     tenants.c[name] for name in ("id", "name", "registration", "message_visibility", "created_at", "updated_at")
 )
@@ -84,7 +86,7 @@ class TenantService:
     ) -> tuple[Row[Any], Row[Any] | None]:
         tenant_id = new_id()
         actor = Actor(tenant_id, actor_type, self._origin)
-        hashed = await self._passwords.hash(admin.password) if admin else ""
+        hashed = await self._hash_unless_taken(name, admin) if admin else ""
         async with self._database.session(rls.enter_tenant(tenant_id)) as connection:
             values = {"id": tenant_id, "name": name, "registration": self._policy.registration}
             tenant = (await connection.execute(INSERT_TENANT, values)).one_or_none()
@@ -96,6 +98,13 @@ class TenantService:
             user = await insert_user(connection, tenant_id, admin.email, hashed, UserRole.ADMIN)
             await record(connection, actor, "user.created", user.id, role=UserRole.ADMIN.value)
             return tenant, user
+
+    async def _hash_unless_taken(self, name: str, admin: FirstAdmin) -> str:
+        async with self._database.session(rls.ENTER_NO_TENANT) as connection:
+            if (await connection.execute(NAME_TAKEN, {"name": name})).scalar_one():
+                raise TenantNameTaken
+            await require_free(connection, admin.email)
+        return await self._passwords.hash(admin.password, self._origin.site)
 
 
 class TenantSettingsService:

@@ -16,7 +16,7 @@ from app.services.idempotency import IdempotencyKeys, IdempotentRequest
 from app.services.invite_service import REVOKE_ALL_INVITES
 from app.services.message_statements import DELETE_OF_USER
 from app.services.session_service import END_ALL
-from app.services.user_service import LOCK_TENANT, SELECT_USER, insert_user
+from app.services.user_service import LOCK_TENANT, SELECT_USER, insert_user, require_free
 
 users = User.__table__
 
@@ -54,15 +54,15 @@ class UserAdminService:
         self, email: str, password: str, role: UserRole, request: IdempotentRequest | None = None
     ) -> Row[Any]:
         """The new user of the caller's tenant; raises `EmailTaken`, `NotFound` if the key made one that is gone."""
-        user_id = new_id()
-        hashed = await self._passwords.hash(password)
+        user_id, caller = new_id(), self._db.principal
         async with self._db.begin() as connection:
-            if made_before := await self._keys.claim(connection, self._db.principal, request, user_id):
-                made = await connection.execute(SELECT_USER, {"tenant_id": self._tenant_id, "id": made_before})
-                user: Row[Any] | None = made.one_or_none()
-                if user is None:  # deleted since
-                    raise NotFound
-                return user
+            if made_before := await self._keys.look(connection, caller, request):
+                return await self._find(connection, made_before)
+            await require_free(connection, email)
+        hashed = await self._passwords.hash(password, self._tenant_id)
+        async with self._db.begin() as connection:
+            if made_before := await self._keys.claim(connection, caller, request, user_id):
+                return await self._find(connection, made_before)
             made_now = await insert_user(connection, self._tenant_id, email, hashed, role, user_id)
             await record_by(self._db, connection, "user.created", user_id, role=role.value)
             return made_now
@@ -110,6 +110,9 @@ class UserAdminService:
         if not is_id(user_id):
             raise NotFound
         await connection.execute(LOCK_TENANT, {"tenant_id": self._tenant_id})
+        return await self._find(connection, user_id)
+
+    async def _find(self, connection: AsyncConnection, user_id: str) -> Row[Any]:
         found = await connection.execute(SELECT_USER, {"tenant_id": self._tenant_id, "id": user_id})
         user: Row[Any] | None = found.one_or_none()
         if user is None:

@@ -25,12 +25,20 @@ SELECT_USER: Select[Any] = select(*PUBLIC_COLUMNS).where(
 USERS_BY_OFFSET, USERS_BY_CURSOR = newest_first(
     select(*PUBLIC_COLUMNS).where(users.c.tenant_id == bindparam("tenant_id")), users
 )
+# Across tenants, by a SECURITY DEFINER function: an email is one user's, wherever.
+EMAIL_TAKEN = text("SELECT email_taken(:email)")
 INSERT_USER = (
     insert(User)
     .values({name: bindparam(name) for name in ("id", "email", "hashed_password", "role", "tenant_id")})
     .on_conflict_do_nothing(index_elements=["email"])
     .returning(*PUBLIC_COLUMNS)
 )
+
+
+async def require_free(connection: AsyncConnection, email: str) -> None:
+    """Raise `EmailTaken`: before a password is hashed in vain. Whether it still is free, inserting decides."""
+    if (await connection.execute(EMAIL_TAKEN, {"email": email})).scalar_one():
+        raise EmailTaken
 
 
 async def insert_user(

@@ -16,6 +16,7 @@ DEFINER_FUNCTIONS = {
     "continue_erasure",
     "delete_expired_credentials",
     "delete_expired_idempotency_keys",
+    "email_taken",
     "erase_history",
     "finish_erasure",
     "forget_block",
@@ -23,6 +24,7 @@ DEFINER_FUNCTIONS = {
     "search_messages",
     "session_lookup",
     "tenants_to_index",
+    "tenant_name_taken",
 }
 # For the database's owner, on the command line.
 OPERATOR_FUNCTIONS = {"set_tenant_ceiling"}

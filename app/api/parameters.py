@@ -11,7 +11,7 @@ from app.models import MessageStatus
 from app.schemas.base import ANY_CASE, EARLIEST, LATEST, STORABLE
 from app.services.audit_service import AuditFilter
 from app.services.message_list import MessageFilter
-from app.services.pagination import MAX_SKIP, PageRequest
+from app.services.pagination import MAX_LIMIT, MAX_SKIP, PageRequest
 
 
 def _within_reach(skip: int) -> int:
@@ -32,7 +32,7 @@ async def get_page(
         ),
         AfterValidator(_within_reach),
     ] = 0,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 20,
     cursor: Annotated[
         str | None, Query(max_length=200, description="From the `Link` header; `skip` has no effect with it.")
     ] = None,

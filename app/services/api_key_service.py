@@ -28,7 +28,7 @@ from app.db.failures import reason_of
 from app.db.session import Database, TenantSession
 from app.models import ApiKey, User
 from app.services.audit_service import record_by
-from app.services.pagination import Page, PageRequest, newest_first, page_of, parameters
+from app.services.pagination import NewestFirst, Page, PageRequest, page_of, parameters
 from app.services.session_service import SessionService
 
 keys, users = cast("Table", ApiKey.__table__), cast("Table", User.__table__)
@@ -38,8 +38,8 @@ KNOWN_KEYS_KEPT = 10_000
 SHOWN = [column for column in keys.c if column.name != "key_hash"]
 IN_TENANT = keys.c.tenant_id == bindparam("tenant_id")
 OWN = keys.c.user_id == bindparam("user_id")
-ALL_LISTED = newest_first(select(*SHOWN).where(IN_TENANT), keys)
-OWN_LISTED = newest_first(select(*SHOWN).where(IN_TENANT, OWN), keys)
+ALL_LISTED = NewestFirst(select(*SHOWN).where(IN_TENANT), keys)
+OWN_LISTED = NewestFirst(select(*SHOWN).where(IN_TENANT, OWN), keys)
 INSERTED = ("id", "tenant_id", "user_id", "name", "prefix", "key_hash", "scopes", "expires_at")
 INSERT = insert(ApiKey).values({name: bindparam(name) for name in INSERTED}).returning(*SHOWN)
 # Takes turns with demoting, disabling and a new password, which end keys, and with the user's other new keys.
@@ -130,10 +130,10 @@ class ApiKeyService:
             raise TooManyApiKeys
 
     async def list(self, page: PageRequest) -> Page:
-        by_offset, by_cursor = ALL_LISTED if self._caller.is_admin else OWN_LISTED
+        listed = ALL_LISTED if self._caller.is_admin else OWN_LISTED
         values = {**self._own, **parameters(page)}
         async with self._db.begin() as connection:
-            rows = (await connection.execute(by_offset if page.cursor is None else by_cursor, values)).all()
+            rows = (await connection.execute(listed.page(page), values)).all()
         return page_of(rows, page)
 
     async def revoke(self, key_id: str) -> None:

@@ -5,9 +5,10 @@ user or key that acts are the transaction's: the database writes them itself, wh
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, cast
 
-from sqlalchemy import Select, Table, bindparam, select
+from sqlalchemy import Table, bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,7 +16,7 @@ from app.core.ids import new_id
 from app.core.principal import Origin, Principal
 from app.db.session import TenantSession
 from app.models import AuditEntry
-from app.services.pagination import Page, PageRequest, newest_first, page_of, parameters
+from app.services.pagination import NewestFirst, Page, PageRequest, page_of, parameters
 
 entries = cast("Table", AuditEntry.__table__)
 
@@ -95,13 +96,14 @@ class AuditService:
 
     async def list(self, page: PageRequest, narrowed: AuditFilter) -> Page:
         filters = narrowed.parameters()
-        by_offset, by_cursor = _listing(filters)
+        listed = _listing(frozenset(filters))
         values = {"tenant_id": self._db.principal.tenant_id, **filters, **parameters(page)}
         async with self._db.begin() as connection:
-            rows = (await connection.execute(by_offset if page.cursor is None else by_cursor, values)).all()
+            rows = (await connection.execute(listed.page(page), values)).all()
         return page_of(rows, page)
 
 
-def _listing(filters: dict[str, str]) -> tuple[Select[Any], Select[Any]]:
-    narrowed = (CONDITIONS[name] for name in filters)
-    return newest_first(select(*entries.c).where(IN_TENANT, *narrowed), entries)
+@cache
+def _listing(filters: frozenset[str]) -> NewestFirst:
+    narrowed = (CONDITIONS[name] for name in sorted(filters))
+    return NewestFirst(select(*entries.c).where(IN_TENANT, *narrowed), entries)

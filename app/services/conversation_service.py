@@ -16,7 +16,7 @@ from app.models import Conversation, MessageStatus
 from app.services.audit_service import record_by
 from app.services.idempotency import IdempotencyKeys, IdempotentRequest
 from app.services.message_statements import DELETE_CONVERSATION, TURNS
-from app.services.pagination import Page, PageRequest, newest_first, page_of, parameters
+from app.services.pagination import NewestFirst, Page, PageRequest, page_of, parameters
 from app.services.pricing import BYTES_PER_TOKEN, estimated_tokens
 from app.services.visibility import Visible, show_all, viewer
 
@@ -27,7 +27,7 @@ _ALL = select(*conversations.c).where(IN_TENANT)
 _ONE = _ALL.where(conversations.c.id == bindparam("id"))
 ONE = Visible(_ONE, conversations, lambda visible: visible)
 LOCK = Visible(_ONE, conversations, lambda visible: visible.with_for_update())
-LISTED = Visible(_ALL, conversations, lambda visible: newest_first(visible, conversations))
+LISTED = Visible(_ALL, conversations, lambda visible: NewestFirst(visible, conversations))
 INSERT = (
     insert(Conversation)
     .values({name: bindparam(name) for name in ("id", "tenant_id", "user_id", "title", "system_prompt")})
@@ -73,8 +73,8 @@ class ConversationService:
         principal = self._db.principal
         values = {**viewer(principal), **parameters(page)}
         async with self._db.begin() as connection:
-            by_offset, by_cursor = LISTED.to_viewer(connection)
-            rows = (await connection.execute(by_offset if page.cursor is None else by_cursor, values)).all()
+            statement = LISTED.to_viewer(connection).page(page)
+            rows = (await connection.execute(statement, values)).all()
         return page_of(rows, page)
 
     async def change(self, conversation_id: str, changes: dict[str, str | None]) -> Row[Any]:

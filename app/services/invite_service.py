@@ -13,7 +13,7 @@ from app.core.ids import is_id, new_id
 from app.db.session import TenantSession
 from app.models import Invite, User, UserRole
 from app.services.audit_service import record_by
-from app.services.pagination import Page, PageRequest, newest_first, page_of, parameters
+from app.services.pagination import NewestFirst, Page, PageRequest, page_of, parameters
 from app.services.user_service import LOCK_TENANT
 
 invites, users = cast("Table", Invite.__table__), cast("Table", User.__table__)
@@ -22,7 +22,7 @@ OPEN_PER_TENANT = 1000
 
 COLUMNS = "id, tenant_id, user_id, email, expires_at, created_at"
 OPEN = (invites.c.tenant_id == bindparam("tenant_id"), invites.c.expires_at > func.now())
-BY_OFFSET, BY_CURSOR = newest_first(select(*(invites.c[name] for name in COLUMNS.split(", "))).where(*OPEN), invites)
+LISTED = NewestFirst(select(*(invites.c[name] for name in COLUMNS.split(", "))).where(*OPEN), invites)
 # A second invite of an email takes the place of the first.
 INVITE = text(f"""
 INSERT INTO invites (id, tenant_id, user_id, email, token_hash, expires_at)
@@ -95,7 +95,7 @@ class InviteService:
             raise TooManyInvites
 
     async def list(self, page: PageRequest) -> Page:
-        statement = BY_OFFSET if page.cursor is None else BY_CURSOR
+        statement = LISTED.page(page)
         async with self._db.begin() as connection:
             rows = (await connection.execute(statement, {"tenant_id": self._tenant_id, **parameters(page)})).all()
         return page_of(rows, page)

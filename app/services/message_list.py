@@ -5,11 +5,11 @@ from datetime import datetime
 from functools import cache
 from typing import Any, cast
 
-from sqlalchemy import Select, Table, bindparam, select
+from sqlalchemy import Table, bindparam, select
 
 from app.models import Message, MessageStatus
 from app.services.message_statements import COLUMNS
-from app.services.pagination import newest_first
+from app.services.pagination import NewestFirst
 from app.services.visibility import Visible
 
 messages = cast("Table", Message.__table__)
@@ -41,8 +41,8 @@ class MessageFilter:
 
 
 @cache
-def listing(conditions: frozenset[str]) -> Visible[tuple[Select[Any], Select[Any]]]:
-    """The list by offset and by cursor. Each set of conditions has a plan of its own, and is built once."""
+def listing(conditions: frozenset[str]) -> Visible[NewestFirst]:
+    """The list by pages. Each set of conditions has a plan of its own, and is built once."""
     narrowed = (CONDITIONS[name] for name in sorted(conditions))
     statement = select(*SHOWN).where(IN_TENANT, *narrowed)
-    return Visible(statement, messages, lambda visible: newest_first(visible, messages))
+    return Visible(statement, messages, lambda visible: NewestFirst(visible, messages))

@@ -292,6 +292,6 @@ class MessageService:
         filters = narrowed.parameters()
         values = {**viewer(self._db.principal), **filters, **parameters(page)}
         async with self._db.begin() as connection:
-            by_offset, by_cursor = listing(frozenset(filters)).to_viewer(connection)
-            rows = (await connection.execute(by_offset if page.cursor is None else by_cursor, values)).all()
+            statement = listing(frozenset(filters)).to_viewer(connection).page(page)
+            rows = (await connection.execute(statement, values)).all()
         return page_of(rows, page)

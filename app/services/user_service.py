@@ -10,7 +10,7 @@ from app.core.errors import AuthenticationError, EmailTaken
 from app.core.ids import new_id
 from app.db.session import TenantSession
 from app.models import User, UserRole
-from app.services.pagination import Page, PageRequest, newest_first, page_of, parameters
+from app.services.pagination import NewestFirst, Page, PageRequest, page_of, parameters
 
 users = cast("Table", User.__table__)
 
@@ -22,9 +22,7 @@ LOCK_TENANT = text("SELECT tenants.id FROM tenants WHERE tenants.id = :tenant_id
 SELECT_USER: Select[Any] = select(*PUBLIC_COLUMNS).where(
     users.c.tenant_id == bindparam("tenant_id"), users.c.id == bindparam("id")
 )
-USERS_BY_OFFSET, USERS_BY_CURSOR = newest_first(
-    select(*PUBLIC_COLUMNS).where(users.c.tenant_id == bindparam("tenant_id")), users
-)
+USERS_LISTED = NewestFirst(select(*PUBLIC_COLUMNS).where(users.c.tenant_id == bindparam("tenant_id")), users)
 # Across tenants, by a SECURITY DEFINER function: an email is one user's, wherever.
 EMAIL_TAKEN = text("SELECT email_taken(:email)")
 INSERT_USER = (
@@ -81,7 +79,7 @@ class UserService:
         self._tenant_id = db.principal.tenant_id
 
     async def list(self, page: PageRequest) -> Page:
-        statement = USERS_BY_OFFSET if page.cursor is None else USERS_BY_CURSOR
+        statement = USERS_LISTED.page(page)
         values = {"tenant_id": self._tenant_id, **parameters(page)}
         async with self._db.begin() as connection:
             rows = (await connection.execute(statement, values)).all()

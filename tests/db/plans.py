@@ -29,6 +29,7 @@ async def explained(
             f"SELECT set_config('app.tenant_id', '{tenant_id}', true), set_config('app.viewer', '{viewer}', true)"
         )
         await connection.execute(f"SET LOCAL ROLE llm_saas_app; SET LOCAL plan_cache_mode = {mode}")
+        await connection.execute("SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off")
         if first is not None:
             assert await _fetch(connection, first, values)
         sql, arguments = _compiled(statement, values)

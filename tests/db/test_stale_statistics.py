@@ -13,14 +13,27 @@ import pytest_asyncio
 from sqlalchemy import URL
 
 from app.core.ids import new_id
+from app.services.api_key_service import ALL_LISTED as KEYS_LISTED
 from app.services.api_key_service import NOTE_USE
+from app.services.conversation_service import LISTED as CONVERSATIONS
 from app.services.erase_service import BEGINNING, GO_ON, emptying
+from app.services.message_list import listing
+from app.services.message_lookup import ONE
+from app.services.pagination import PageRequest
 from app.services.session_service import END_OLDEST
+from app.services.user_service import USERS_LISTED
 from tests.conftest import TEMPLATE, dsn, execute
 from tests.db.plans import explained, shown, work
 
 ROWS, BATCH, SESSIONS, KEPT = 4_000, 200, 12, 10
 TENANT, USER, KEY = (new_id() for _ in range(3))
+PAGE = 20
+LISTED = {
+    "messages": listing(frozenset()).all,
+    "conversations": CONVERSATIONS.all,
+    "users": USERS_LISTED,
+    "keys": KEYS_LISTED,
+}
 TABLES = ("messages", "conversations", "users", "sessions", "api_keys")
 STATISTICS = {
     "none": "SELECT",
@@ -106,4 +119,22 @@ async def test_what_logging_in_deletes_is_looked_for_among_the_users_sessions(
 @pytest.mark.parametrize("generic", [False, True], ids=["custom plan", "generic plan"])
 async def test_noting_the_use_of_a_key_reads_that_key(grown: asyncpg.Connection, generic: bool) -> None:
     plan = await explained(grown, TENANT, NOTE_USE, {"tenant_id": TENANT, "key_id": KEY}, generic=generic)
+    assert work(plan) < 10, shown(plan)
+
+
+@pytest.mark.parametrize("generic", [False, True], ids=["custom plan", "generic plan"])
+@pytest.mark.parametrize("kind", LISTED)
+async def test_a_page_of_a_list_reads_its_own_rows(grown: asyncpg.Connection, kind: str, generic: bool) -> None:
+    middle = await grown.fetchval(f"SELECT now() - interval '{ROWS // 2} seconds'")
+    values = {"tenant_id": TENANT, "last_created_at": middle, "last_id": new_id()}
+    for page in (PageRequest(), PageRequest(skip=PAGE), PageRequest(cursor="after the middle")):
+        values |= {"limit": PAGE + 1, "skip": page.skip}
+        plan = await explained(grown, TENANT, LISTED[kind].page(page), values, generic=generic)
+        assert work(plan) < 10 * (PAGE + 1), shown(plan)
+
+
+@pytest.mark.parametrize("generic", [False, True], ids=["custom plan", "generic plan"])
+async def test_a_message_is_found_by_its_key(grown: asyncpg.Connection, generic: bool) -> None:
+    found = await grown.fetchval("SELECT id FROM messages WHERE tenant_id = $1 LIMIT 1", TENANT)
+    plan = await explained(grown, TENANT, ONE.all, {"tenant_id": TENANT, "id": found}, generic=generic)
     assert work(plan) < 10, shown(plan)

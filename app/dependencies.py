@@ -52,10 +52,14 @@ class BearerToken(OAuth2PasswordBearer):
     """
 
     async def __call__(self, request: Request) -> Principal:  # type: ignore[override]
+        state = request.scope["state"]
+        if "principal" in state:  # known since before the body was read
+            known: Principal = state["principal"]
+            return known
         token = bearer_token(request)
         if not token:
             raise AuthenticationError
-        container, state = _container(request), request.scope["state"]
+        container = _container(request)
         state["credential"] = token
         if token in container.refused:
             raise AuthenticationError

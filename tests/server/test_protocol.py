@@ -223,3 +223,20 @@ def test_uvicorn_by_hand_chooses_it() -> None:
     config.load_app()  # as its command does, before it chooses
     config.load()
     assert config.http_protocol_class is Protocol
+
+
+@pytest.mark.parametrize("path", ["/messages", "/messages/x/retry", "/admin/users", "/api-keys", "/conversations"])
+@pytest.mark.parametrize("token", ["", "Authorization: Bearer nonsense"])
+async def test_who_has_no_credential_is_refused_before_the_body_arrives(port: int, path: str, token: str) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 16000\r\n{token}".rstrip() + "\r\n\r\n"
+    async with connected(port) as connection:
+        await connection.send(head.encode())
+        assert (await connection.answer())[0].startswith(b"HTTP/1.1 401 ")
+        # So little is still to come that its connection is kept.
+        await connection.send(b"x" * 16_000 + b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
+        assert (await connection.answer())[0].startswith(b"HTTP/1.1 200 ")
+
+
+async def test_the_connection_of_who_has_no_credential_ends_with_a_large_body(port: int) -> None:
+    answer = await exchanged(port, b"POST /messages HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\n")
+    assert problem_of(answer)[0] == 401

@@ -5,6 +5,7 @@ from fastapi import APIRouter, Request, Response, status
 from app.api.errors import documented
 from app.api.pagination import link_next
 from app.api.parameters import AuditNarrowed, IdempotencyKey, Paging, PathId
+from app.api.routing import CallerFirst
 from app.dependencies import AdminSession, Audit, Invites, UserAdmin, Webhooks
 from app.schemas.audit import AuditEntryRead
 from app.schemas.invite import InviteCreate, InviteCreated, InviteRead
@@ -12,7 +13,7 @@ from app.schemas.user import UserCreate, UserRead, UserUpdate
 from app.schemas.webhook import WebhookSecret
 from app.services.idempotency import IdempotentRequest
 
-router = APIRouter(prefix="/admin", tags=["admin"])
+router = APIRouter(prefix="/admin", tags=["admin"], route_class=CallerFirst)
 
 
 @router.post(

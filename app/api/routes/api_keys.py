@@ -3,10 +3,11 @@ from fastapi import APIRouter, Request, Response, status
 from app.api.errors import documented
 from app.api.pagination import link_next
 from app.api.parameters import Paging, PathId
+from app.api.routing import CallerFirst
 from app.dependencies import ApiKeys
 from app.schemas.api_key import ApiKeyCreate, ApiKeyCreated, ApiKeyRead
 
-router = APIRouter(prefix="/api-keys", tags=["api keys"])
+router = APIRouter(prefix="/api-keys", tags=["api keys"], route_class=CallerFirst)
 
 
 @router.post(

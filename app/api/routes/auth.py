@@ -4,6 +4,7 @@ from fastapi import APIRouter, Depends, status
 from fastapi.security import OAuth2PasswordRequestForm
 
 from app.api.errors import documented
+from app.api.routing import CallerFirst
 from app.dependencies import LIMITED_BY_ADDRESS, Auth, CallerOrigin, LoginSession, Profile, Registration, Sessions
 from app.schemas.oauth import OAuthError
 from app.schemas.user import (
@@ -17,7 +18,7 @@ from app.schemas.user import (
     UserRegister,
 )
 
-router = APIRouter(tags=["auth"])
+router = APIRouter(tags=["auth"], route_class=CallerFirst)
 
 
 @router.post(

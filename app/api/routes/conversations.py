@@ -3,11 +3,12 @@ from fastapi import APIRouter, Request, Response, status
 from app.api.errors import documented
 from app.api.pagination import link_next
 from app.api.parameters import IdempotencyKey, Paging, PathId
+from app.api.routing import CallerFirst
 from app.dependencies import Conversations
 from app.schemas.conversation import ConversationCreate, ConversationRead, ConversationUpdate
 from app.services.idempotency import IdempotentRequest
 
-router = APIRouter(prefix="/conversations", tags=["conversations"])
+router = APIRouter(prefix="/conversations", tags=["conversations"], route_class=CallerFirst)
 
 
 @router.post(

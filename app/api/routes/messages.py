@@ -5,6 +5,7 @@ from app.api.errors import documented
 from app.api.negotiation import prefers_events
 from app.api.pagination import link_next
 from app.api.parameters import Filter, IdempotencyKey, LastEventId, Paging, PathId
+from app.api.routing import CallerFirst
 from app.api.sse import EventStream, position_of
 from app.dependencies import Messages
 from app.models import MessageStatus
@@ -13,7 +14,7 @@ from app.services.generation import Reader
 from app.services.idempotency import IdempotentRequest
 from app.services.message_service import MessageService, Prompt, Sent
 
-router = APIRouter(tags=["messages"])
+router = APIRouter(tags=["messages"], route_class=CallerFirst)
 
 EVENT_STREAM = {
     "type": "string",

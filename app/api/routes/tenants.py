@@ -6,6 +6,7 @@ from app.api.errors import documented
 from app.api.ndjson import LineStream
 from app.api.pagination import link_next
 from app.api.parameters import Paging, PathId
+from app.api.routing import CallerFirst
 from app.core.errors import PermissionDenied
 from app.core.principal import Principal
 from app.dependencies import (
@@ -26,7 +27,7 @@ from app.schemas.tenant import TenantCreate, TenantCreated, TenantSettings, Tena
 from app.schemas.user import UserRead
 from app.services.tenant_service import FirstAdmin
 
-router = APIRouter(tags=["tenants"])
+router = APIRouter(tags=["tenants"], route_class=CallerFirst)
 
 ConfirmedName = Annotated[
     str, Query(alias="name", max_length=255, description="The tenant's name, to confirm what is erased."), STORABLE

@@ -4,11 +4,12 @@ from fastapi import APIRouter, Query
 
 from app.api.errors import documented
 from app.api.parameters import PathId, UsageFrom, UsageTo
+from app.api.routing import CallerFirst
 from app.dependencies import BudgetAdmin, Budgets, Usage
 from app.schemas.usage import BudgetRead, BudgetUpdate, UsageRead
 from app.services.usage_service import Grouping
 
-router = APIRouter(tags=["usage"])
+router = APIRouter(tags=["usage"], route_class=CallerFirst)
 
 
 @router.get("/usage", summary="Usage of the tenant", responses=documented(401, 403, 422, 503))

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.core.errors import ConversationBusy, NotFound, PermissionDenied
 from app.core.ids import is_id, new_id
 from app.core.principal import Principal
-from app.db.session import TenantSession
+from app.db.session import TenantSession, sees_own_alone
 from app.llm.base import Turn
 from app.models import Conversation, MessageStatus
 from app.services.audit_service import record_by
@@ -132,7 +132,7 @@ async def find_to_change(connection: AsyncConnection, principal: Principal, conv
 async def turns_before(
     connection: AsyncConnection, principal: Principal, conversation_id: str, message_id: str, room: int
 ) -> list[Turn]:
-    """The system prompt and as many of the earlier turns as have room in `room` tokens, the newest first.
+    """The system prompt and as many of the earlier turns that the author sees as have room in `room` tokens.
 
     The conversation stays locked until the transaction ends, so no other message can begin in between.
 
@@ -143,8 +143,14 @@ async def turns_before(
     conversation = await find_to_change(connection, principal, conversation_id)
     system = [Turn("system", conversation.system_prompt)] if conversation.system_prompt else []
     room -= sum(estimated_tokens(turn.content) for turn in system)
-    values = {"tenant_id": principal.tenant_id, "conversation_id": conversation_id, "before": message_id}
-    earlier = (await connection.execute(TURNS, values | {"bytes": max(room, 0) * BYTES_PER_TOKEN})).all()
+    values = {
+        "tenant_id": principal.tenant_id,
+        "conversation_id": conversation_id,
+        "before": message_id,
+        "own": principal.user_id if sees_own_alone(connection) else None,
+        "bytes": max(room, 0) * BYTES_PER_TOKEN,
+    }
+    earlier = (await connection.execute(TURNS, values)).all()
     if any(row.status == MessageStatus.PENDING for row in earlier):
         raise ConversationBusy
     return [*system, *_newest_that_fit(earlier, room)]

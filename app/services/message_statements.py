@@ -154,19 +154,27 @@ DELETE_OF_USER = text(
     )
 )
 
-# The newest first, until `bytes` are full: a conversation may hold more than the memory.
+# The newest first, until `bytes` are full: a conversation may hold more than the memory. What the author does not see
+# is not for its model either, also where an admin runs the author's message again.
 TURNS = text("""
+WITH retried AS (
+  SELECT messages.created_at, messages.user_id,
+         users.role = 'admin' OR tenants.message_visibility = 'tenant' AS sees_all
+  FROM messages JOIN users ON users.tenant_id = :tenant_id AND users.id = messages.user_id
+    JOIN tenants ON tenants.id = :tenant_id
+  WHERE messages.tenant_id = :tenant_id AND messages.id = :before
+)
 SELECT content, response, status FROM (
   SELECT turns.*, sum(octet_length(content) + octet_length(response)) OVER (ORDER BY created_at DESC, id DESC) AS total
   FROM (
     SELECT id, content, response, status, created_at FROM messages
     WHERE messages.tenant_id = :tenant_id AND messages.conversation_id = :conversation_id
       AND messages.status IN ('completed', 'pending') AND messages.id <> :before
-      AND (messages.created_at, messages.id) < (COALESCE(
-        (SELECT retried.created_at FROM messages retried WHERE retried.tenant_id = :tenant_id AND retried.id = :before),
-        'infinity'), :before)
+      AND (messages.created_at, messages.id) < (COALESCE((SELECT retried.created_at FROM retried), 'infinity'), :before)
+      AND (:own IS NULL OR messages.user_id = :own)
+      AND COALESCE((SELECT retried.sees_all OR retried.user_id = messages.user_id FROM retried), true)
     ORDER BY messages.created_at DESC, messages.id DESC LIMIT 200
   ) AS turns
 ) AS summed
 WHERE total <= :bytes OR status = 'pending' ORDER BY created_at DESC, id DESC
-""")
+""").bindparams(bindparam("own", type_=String))

@@ -166,3 +166,43 @@ async def test_an_empty_answer_is_not_sent_along(listen: Serve, superuser: async
             if content == "two":
                 await superuser.execute("UPDATE messages SET response = $1 WHERE id = $2", stored, sent["id"])
     assert [turn.content for turn in provider.turns[-1]] == ["one", "Fine.", "three"]
+
+
+async def test_what_its_author_does_not_see_does_not_go_into_the_context(listen: Serve) -> None:
+    provider = Ends(counted("Fine.", FinishReason.STOP))
+    async with listen(provider) as (_, client):
+        acme = await make_tenant(client)
+        mine = {"json": {}, "headers": acme.user.headers}
+        conversation = (await client.post("/conversations", **mine)).json()["id"]
+
+        async def say(content: str, headers: dict[str, str]) -> list[str]:
+            body = {"content": content, "conversation_id": conversation}
+            answer = await client.post("/messages", json=body, headers=headers)
+            assert answer.status_code in (201, 502)
+            return [turn.content for turn in provider.turns[-1] if turn.role == "user"]
+
+        await say("mine", acme.user.headers)
+        assert await say("an admin's", acme.admin.headers) == ["mine", "an admin's"]
+        assert await say("more", acme.user.headers) == ["mine", "an admin's", "more"]
+        body = {"message_visibility": "own"}
+        await client.patch(f"/tenants/{acme.id}", json=body, headers=acme.admin.headers)
+        assert await say("still mine", acme.user.headers) == ["mine", "more", "still mine"]
+        assert await say("an admin's too", acme.admin.headers) == [
+            "mine",
+            "an admin's",
+            "more",
+            "still mine",
+            "an admin's too",
+        ]
+        # An admin runs it again for the user, who reads the answer.
+        provider.end = ProviderError()
+        assert (await say("last", acme.user.headers))[-1] == "last"
+        provider.end = counted("Fine.", FinishReason.STOP)
+        (failed,) = (await client.get("/messages?status=failed", headers=acme.user.headers)).json()
+        await client.post(f"/messages/{failed['id']}/retry", json={}, headers=acme.admin.headers)
+        assert [turn.content for turn in provider.turns[-1] if turn.role == "user"] == [
+            "mine",
+            "more",
+            "still mine",
+            "last",
+        ]

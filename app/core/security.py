@@ -7,7 +7,6 @@ import os
 import sys
 import threading
 import time
-import unicodedata
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -34,11 +33,6 @@ MAX_SKEW_SECONDS = 60
 _OPTIONS = {f"require_{claim}": True for claim in ("exp", "iat", "sub", "aud", "iss", "jti")} | {
     f"verify_{claim}": False for claim in ("exp", "iat", "nbf")
 }
-
-
-def normalise_email(email: str) -> str:
-    """The one spelling under which an email is stored and looked up."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", email.strip()).casefold())
 
 
 class PasswordHasher:

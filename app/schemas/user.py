@@ -1,9 +1,9 @@
 from typing import Annotated
 
-from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from app.core.emails import InvalidEmailError, normalise_email
 from app.core.passwords import (
     MAX_PASSWORD_BYTES,
     MIN_PASSWORD_CHARACTERS,
@@ -11,7 +11,6 @@ from app.core.passwords import (
     normalise_password,
     too_long,
 )
-from app.core.security import normalise_email
 from app.models import UserRole
 from app.schemas.base import STORABLE, Id, ReadModel, RequestBody, Timestamp
 
@@ -21,8 +20,12 @@ MAX_EMAIL_CHARACTERS = 320
 def _normalised(email: str) -> str:
     # Not pydantic's EmailStr: it accepts "Name <address>" and quotes the input in its messages.
     try:
-        normal = normalise_email(validate_email(email.strip(), check_deliverability=False).normalized)
-    except EmailNotValidError:
+        normal = normalise_email(email)
+    except InvalidEmailError as error:
+        if str(error) == "reserved domain":
+            raise PydanticCustomError(
+                "email", "The domain of the email address is reserved: nobody has mail there"
+            ) from None
         raise PydanticCustomError("email", "The value is not an email address") from None
     if len(normal) > MAX_EMAIL_CHARACTERS:  # folding can lengthen
         raise PydanticCustomError("email", "The email address is too long")

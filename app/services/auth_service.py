@@ -3,11 +3,12 @@
 import structlog
 from sqlalchemy import bindparam, text, update
 
+from app.core.emails import login_name
 from app.core.errors import AuthenticationError, InvalidCredentials, WrongPassword
 from app.core.passwords import too_long
 from app.core.principal import Origin, Principal
 from app.core.rate_limits.limiter import RateLimiter
-from app.core.security import PasswordHasher, normalise_email
+from app.core.security import PasswordHasher
 from app.db import rls
 from app.db.session import Database, TenantSession
 from app.models import User
@@ -60,7 +61,7 @@ class AuthService:
 
     async def _log_in(self, email: str, password: str, origin: Origin) -> Granted:
         async with self._database.session(rls.ENTER_NO_TENANT) as connection:
-            account = (await connection.execute(AUTH_LOOKUP, {"email": normalise_email(email)})).one_or_none()
+            account = (await connection.execute(AUTH_LOOKUP, {"email": login_name(email)})).one_or_none()
         correct, replacement = await self._passwords.verify(
             password, account.hashed_password if account else None, origin.site
         )

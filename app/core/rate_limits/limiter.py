@@ -7,12 +7,12 @@ from typing import Literal
 
 from app.core.client_address import site_of
 from app.core.config import Settings
+from app.core.emails import login_name
 from app.core.errors import AppError, InvalidCredentials, RateLimited, WrongPassword
 from app.core.principal import Principal
 from app.core.rate_limits.memory import MemoryCounters
 from app.core.rate_limits.policy import Check, Policy, Standing
 from app.core.rate_limits.shared import SharedCounters
-from app.core.security import normalise_email
 
 
 class RateLimiter:
@@ -77,7 +77,7 @@ class RateLimiter:
 
         By account and address first: who fails from elsewhere does not keep the owner out, as long as it is not many.
         """
-        account = hashlib.sha256(normalise_email(email).encode()).hexdigest()
+        account = hashlib.sha256(login_name(email).encode()).hexdigest()
         site = site_of(address) if address else ""
         async with self._guess((Check(self._login, f"{account}:{site}"), Check(self._account, account))):
             yield

@@ -53,7 +53,12 @@ class Container:
     @classmethod
     def create(cls, settings: Settings, database_url: str) -> "Container":
         database = Database(
-            database_url, settings.db_pool_size, settings.db_max_overflow, settings.db_statement_cache_size
+            database_url,
+            settings.db_pool_size,
+            settings.db_max_overflow,
+            settings.db_statement_cache_size,
+            share=settings.db_connections_per_tenant,
+            statement_seconds=settings.db_statement_timeout_seconds,
         )
         secret_keys, keys = settings.secret_keys(), settings.key_ring()
         tokens = TokenService(keys, settings.access_token_expire_minutes)

@@ -130,6 +130,7 @@ def make_settings(database_url: URL, data_dir: Path, **changes: Any) -> Settings
         "data_dir": data_dir,
         "secret_key": SECRET_KEY,
         "bcrypt_rounds": 4,
+        "db_statement_timeout_seconds": 60,  # tests hold locks, on machines that are busy
         "rate_limit_enabled": False,  # the tests of limits switch them on
         "environment": "development",
         # The application that all tests of a worker share would take what a test has made to be taken by its own.

@@ -59,6 +59,8 @@ STATUSES: dict[type[errors.AppError], int] = {
     errors.Overloaded: 503,
     errors.BackgroundWorkFailing: 503,
     errors.DatabaseUnavailable: 503,
+    errors.DatabaseBusy: 503,
+    errors.StatementTooLong: 503,
     errors.IsolationUnavailable: 503,
     errors.ProviderError: 502,
     errors.ProviderRejected: 502,
@@ -70,6 +72,7 @@ STATUSES: dict[type[errors.AppError], int] = {
 RETRY_AFTER_SECONDS = {
     errors.Overloaded: 1,
     errors.TooManyRunning: 1,
+    errors.DatabaseBusy: 1,
     errors.DatabaseUnavailable: 5,
     errors.ProviderUnavailable: 5,
 }

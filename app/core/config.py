@@ -58,6 +58,8 @@ class Settings(BaseSettings):
     migration_database_password: SecretStr = SecretStr("")
     db_pool_size: Annotated[int, Field(ge=1, le=1000)] = 10
     db_max_overflow: Annotated[int, Field(ge=0, le=1000)] = 0
+    db_connections_per_tenant: Annotated[int, Field(ge=0, le=2000)] = 0
+    db_statement_timeout_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 5.0
     db_statement_cache_size: Annotated[int, Field(ge=0)] = 100
 
     secret_key: SecretStr = SecretStr("")

@@ -14,7 +14,7 @@ AppError
 ├── RateLimited
 ├── Overloaded              ShuttingDown
 ├── BackgroundWorkFailing
-├── DatabaseUnavailable     IsolationUnavailable
+├── DatabaseUnavailable     DatabaseBusy, StatementTooLong, IsolationUnavailable
 └── ProviderError           ProviderRejected, ProviderUnavailable, ProviderTimeout, EmptyAnswer, MessageInterrupted
 """
 
@@ -228,6 +228,14 @@ class BackgroundWorkFailing(AppError):
 
 class DatabaseUnavailable(AppError):
     detail = "The database is not available. Try again in a moment."
+
+
+class DatabaseBusy(DatabaseUnavailable):
+    detail = "Too many requests of this tenant are waiting for the database. Try again in a moment."
+
+
+class StatementTooLong(DatabaseUnavailable):
+    detail = "The request took the database longer than a request may, and was stopped. Narrow it, or try again."
 
 
 class IsolationUnavailable(DatabaseUnavailable):

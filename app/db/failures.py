@@ -4,11 +4,12 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from app.core.errors import AppError, DatabaseUnavailable
+from app.core.errors import AppError, DatabaseUnavailable, StatementTooLong
 from app.db import rls
 
 READ_ONLY = "25006"
 FOREIGN_KEY_VIOLATION = "23503"
+MEANINGS: dict[str, type[AppError]] = {**rls.ERRORS, "57014": StatementTooLong}
 # By class or by code: connection failure, a read-only server (a failover, a full disk), a password or a login that is
 # being replaced, a database that is being restored, transaction rollback (a deadlock: the same again succeeds),
 # insufficient resources (disk, memory, connections), a lock that did not come, operator intervention, system error.
@@ -28,8 +29,8 @@ def domain_error(error: BaseException) -> BaseException:
         return error
     if isinstance(error, (DBAPIError, asyncpg.PostgresError)):
         state = state_of(error)
-        if state in rls.ERRORS:
-            return rls.ERRORS[state]()
+        if state in MEANINGS:
+            return MEANINGS[state]()
         if state.startswith(UNAVAILABLE):
             return DatabaseUnavailable()
     if isinstance(error, DBAPIError) and (error.connection_invalidated or _has_stale_plan(error)):

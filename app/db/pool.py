@@ -15,7 +15,6 @@ from app.db import rls
 from app.db.connection import NO_ADDRESS, connect_arguments
 from app.db.failures import READ_ONLY, state_of
 
-COMMAND_TIMEOUT_SECONDS = 30
 # A name may lead to another server by now: no connection is kept for longer, and they do not all end at once.
 LIFE_SECONDS = 30 * 60
 LIFE_JITTER = 0.2
@@ -27,11 +26,11 @@ PING_SECONDS = 2
 
 
 def create_engine(
-    url: URL, pool_size: int, max_overflow: int, statement_cache_size: int
+    url: URL, pool_size: int, max_overflow: int, statement_cache_size: int, command_seconds: float
 ) -> tuple[AsyncEngine, "Trust"]:
     connect_args: dict[str, Any] = connect_arguments(url) | {
         "connection_class": rls.GuardedConnection,
-        "command_timeout": COMMAND_TIMEOUT_SECONDS,
+        "command_timeout": command_seconds,
         "statement_cache_size": statement_cache_size,
         "prepared_statement_cache_size": statement_cache_size,
     }
@@ -41,7 +40,7 @@ def create_engine(
         NO_ADDRESS,
         pool_size=pool_size,
         max_overflow=max_overflow,
-        pool_timeout=COMMAND_TIMEOUT_SECONDS,
+        pool_timeout=command_seconds,
         connect_args=connect_args,
         hide_parameters=True,  # they are other people's prompts and hashes
     )

@@ -58,6 +58,8 @@ async def _create_login(owner: URL, runtime: URL) -> None:
         f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{_literal(runtime.username)}') THEN "
         f"CREATE ROLE {name} LOGIN NOINHERIT; END IF; END $$",
         f"ALTER ROLE {name} LOGIN INHERIT PASSWORD '{password}'",
+        # A process that vanished in mid-transaction, with its machine, must not keep its locks.
+        f"ALTER ROLE {name} SET idle_in_transaction_session_timeout = '5min'",
         f"GRANT {RUNTIME_ROLE} TO {name}",
         f"GRANT CONNECT ON DATABASE {_quoted(owner.database)} TO {name}",
     )

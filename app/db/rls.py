@@ -26,15 +26,23 @@ ENTER_SECONDS = 5
 
 # A simple query gives no rows, but says how many there were: one where entering answers true, that the caller sees its
 # own messages and conversations alone.
-_ENTERING = "BEGIN; SELECT WHERE "
+_ENTERING = "SELECT WHERE "
 _ONE_ROW = "SELECT 1"
 
 ENTER_NO_TENANT = f"{_ENTERING}enter_tenant(NULL)"
 """For the look-up at login and the sweep: the role is taken, and no tenant's row is visible."""
 
 
+def begin_within(seconds: float) -> str:
+    """The SQL that begins a transaction whose statements, its commit among them, may take so long each.
+
+    Of the transaction: what a session or a connection sets, another one would meet behind a pooler.
+    """
+    return f"BEGIN; SET LOCAL statement_timeout = {max(1, round(seconds * 1000))}; "
+
+
 def enter_as(principal: Principal) -> str:
-    """The SQL that opens a caller's transaction.
+    """The SQL that enters as a caller, once a transaction was begun.
 
     The user must still exist, enabled, with this role and token version, and the session must not have ended; of a key,
     the key must not have. Without either (while logging in) the user alone counts.
@@ -50,7 +58,7 @@ def enter_as(principal: Principal) -> str:
 
 
 def enter_tenant(tenant_id: str) -> str:
-    """The SQL that opens a transaction for work in a tenant that has no caller: registering, settling, operators."""
+    """The SQL that enters for work in a tenant that has no caller: registering, settling, operators."""
     return f"{_ENTERING}enter_tenant({_literal(tenant_id)})"
 
 

@@ -3,18 +3,24 @@
 import asyncio
 from types import TracebackType
 
+import asyncpg
 import structlog
 from sqlalchemy import URL, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.errors import DatabaseUnavailable
 from app.core.principal import Origin, Principal
 from app.db import rls
 from app.db.failures import FOREIGN_KEY_VIOLATION, domain_error, reason_of, state_of
-from app.db.pool import Trust, create_engine
+from app.db.gate import Gate
+from app.db.pool import create_engine
 
 NOWHERE = Origin()
+# Lines at the gate that are no tenant's.
+NO_TENANT, BACKGROUND = "", "background"
+# Of a statement of background work; and for the answer to a statement beyond the time that it may take.
+BACKGROUND_SECONDS, ANSWER_SECONDS = 25.0, 5.0
 CHECK_SECONDS = 2.0
 # As any write would: where the server is read-only it fails with the same error, and the connection is thrown away.
 CHECK_WRITABLE = text(
@@ -24,24 +30,45 @@ DO $$ BEGIN
 END $$
 """.replace(":", r"\:")
 )
+CUT_OFF = (asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError)
 logger = structlog.get_logger()
 
 
 class Database:
-    """A pool of guarded connections behind a first-in, first-out gate.
+    """A pool of guarded connections behind a gate at which each tenant has its own line.
 
     The pool never overflows by default: opening a connection costs as much as many transactions.
     """
 
-    def __init__(self, url: str | URL, pool_size: int, max_overflow: int = 0, statement_cache_size: int = 100) -> None:
-        self.engine, self._trust = create_engine(make_url(url), pool_size, max_overflow, statement_cache_size)
-        # asyncio's semaphore wakes its waiters in order; the pool's own queue lets a newcomer overtake.
-        self._gate = asyncio.Semaphore(pool_size + max_overflow)
+    def __init__(
+        self,
+        url: str | URL,
+        pool_size: int,
+        max_overflow: int = 0,
+        statement_cache_size: int = 100,
+        *,
+        share: int = 0,
+        statement_seconds: float = 5.0,
+    ) -> None:
+        """`share`: connections that one tenant may hold; 0: half of them. `statement_seconds`: of a request."""
+        longest = max(statement_seconds, BACKGROUND_SECONDS) + ANSWER_SECONDS
+        self.engine, self.trust = create_engine(
+            make_url(url), pool_size, max_overflow, statement_cache_size, command_seconds=longest
+        )
+        places = pool_size + max_overflow
+        # The pool's own queue would let a newcomer overtake.
+        self.gate = Gate(places, share or (places + 1) // 2)
+        self._begin_request = rls.begin_within(statement_seconds)
+        self._begin_background = rls.begin_within(max(statement_seconds, BACKGROUND_SECONDS))
         self._probe: asyncio.Task[None] | None = None
 
-    def session(self, entry: str) -> "Session":
-        """A session whose transactions begin with this SQL, made by `app.db.rls`."""
-        return Session(self.engine, self._trust, self._gate, entry)
+    def session(self, entry: str, line: str = NO_TENANT) -> "Session":
+        """A session of a request: it enters with this SQL, made by `app.db.rls`, and waits in the tenant's line."""
+        return Session(self, self._begin_request + entry, line)
+
+    def background(self, entry: str, line: str = BACKGROUND) -> "Session":
+        """A session of work that nobody waits for, or that ends what was begun: it has more time."""
+        return Session(self, self._begin_background + entry, line)
 
     def tenant_session(self, principal: Principal, origin: Origin = NOWHERE) -> "TenantSession":
         return TenantSession(self, principal, origin)
@@ -77,27 +104,38 @@ class Session:
     is open when the block begins; it costs one trip, the same that enters the tenant.
     """
 
-    __slots__ = ("_connection", "_engine", "_entry", "_gate", "_trust")
+    __slots__ = ("_connection", "_database", "_entry", "_line")
 
-    def __init__(self, engine: AsyncEngine, trust: Trust, gate: asyncio.Semaphore, entry: str) -> None:
-        self._engine, self._trust, self._gate, self._entry = engine, trust, gate, entry
+    def __init__(self, database: Database, entry: str, line: str) -> None:
+        self._database, self._entry, self._line = database, entry, line
         self._connection: AsyncConnection | None = None
 
     async def __aenter__(self) -> AsyncConnection:
-        await self._gate.acquire()
+        await self._database.gate.enter(self._line)
         try:
-            connection = await self._engine.connect()
+            self._connection = await self._entered(try_again=True)
+        except BaseException:
+            self._database.gate.leave(self._line)
+            raise
+        return self._connection
+
+    async def _entered(self, *, try_again: bool) -> AsyncConnection:
+        try:
+            connection = await self._database.engine.connect()
         except BaseException as error:
-            self._gate.release()
             # Whatever the server says to a new connection, or the driver about how to make one.
             raise (_unavailable(error) if isinstance(error, SQLAlchemyError) else _translated(error)) from error
         try:
             await _driver(connection).enter(self._entry)
         except BaseException as error:
-            await self._give_back(connection, error)
-            raise _translated(error) from error
-        self._connection = connection
-        return connection
+            cut_off = isinstance(error, CUT_OFF) and _driver(connection).is_closed()
+            await self._close(connection, error)
+            if not (try_again and cut_off):
+                raise _translated(error) from error
+        else:
+            return connection
+        # The server had closed it while it was idle, and nothing was done yet.
+        return await self._entered(try_again=False)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
@@ -110,7 +148,10 @@ class Session:
                 await _driver(connection).execute("COMMIT")
         except BaseException as failure:  # noqa: BLE001 - raised again below, once the connection is back
             error = failure
-        await self._give_back(connection, error)
+        try:
+            await self._close(connection, error)
+        finally:
+            self._database.gate.leave(self._line)
         if error is not None:
             if state_of(error) == FOREIGN_KEY_VIOLATION:
                 await self._enter_again()
@@ -118,25 +159,22 @@ class Session:
             if translated is not error or kind is None:
                 raise translated from error
 
-    async def _give_back(self, connection: AsyncConnection, error: BaseException | None) -> None:
-        """Close the connection, rolled back if it was not committed, and the gate's place with it."""
-        try:
-            if error is None:
-                await connection.close()
-                return
-            # What failed in SQLAlchemy's hands it has judged itself.
-            if connection.sync_connection and not connection.invalidated:
-                opened = connection.sync_connection.info["opened"]
-                if self._trust.lost_with(error, opened):
-                    _driver(connection).terminate()
-            # A cancelled task must still give its connection back.
-            await asyncio.shield(asyncio.ensure_future(connection.close()))
-        finally:
-            self._gate.release()
+    async def _close(self, connection: AsyncConnection, error: BaseException | None) -> None:
+        """Give the connection back, rolled back if it was not committed."""
+        if error is None:
+            await connection.close()
+            return
+        # What failed in SQLAlchemy's hands it has judged itself.
+        if connection.sync_connection and not connection.invalidated:
+            opened = connection.sync_connection.info["opened"]
+            if self._database.trust.lost_with(error, opened):
+                _driver(connection).terminate()
+        # A cancelled task must still give its connection back.
+        await asyncio.shield(asyncio.ensure_future(connection.close()))
 
     async def _enter_again(self) -> None:
         """Raise what entering raises now: the caller, or its tenant, may have been deleted in mid-transaction."""
-        async with Session(self._engine, self._trust, self._gate, self._entry):
+        async with Session(self._database, self._entry, self._line):
             pass
 
 
@@ -152,11 +190,11 @@ class TenantSession:
 
     def begin(self) -> Session:
         """A transaction that raises `AuthenticationError` once the user is gone or changed, or the session ended."""
-        return self._database.session(rls.enter_as(self.principal))
+        return self._database.session(rls.enter_as(self.principal), self.principal.tenant_id)
 
-    def settle(self) -> Session:
-        """A transaction to end what was begun, also for a caller who lost access meanwhile."""
-        return self._database.session(rls.enter_tenant(self.principal.tenant_id))
+    def begin_long(self) -> Session:
+        """As `begin`, for what reads or deletes a whole tenant's or user's rows: each statement has more time."""
+        return self._database.background(rls.enter_as(self.principal), self.principal.tenant_id)
 
 
 def sees_own_alone(connection: AsyncConnection) -> bool:

@@ -189,7 +189,7 @@ class ApiKeyAuthenticator:
         """
         values = {"tenant_id": principal.tenant_id, "key_id": principal.key_id}
         try:
-            async with self._database.session(rls.enter_as(principal)) as connection:
+            async with self._database.session(rls.enter_as(principal), principal.tenant_id) as connection:
                 await connection.execute(NOTE_USE, values)
         except DatabaseUnavailable as error:
             logger.warning("key_use_not_noted", reason=reason_of(error))

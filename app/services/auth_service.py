@@ -70,7 +70,7 @@ class AuthService:
             logger.info("login_refused", user_id=account.id if account else None)
             raise InvalidCredentials
         user = Principal(account.id, account.tenant_id, account.role, account.token_version)
-        async with self._database.session(rls.enter_as(user)) as connection:
+        async with self._database.session(rls.enter_as(user), user.tenant_id) as connection:
             if replacement:
                 values = {"in_tenant": user.tenant_id, "of_user": user.user_id, "hashed": replacement}
                 await connection.execute(REPLACE_HASH, {**values, "version": user.token_version})

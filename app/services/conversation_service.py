@@ -93,7 +93,7 @@ class ConversationService:
             NotFound, PermissionDenied
             ConversationBusy: one of its messages is being answered.
         """
-        async with self._db.begin() as connection:
+        async with self._db.begin_long() as connection:
             await find_to_change(connection, self._db.principal, conversation_id)
             await show_all(connection)  # its messages go with it, an admin's included
             values = {"tenant_id": self._tenant_id, "conversation_id": conversation_id}

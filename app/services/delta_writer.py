@@ -91,6 +91,6 @@ class DeltaWriter:
         batch = [{"tenant_id": tenant_id, "deltas": deltas} for tenant_id, deltas in by_tenant.items()]
         ids = [*(generation.id for generation, length in chosen if length > generation.flushed), *ended]
         notices = [",".join(ids[at : at + IDS_PER_NOTICE]) for at in range(0, len(ids), IDS_PER_NOTICE)]
-        async with self._database.session(rls.ENTER_NO_TENANT) as connection:
+        async with self._database.background(rls.ENTER_NO_TENANT) as connection:
             rows = await connection.execute(WRITE, {"batch": batch, "notices": notices})
             return set(rows.scalars())

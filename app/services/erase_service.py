@@ -120,7 +120,7 @@ class TenantEraser:
             await self.erase(tenant_id)
 
     async def _claim(self) -> str | None:
-        async with self._database.session(rls.ENTER_NO_TENANT) as connection:
+        async with self._database.background(rls.ENTER_NO_TENANT) as connection:
             found: str | None = (await connection.execute(CLAIM_ABANDONED, {"silence": SILENCE})).scalar_one()
             return found
 
@@ -163,7 +163,7 @@ class TenantEraser:
         """What `work` returns; None if the tenant is gone. What the database gave up for another begins again."""
         while True:
             try:
-                async with self._database.session(rls.enter_tenant(tenant_id)) as connection:
+                async with self._database.background(rls.enter_tenant(tenant_id)) as connection:
                     if not (await connection.execute(GO_ON)).scalar_one():
                         return None
                     return await work(connection)

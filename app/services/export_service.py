@@ -29,7 +29,7 @@ class ExportService:
         """
         tenant_id = self._db.principal.tenant_id
         tenant = EXPORTED[0]
-        async with self._db.begin() as connection:
+        async with self._db.begin_long() as connection:
             await record_by(self._db, connection, "tenant.exported", tenant_id)
             rows = (await connection.execute(tenant.first_page, {"tenant_id": tenant_id})).all()
         return self._pieces(tenant.type, rows)
@@ -54,7 +54,7 @@ class ExportService:
         if after is not None:
             statement = exported.next_page
             values |= {column: getattr(after, column) for column in exported.key}
-        async with self._db.begin() as connection:
+        async with self._db.begin_long() as connection:
             return (await connection.execute(statement, values)).all()
 
 

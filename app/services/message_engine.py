@@ -162,7 +162,7 @@ class MessageEngine:
         None if the message was deleted or ended by another meanwhile.
         """
         # Its user may be gone or demoted by now: the tenant is entered without one.
-        session = self._database.session(rls.enter_tenant(generation.tenant_id))
+        session = self._database.background(rls.enter_tenant(generation.tenant_id))
         values = {"tenant_id": generation.tenant_id, "id": generation.id, "attempt": generation.attempt, **end}
         deadline = generation.started + self.lease.total_seconds()
         pause = FIRST_RETRY_SECONDS

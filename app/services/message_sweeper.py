@@ -22,14 +22,14 @@ logger = structlog.get_logger()
 
 async def sweep(database: Database) -> int:
     """End messages whose lease is over: `failed` (`interrupted`), or `cancelled` if that was asked; how many."""
-    async with database.session(rls.ENTER_NO_TENANT) as connection:
+    async with database.background(rls.ENTER_NO_TENANT) as connection:
         await connection.execute(DELETE_EXPIRED)
         abandoned = (await connection.execute(ABANDONED)).all()
     swept = 0
     for tenant_id, message_id in abandoned:
         try:
             # Inside its tenant, and only if no other process was faster.
-            async with database.session(rls.enter_tenant(tenant_id)) as connection:
+            async with database.background(rls.enter_tenant(tenant_id)) as connection:
                 ended = await connection.execute(SETTLE_ABANDONED, {"tenant_id": tenant_id, "id": message_id, **UNUSED})
                 swept += ended.one_or_none() is not None
         except Exception:  # it keeps none of the others

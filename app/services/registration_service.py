@@ -61,11 +61,11 @@ class RegistrationService:
         if not is_id(tenant_id):
             raise TenantNotFound
         anonymous = actor_type == "anonymous"
-        async with self._database.session(rls.enter_tenant(tenant_id)) as connection:
+        async with self._database.session(rls.enter_tenant(tenant_id), tenant_id) as connection:
             await _admit(connection, tenant_id, email, invite, find_open, anonymous=anonymous)
             await require_free(connection, email)
         hashed = await self._passwords.hash(password, self._origin.site)
-        async with self._database.session(rls.enter_tenant(tenant_id)) as connection:
+        async with self._database.session(rls.enter_tenant(tenant_id), tenant_id) as connection:
             used = await _admit(connection, tenant_id, email, invite, accept, anonymous=anonymous)
             invited = {"invited": invite is not None, **used}
             user = await insert_user(connection, tenant_id, email, hashed, role)

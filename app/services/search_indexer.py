@@ -62,7 +62,7 @@ class SearchIndexer:
         self._due.pop(tenant_id, None)
         made = 0
         while True:
-            async with self._database.session(rls.enter_tenant(tenant_id)) as connection:
+            async with self._database.background(rls.enter_tenant(tenant_id)) as connection:
                 some: int = (await connection.execute(INDEX, {"blocks": BLOCKS})).scalar_one()
             made += some
             if some < BLOCKS:
@@ -70,6 +70,6 @@ class SearchIndexer:
 
     async def _look_at_all(self) -> None:
         self._looked_at.clear()
-        async with self._database.session(rls.ENTER_NO_TENANT) as connection:
+        async with self._database.background(rls.ENTER_NO_TENANT) as connection:
             behind = (await connection.execute(TO_INDEX)).scalars().all()
         self._due.update(dict.fromkeys(behind))

@@ -122,7 +122,7 @@ class SessionService:
         """
         principal = await self._owner_of(refresh_token)
         try:
-            async with self._database.session(rls.enter_as(principal)) as connection:
+            async with self._database.session(rls.enter_as(principal), principal.tenant_id) as connection:
                 successor = await self._rotate(connection, principal, refresh_token)
                 if successor is not None:
                     return await self._grant(connection, principal, successor)

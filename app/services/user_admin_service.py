@@ -98,7 +98,7 @@ class UserAdminService:
             NotFound
             LastAdmin: no enabled admin would be left.
         """
-        async with self._db.begin() as connection:
+        async with self._db.begin_long() as connection:
             user = await self._lock_and_find(connection, user_id)
             await connection.execute(DELETE_OF_USER, {"tenant_id": self._tenant_id, "user_id": user_id})
             await connection.execute(REMOVE, self._of(user_id))

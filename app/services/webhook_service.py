@@ -110,7 +110,7 @@ class WebhookService:
             while free := MAX_CONNECTIONS - len(self._under_way):
                 shares = Counter(self._under_way.values())
                 busy = [tenant_id for tenant_id, count in shares.items() if count >= SHARE]
-                async with self._database.session(rls.ENTER_NO_TENANT) as connection:
+                async with self._database.background(rls.ENTER_NO_TENANT) as connection:
                     values = {"claim": CLAIM, "most": min(free, SHARE), "busy": busy}
                     due = (await connection.execute(CLAIM_DUE, values)).all()
                 if not due:
@@ -129,7 +129,7 @@ class WebhookService:
         self._one_ended.set()
 
     async def _deliver(self, tenant_id: str, message_id: str) -> None:
-        session = self._database.session(rls.enter_tenant(tenant_id))
+        session = self._database.background(rls.enter_tenant(tenant_id))
         async with session as connection:
             values = {"tenant_id": tenant_id, "id": message_id}
             message = (await connection.execute(READ, values)).one_or_none()

@@ -30,7 +30,7 @@ async def own(template_url: URL) -> AsyncIterator[OwnDatabase]:
 
 @asynccontextmanager
 async def serving(url: URL, data_dir: Path) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
-    app = create_app(make_settings(url, data_dir, db_pool_size=3))
+    app = create_app(make_settings(url, data_dir, db_pool_size=3, share=3))
     async with lifespan(app), client_of(app) as client:
         yield app, client
 
@@ -121,7 +121,7 @@ async def test_reads_by_key_go_on_while_the_database_only_reads(own: OwnDatabase
 async def test_one_read_only_session_takes_those_as_old_with_it(
     own: OwnDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    database = Database(own.url, pool_size=3)
+    database = Database(own.url, pool_size=3, share=3)
     before = await pids_of(database, 3)
     await own.set("SET default_transaction_read_only = on")
     await own.end_sessions()
@@ -154,7 +154,7 @@ async def test_a_forgotten_connection_that_was_idle_costs_no_request(
     monkeypatch.setattr(pool, "IDLE_SECONDS", 0)
     monkeypatch.setattr(pool, "PING_SECONDS", 0.2)
     async with proxied(database_url) as (url, proxy):
-        database = Database(url, pool_size=3)
+        database = Database(url, pool_size=3, share=3)
         before = await pids_of(database, 3)
         proxy.forget()
         assert not await pids_of(database, 3) & before
@@ -167,7 +167,7 @@ async def test_a_forgotten_connection_costs_one_request_its_bound_and_takes_the_
     monkeypatch.setattr(rls, "ENTER_SECONDS", 0.2)
     monkeypatch.setattr(pool, "YOUNG_SECONDS", 0)
     async with proxied(database_url) as (url, proxy):
-        database = Database(url, pool_size=3)
+        database = Database(url, pool_size=3, share=3)
         before = await pids_of(database, 3)
         proxy.forget()
         with pytest.raises(DatabaseUnavailable):

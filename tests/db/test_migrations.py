@@ -134,5 +134,5 @@ async def run_in_thread(function: Callable[..., object], *arguments: object) -> 
 def test_entering_takes_two_literals_and_no_more() -> None:
     tenant_id, user_id = new_id(), new_id()
     assert rls.enter_as(Principal(user_id, tenant_id, "admin", 3)) == (
-        f"BEGIN; SELECT WHERE enter_tenant('{tenant_id}', '{user_id}', 'admin', 3)"
+        f"SELECT WHERE enter_tenant('{tenant_id}', '{user_id}', 'admin', 3)"
     )

@@ -9,13 +9,15 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 from sqlalchemy import URL, text
 
 from app.core.principal import Principal
 from app.db import rls
-from app.db.session import Database
+from app.db.session import Database, Session
 from tests.committed.server import free_port
+from tests.conftest import dsn
 from tests.helpers import Tenant
 
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
@@ -71,3 +73,22 @@ async def test_interleaved_tenants_see_only_their_own(pooled: URL, acme: Tenant,
 
     await asyncio.gather(*(job for _ in range(50) for job in (ask(acme), ask(rival), ask_nobody())))
     await database.close()
+
+
+async def test_the_bound_on_a_statement_is_the_transactions_alone(pooled: URL, acme: Tenant) -> None:
+    database = Database(pooled, pool_size=4, statement_cache_size=0, statement_seconds=7)
+    show = text("SELECT current_setting('statement_timeout')")
+
+    async def bound(session: Session) -> str:
+        async with session as connection:
+            return str((await connection.execute(show)).scalar_one())
+
+    principal = Principal(acme.user.id, acme.id, "user", 0)
+    for _ in range(4):
+        assert await bound(database.tenant_session(principal).begin()) == "7s"
+        assert await bound(database.background(rls.ENTER_NO_TENANT)) == "25s"
+    await database.close()
+    connection = await asyncpg.connect(dsn(pooled), statement_cache_size=0)
+    for _ in range(4):
+        assert await connection.fetchval("SHOW statement_timeout") == "0"
+    await connection.close()

@@ -6,6 +6,7 @@ process may take: one that serves requests beside a worker leaves it to that (BA
 
 from app.core.supervision import Loop, Supervisor
 from app.db.session import Database
+from app.services.audit_tally import AuditTally
 from app.services.erase_service import TenantEraser
 from app.services.message_engine import MessageEngine
 from app.services.message_signals import MessageSignals
@@ -23,6 +24,7 @@ def supervise(  # noqa: PLR0913 - one for each loop
     webhooks: WebhookService,
     eraser: TenantEraser,
     search_indexer: SearchIndexer,
+    tally: AuditTally,
     *,
     lease_seconds: float,
     shared_work: bool,
@@ -32,6 +34,7 @@ def supervise(  # noqa: PLR0913 - one for each loop
         Loop("deltas", engine.run),
         Loop("notifications", signals.listen),
         Loop("reader_wakeups", signals.wake_slowly),
+        Loop("audit_tally", tally.run),
     ]
     shared = [
         Loop("sweep", lambda: sweep_forever(database, lease_seconds / SWEEPS_PER_LEASE)),

@@ -13,6 +13,7 @@ from app.db.session import Database
 from app.llm.factory import create_provider
 from app.schemas.message import MessageRead
 from app.services.api_key_service import ApiKeyAuthenticator
+from app.services.audit_tally import AuditTally
 from app.services.budget_service import SpendingCeiling
 from app.services.erase_service import TenantEraser
 from app.services.idempotency import IdempotencyKeys
@@ -44,6 +45,7 @@ class Container:
     background: Supervisor
     ceiling: SpendingCeiling
     intake: Intake
+    tally: AuditTally
     creation: CreationPolicy
     public_keys: list[dict[str, str]]
     """Of access tokens, as JWKs."""
@@ -72,6 +74,7 @@ class Container:
         webhooks = WebhookService(database, secret_keys, settings.webhook_allowed_networks, _webhook_body)
         eraser = TenantEraser(database)
         search_indexer = SearchIndexer(database)
+        tally = AuditTally(database)
         background = supervise(
             database,
             engine,
@@ -79,6 +82,7 @@ class Container:
             webhooks,
             eraser,
             search_indexer,
+            tally,
             lease_seconds=settings.message_lease_seconds,
             shared_work=settings.background_work,
         )
@@ -100,6 +104,7 @@ class Container:
             background,
             ceiling,
             Intake(webhooks, idempotency_keys, ceiling, settings.llm_context_tokens),
+            tally,
             _creation_policy(settings),
             keys.jwks(),
             RateLimiter(settings),
@@ -110,6 +115,7 @@ class Container:
         await self.limits.open()
 
     async def close(self) -> None:
+        await self.tally.flush()
         await self.webhooks.close()
         await self.llm.close()
         self.passwords.close()

@@ -36,7 +36,7 @@ def _container(request: Request) -> Container:
 
 def _origin(request: Request) -> Origin:
     state = request.scope["state"]
-    return Origin(state["client_address"], state["request_id"])
+    return Origin(state["client_address"], state["request_id"], state["own_request_id"])
 
 
 def bearer_token(request: Request) -> str:
@@ -81,6 +81,15 @@ async def count_refused(request: Request) -> None:
     if principal is not None:
         container.refused.add(state["credential"])
     state["rate_limit"] = await container.limits.count_refused(principal, state["client_address"])
+
+
+def note_refused(request: Request) -> None:
+    """To be called when an identified caller may not do what it asked for."""
+    principal: Principal | None = request.scope["state"].get("principal")
+    if principal is not None:
+        what = f"{request.method} {getattr(request.scope.get('route'), 'path', '')}"
+        tally = _container(request).tally
+        tally.count(principal.tenant_id, "request.refused", principal.user_id, _origin(request), what)
 
 
 get_current_user = BearerToken(tokenUrl="token", description="The access token of /login or /token, or an API key.")
@@ -182,7 +191,7 @@ async def get_registration(request: Request, db: Db) -> RegistrationService:
 
 async def get_auth(request: Request, db: Db) -> AuthService:
     container = _container(request)
-    return AuthService(db, container.passwords, container.sessions, container.limits)
+    return AuthService(db, container.passwords, container.sessions, container.limits, container.tally)
 
 
 async def get_sessions(request: Request) -> SessionService:
@@ -211,7 +220,7 @@ async def get_profile(request: Request, principal: CurrentUser) -> ProfileServic
 
 
 async def get_users(request: Request, principal: CurrentAdmin) -> UserService:
-    return UserService(tenant_db(request, principal))
+    return UserService(tenant_db(request, principal), _container(request).tally)
 
 
 async def get_messages(request: Request, principal: CurrentUser) -> MessageService:
@@ -255,7 +264,7 @@ async def get_invites(request: Request, principal: FreshAdmin) -> InviteService:
 
 
 async def get_audit(request: Request, principal: CurrentAdmin) -> AuditService:
-    return AuditService(tenant_db(request, principal))
+    return AuditService(tenant_db(request, principal), _container(request).tally)
 
 
 async def get_key_set(request: Request) -> list[dict[str, str]]:

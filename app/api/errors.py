@@ -13,7 +13,7 @@ from starlette.types import Scope
 
 from app.api.methods import allowed_methods
 from app.core import errors
-from app.dependencies import count_refused
+from app.dependencies import count_refused, note_refused
 from app.schemas.oauth import OAuthError
 from app.schemas.problem import Problem
 
@@ -163,6 +163,8 @@ async def _on_app_error(request: Request, error: Exception) -> Response:
             await count_refused(request)
         except errors.RateLimited as limited:
             error = limited
+    if isinstance(error, errors.PermissionDenied):
+        note_refused(request)
     seconds = next((seconds for kind, seconds in RETRY_AFTER_SECONDS.items() if isinstance(error, kind)), None)
     if isinstance(error, errors.ProviderError) and error.retry_after is not None:
         seconds = math.ceil(error.retry_after)

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -48,11 +49,8 @@ class RequestContextMiddleware:
         started = time.perf_counter()
         state = scope.setdefault("state", {})
         head = RequestHead.of(scope)
-        request_id = _request_id(head)
-        state["request_id"] = request_id
+        request_id = _identify(head, state)
         state["client_address"] = self.client_address.of(scope.get("client"), scope["headers"])
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
         status, method = 0, scope["method"]
         raw_request_id = request_id.encode()
         if method == "HEAD":  # a GET whose body is not sent
@@ -99,9 +97,17 @@ class RequestContextMiddleware:
         return receive_bounded
 
 
-def _request_id(head: RequestHead) -> str:
+def _identify(head: RequestHead, state: dict[str, Any]) -> str:
+    """The request's id: the caller's if it sent a sane one. Ours stands beside it: theirs may be made up."""
+    own = new_id()
     given = head.values.get(b"x-request-id", b"")
-    return given.decode() if _SANE_REQUEST_ID.fullmatch(given) else new_id()
+    request_id = given.decode() if _SANE_REQUEST_ID.fullmatch(given) else own
+    state["request_id"], state["own_request_id"] = request_id, own
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    if request_id is not own:
+        structlog.contextvars.bind_contextvars(own_request_id=own)
+    return request_id
 
 
 def _without_body(send: Send) -> Send:

@@ -13,10 +13,14 @@ EVERYTHING: frozenset[Scope] = frozenset(("messages:read", "messages:write", "ad
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a request comes from. `address` is "" where nobody knows it."""
+    """Where a request comes from. `address` is "" where nobody knows it.
+
+    `request_id` is the caller's where it sent one, `own_request_id` always ours.
+    """
 
     address: str = ""
     request_id: str = ""
+    own_request_id: str = ""
 
     @property
     def site(self) -> str:

@@ -6,9 +6,9 @@ user or key that acts are the transaction's: the database writes them itself, wh
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from sqlalchemy import Table, bindparam, select
+from sqlalchemy import Row, Table, bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,6 +18,9 @@ from app.db.session import TenantSession
 from app.models import AuditEntry
 from app.services.pagination import NewestFirst, Page, PageRequest, page_of, parameters
 
+if TYPE_CHECKING:  # it writes with what is here
+    from app.services.audit_tally import AuditTally
+
 entries = cast("Table", AuditEntry.__table__)
 
 IN_TENANT = entries.c.tenant_id == bindparam("tenant_id")
@@ -26,7 +29,7 @@ CONDITIONS = {
     "actor_id": entries.c.actor_id == bindparam("actor_id"),
     "target_id": entries.c.target_id == bindparam("target_id"),
 }
-FIELDS = ("id", "tenant_id", "action", "actor_type", "target_id", "address", "request_id")
+FIELDS = ("id", "tenant_id", "action", "actor_type", "target_id", "address", "request_id", "own_request_id")
 INSERT = insert(AuditEntry).values({name: bindparam(name) for name in (*FIELDS, "details")})
 
 
@@ -58,6 +61,7 @@ async def record(
         "target_id": target_id,
         "address": actor.origin.address[:45] or None,
         "request_id": actor.origin.request_id[:128] or None,
+        "own_request_id": actor.origin.own_request_id or None,
         "details": details,
     }
     await connection.execute(INSERT, values)
@@ -68,6 +72,12 @@ async def record_by(
 ) -> None:
     """As `record`, of the caller whose session this is."""
     await record(connection, Actor.of(db.principal, db.origin), action, target_id, **details)
+
+
+async def record_if_of_another(db: TenantSession, connection: AsyncConnection, action: str, thing: Row[Any]) -> None:
+    """As `record_by`, if the thing is another user's: what people do with their own is not the log's."""
+    if thing.user_id != db.principal.user_id:
+        await record_by(db, connection, action, thing.id, user_id=thing.user_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +96,9 @@ class AuditFilter:
 class AuditService:
     """The log of the caller's tenant."""
 
-    def __init__(self, db: TenantSession) -> None:
+    def __init__(self, db: TenantSession, tally: "AuditTally") -> None:
         self._db = db
+        self._tally = tally
 
     async def note(self, action: str) -> None:
         """Record what has no transaction of its own; raises `AuthenticationError` as each transaction does."""
@@ -95,6 +106,8 @@ class AuditService:
             await record_by(self._db, connection, action)
 
     async def list(self, page: PageRequest, narrowed: AuditFilter) -> Page:
+        caller = self._db.principal
+        self._tally.count(caller.tenant_id, "audit_log.read", caller.user_id, self._db.origin)
         filters = narrowed.parameters()
         listed = _listing(frozenset(filters))
         values = {"tenant_id": self._db.principal.tenant_id, **filters, **parameters(page)}

@@ -14,6 +14,7 @@ from app.db.session import Database, TenantSession
 from app.models import User
 from app.services.api_key_service import REVOKE_ALL_KEYS
 from app.services.audit_service import Actor, record, record_by
+from app.services.audit_tally import AuditTally
 from app.services.session_service import END_ALL, Granted, SessionService
 from app.services.user_service import SELECT_USER
 
@@ -35,12 +36,18 @@ CHANGE_PASSWORD = REPLACE_HASH.values(token_version=users.c.token_version + 1).r
 
 class AuthService:
     def __init__(
-        self, database: Database, passwords: PasswordHasher, sessions: SessionService, limits: RateLimiter
+        self,
+        database: Database,
+        passwords: PasswordHasher,
+        sessions: SessionService,
+        limits: RateLimiter,
+        tally: AuditTally,
     ) -> None:
         self._database = database
         self._passwords = passwords
         self._sessions = sessions
         self._limits = limits
+        self._tally = tally
 
     async def login(self, email: str, password: str, origin: Origin) -> Granted:
         """A new session.
@@ -66,8 +73,9 @@ class AuthService:
             password, account.hashed_password if account else None, origin.site
         )
         if account is None or not correct:
-            # Not in the audit log: whoever guesses would fill it, and a row takes time that tells who has an account.
             logger.info("login_refused", user_id=account.id if account else None)
+            if account is not None:
+                self._tally.count(account.tenant_id, "login.refused", account.id, origin)
             raise InvalidCredentials
         user = Principal(account.id, account.tenant_id, account.role, account.token_version)
         async with self._database.session(rls.enter_as(user), user.tenant_id) as connection:

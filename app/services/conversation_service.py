@@ -13,7 +13,7 @@ from app.core.principal import Principal
 from app.db.session import TenantSession, sees_own_alone
 from app.llm.base import Turn
 from app.models import Conversation, MessageStatus
-from app.services.audit_service import record_by
+from app.services.audit_service import record_by, record_if_of_another
 from app.services.idempotency import IdempotencyKeys, IdempotentRequest
 from app.services.message_statements import DELETE_CONVERSATION, TURNS
 from app.services.pagination import NewestFirst, Page, PageRequest, page_of, parameters
@@ -84,6 +84,7 @@ class ConversationService:
             if not changes:
                 return found
             statement = update(Conversation).where(*OWN).values(changes).returning(*conversations.c)
+            await record_if_of_another(self._db, connection, "conversation.changed", found)
             return (await connection.execute(statement, self._own(conversation_id))).one()
 
     async def delete(self, conversation_id: str) -> None:

@@ -141,7 +141,7 @@ EXPORTED = (
         "audit_entry",
         _table(models.AuditEntry),
         ("id", "tenant_id", "action", "actor_type", "actor_id", "api_key_id", "target_id", "address", "request_id",
-         "details", "created_at"),
+         "own_request_id", "details", "created_at"),
     ),
 )  # fmt: skip
 NOT_EXPORTED = {

@@ -26,7 +26,7 @@ from app.core.ids import new_id
 from app.db.session import TenantSession
 from app.llm.base import Turn
 from app.models import MessageStatus
-from app.services.audit_service import record_by
+from app.services.audit_service import record_by, record_if_of_another
 from app.services.conversation_service import turns_before
 from app.services.generation import Generation, Reader
 from app.services.idempotency import IdempotentRequest
@@ -167,6 +167,7 @@ class MessageService:
             message = await find_to_change(connection, self._db.principal, message_id)
             if message.status == MessageStatus.COMPLETED:
                 raise MessageEnded
+            await record_if_of_another(self._db, connection, "message.retried", message)
             turns = await self._turns(connection, message.content, message.conversation_id, message_id)
             claim = self._engine.llm.most_cost(turns)
             reserved = await self._reserve(connection, RETRY, {"id": message_id}, claim)
@@ -210,6 +211,8 @@ class MessageService:
             values = {"tenant_id": self._tenant_id, "id": message_id}
             if (await connection.execute(REQUEST_CANCEL, values)).one_or_none() is None:
                 message = await find(connection, self._db.principal, message_id)
+            else:
+                await record_if_of_another(self._db, connection, "message.cancelled", message)
         generation = self._engine.find(message_id, message.attempts)
         if generation is not None:
             self._engine.cancel(message_id, message.attempts)

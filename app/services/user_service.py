@@ -10,6 +10,7 @@ from app.core.errors import AuthenticationError, EmailTaken
 from app.core.ids import new_id
 from app.db.session import TenantSession
 from app.models import User, UserRole
+from app.services.audit_tally import AuditTally
 from app.services.pagination import NewestFirst, Page, PageRequest, page_of, parameters
 
 users = cast("Table", User.__table__)
@@ -74,11 +75,13 @@ class ProfileService:
 class UserService:
     """Users of the caller's tenant, to look at."""
 
-    def __init__(self, db: TenantSession) -> None:
+    def __init__(self, db: TenantSession, tally: AuditTally) -> None:
         self._db = db
         self._tenant_id = db.principal.tenant_id
+        self._tally = tally
 
     async def list(self, page: PageRequest) -> Page:
+        self._tally.count(self._tenant_id, "users.read", self._db.principal.user_id, self._db.origin)
         statement = USERS_LISTED.page(page)
         values = {"tenant_id": self._tenant_id, **parameters(page)}
         async with self._db.begin() as connection:

@@ -86,6 +86,7 @@ async def test_an_entry_says_who_what_when_and_from_where(app: FastAPI, acme: Te
 
     assert entry.pop("id")
     assert entry.pop("created_at") >= made["created_at"]
+    assert len(entry.pop("own_request_id")) == 36
     assert entry == {
         "action": "user.created",
         "actor_type": "user",
@@ -200,7 +201,10 @@ ACTIONS: dict[str, Call] = {
 }
 TABLES = ("tenants", "users", "messages", "conversations", "sessions", "api_keys", "invites", "budgets", "audit_log")
 BREAK = {
-    "the entry fails": ("REVOKE INSERT ON audit_log FROM llm_saas_app", "GRANT INSERT ON audit_log TO llm_saas_app"),
+    "the entry fails": (
+        "ALTER TABLE audit_log ADD CONSTRAINT refuse CHECK (false) NOT VALID",
+        "ALTER TABLE audit_log DROP CONSTRAINT refuse",
+    ),
     "the commit fails": (
         """CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused'; END $$;
            CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON audit_log DEFERRABLE INITIALLY DEFERRED

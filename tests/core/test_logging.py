@@ -57,6 +57,7 @@ async def test_a_request_is_one_line_with_what_operators_ask_for(server: ServerP
     (line,) = [line for line in await lines(server) if line.get("request_id") == "from-the-caller"]
     assert line.pop("duration_ms") > 0
     assert line.pop("timestamp").endswith("Z")
+    assert line.pop("own_request_id") != line["request_id"]
     assert line == {
         "event": "request",
         "level": "info",

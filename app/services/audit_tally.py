@@ -1,0 +1,90 @@
+"""What may happen often is counted, and noted in the audit log once a minute: refused logins and requests, and reading.
+
+An entry for each would let whoever fails fill the log, and an entry at a login would take time that tells who has an
+account. A process that is killed loses what it counted in its last minute; each line stands in the service's log.
+"""
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import structlog
+from sqlalchemy.exc import IntegrityError
+
+from app.core.errors import DatabaseUnavailable
+from app.core.principal import Origin
+from app.db import rls
+from app.db.session import Database
+from app.services.audit_service import Actor, record
+
+PAUSE_SECONDS = 60.0
+# Of each tenant in a minute; further users are counted together.
+MOST_ENTRIES = 20
+MOST_TENANTS = 10_000
+MOST_EXAMPLES = 5
+logger = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Count:
+    origin: Origin
+    times: int = 0
+    addresses: set[str] = field(default_factory=set)
+    what: set[str] = field(default_factory=set)
+
+    def add(self, origin: Origin, what: str) -> None:
+        self.times += 1
+        for examples, example in ((self.addresses, origin.address), (self.what, what)):
+            if example and len(examples) < MOST_EXAMPLES:
+                examples.add(example)
+
+    def details(self) -> dict[str, object]:
+        found: dict[str, object] = {"times": self.times}
+        if self.addresses:
+            found["addresses"] = sorted(self.addresses)
+        if self.what:
+            found["what"] = sorted(self.what)
+        return found
+
+
+Counts = dict[tuple[str, str | None], _Count]
+
+
+class AuditTally:
+    """One for the process. Memory is bounded: a tenant has some counts, and so many tenants have any."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._tenants: defaultdict[str, Counts] = defaultdict(dict)
+
+    def count(self, tenant_id: str, action: str, user_id: str, origin: Origin, what: str = "") -> None:
+        """Count an action of, or against, a user of the tenant; what is counted has been done."""
+        if tenant_id not in self._tenants and len(self._tenants) >= MOST_TENANTS:
+            return
+        counts = self._tenants[tenant_id]
+        key = (action, user_id) if (action, user_id) in counts or len(counts) < MOST_ENTRIES else (action, None)
+        counts.setdefault(key, _Count(origin)).add(origin, what)
+
+    async def run(self) -> None:
+        """Note what was counted every minute, until cancelled."""
+        while True:
+            await asyncio.sleep(PAUSE_SECONDS)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Note what was counted; it is forgotten if the database is away, and if the tenant is."""
+        taken, self._tenants = self._tenants, defaultdict(dict)
+        for tenant_id, counts in taken.items():
+            try:
+                await self._note(tenant_id, counts)
+            except DatabaseUnavailable:
+                logger.warning("audit_tally_lost", reason="database unavailable", tenants=len(taken))
+                return
+            except IntegrityError:
+                logger.info("audit_tally_lost", reason="the tenant is gone", tenant_id=tenant_id)
+
+    async def _note(self, tenant_id: str, counts: Counts) -> None:
+        async with self._database.session(rls.enter_tenant(tenant_id)) as connection:
+            for (action, user_id), count in counts.items():
+                actor = Actor(tenant_id, "anonymous", count.origin)
+                await record(connection, actor, action, user_id, **count.details())

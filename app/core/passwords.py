@@ -1,6 +1,5 @@
 """What may be a password, and the one spelling in which it is hashed."""
 
-import importlib.util
 import unicodedata
 from pathlib import Path
 
@@ -28,19 +27,8 @@ def is_common(password: str) -> bool:
 
 
 def _load_common() -> frozenset[str]:
-    # Not `import zxcvbn`: that ranks all its dictionaries and keeps 15 MB; this one file, forgotten again, costs 15 ms
-    # once at start-up and a third of that.
-    package = importlib.util.find_spec("zxcvbn")
-    assert package is not None
-    assert package.origin is not None
-    path = Path(package.origin).with_name("frequency_lists.py")
-    lists = importlib.util.spec_from_file_location("zxcvbn_frequency_lists", path)
-    assert lists is not None
-    assert lists.loader is not None
-    module = importlib.util.module_from_spec(lists)
-    lists.loader.exec_module(module)
-    passwords: list[str] = module.FREQUENCY_LISTS["passwords"]
-    return frozenset(word for word in passwords if len(word) >= MIN_PASSWORD_CHARACTERS)
+    lines = Path(__file__).with_name("common_passwords.txt").read_text().splitlines()
+    return frozenset(line for line in lines if not line.startswith("# "))
 
 
 _COMMON = _load_common()

@@ -54,8 +54,9 @@ class PasswordHasher:
             max_workers=workers, thread_name_prefix="bcrypt", initializer=_lower_thread_priority
         )
         self._turns = Turns(workers, MAX_WAITING_HASHES)
-        # Verified when the email is unknown, so that the answer takes as long as a wrong password.
-        self._nobody = self._context.hash(new_id())
+        # Verified when the email is unknown, so that the answer takes as long as a wrong password. No password is known
+        # to have it; made by hashing one, it would cost a quarter of a second at each start.
+        self._nobody = f"$bcrypt-sha256$v=2,t=2b,r={rounds}${'.' * 22}${'.' * 31}"
 
     async def hash(self, password: str, share: str = "") -> str:
         hashed: str = await self._run(share, self._context.hash, normalise_password(password))

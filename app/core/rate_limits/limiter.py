@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from app.core.client_address import site_of
 from app.core.config import Settings
@@ -12,7 +12,9 @@ from app.core.errors import AppError, InvalidCredentials, RateLimited, WrongPass
 from app.core.principal import Principal
 from app.core.rate_limits.memory import MemoryCounters
 from app.core.rate_limits.policy import Check, Policy, Standing
-from app.core.rate_limits.shared import SharedCounters
+
+if TYPE_CHECKING:
+    from app.core.rate_limits.shared import SharedCounters
 
 
 class RateLimiter:
@@ -32,7 +34,7 @@ class RateLimiter:
         self._account = Policy.of("account", settings.rate_limit_account)
         self._local = MemoryCounters()
         shared = self._enabled and settings.redis_url
-        self._shared = SharedCounters(settings.redis_url, self._local) if shared else None
+        self._shared = _shared_counters(settings.redis_url, self._local) if shared else None
 
     @property
     def store(self) -> Literal["off", "memory", "redis"]:
@@ -121,3 +123,10 @@ class RateLimiter:
             self._local.give_back(checks)
         else:
             await self._shared.give_back(checks)
+
+
+def _shared_counters(redis_url: str, local: MemoryCounters) -> "SharedCounters":
+    # Not at the top: the client of Redis is for those who have one.
+    from app.core.rate_limits.shared import SharedCounters
+
+    return SharedCounters(redis_url, local)

@@ -4,11 +4,22 @@ import asyncio
 import logging
 import sys
 
-from benchmarks import environment, extras, latency, round_trips, slow_provider, streams, tenant_data, throughput
+from benchmarks import (
+    environment,
+    extras,
+    latency,
+    provider_over_http,
+    round_trips,
+    slow_provider,
+    streams,
+    tenant_data,
+    throughput,
+)
 
 SECTIONS = {
     "throughput": throughput.run,
     "round_trips": round_trips.run,
+    "provider_over_http": provider_over_http.run,
     "slow_provider": slow_provider.run,
     "latency": latency.run,
     "streams": streams.run,

@@ -58,10 +58,10 @@ async def run(url: URL) -> None:
     ):
         servers = {"service": service, "guarded floor": floor, "unguarded floor": unguarded}
         for name, (method, path) in CASES.items():
-            await _compare(name, method, path, servers, postgres)
+            await compare(name, method, path, servers, postgres)
 
 
-async def _compare(name: str, method: str, path: str, servers: dict[str, Server], postgres: Postgres) -> None:
+async def compare(name: str, method: str, path: str, servers: dict[str, Server], postgres: Postgres) -> None:
     rounds: dict[str, list[Round]] = {side: [] for side in servers}
     with tempfile.TemporaryDirectory() as directory:
         script = Path(directory) / "request.lua"

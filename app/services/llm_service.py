@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from app.core.completion import Completion
 from app.llm.base import LLMProvider, OnText, Turn
 from app.llm.circuit_breaker import CALLER
-from app.services.pricing import PriceTable, estimated_tokens, most_input_tokens
+from app.services.pricing import PriceTable, most_input_tokens
 
 
 class LLMService:
@@ -29,17 +29,13 @@ class LLMService:
         """The most that answering can cost, in micro-USD; None if a model that may answer has no price."""
         return self._prices.most(self._provider.models, most_input_tokens(turns), self._max_output_tokens)
 
-    def cost(self, completion: Completion, turns: Sequence[Turn]) -> int | None:
-        return self._prices.cost(completion, turns, self._provider.models)
+    def cost(self, completion: Completion, turns: Sequence[Turn], thoughts: int = 0) -> int | None:
+        """In micro-USD; None without a price. Of what nobody counted each of its `thoughts` is a token, about."""
+        return self._prices.cost(completion, turns, self._provider.models, thoughts)
 
     def partial(self, text: str) -> Completion:
         """What a call produced that did not come to its end, as far as we know."""
         return Completion(text, self._provider.models[0])
-
-    def partial_cost(self, text: str, thoughts: int, turns: Sequence[Turn]) -> int | None:
-        """What such a call cost, about; each of its `thoughts` is a token."""
-        model = self._provider.models[0]
-        return self.cost(Completion(text, model, output_tokens=estimated_tokens(text) + thoughts), turns)
 
     async def close(self) -> None:
         await self._provider.close()

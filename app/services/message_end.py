@@ -16,7 +16,7 @@ from app.services.llm_service import LLMService
 
 
 def completed(llm: LLMService, run: Generation, turns: Sequence[Turn], completion: Completion) -> dict[str, Any]:
-    cost = llm.cost(completion, turns)
+    cost = llm.cost(completion, turns, run.thoughts)
     # Nobody counted: what was set aside.
     return _end(run, MessageStatus.COMPLETED, completion, run.claim if cost is None else cost)
 
@@ -25,10 +25,10 @@ def failed(llm: LLMService, run: Generation, turns: Sequence[Turn], error: Provi
     """Free is what failed before the provider was at work on it."""
     answer, cost = error.answer, None
     if answer is not None:
-        cost = _bounded(run, llm.cost(answer, turns))
+        cost = _bounded(run, llm.cost(answer, turns, run.thoughts))
     elif run.length or run.thoughts:
         answer = llm.partial(run.text_from(0))
-        cost = _bounded(run, llm.partial_cost(answer.text, run.thoughts, turns))
+        cost = _bounded(run, llm.cost(answer, turns, run.thoughts))
     elif error.accepted:
         cost = run.claim
     return _end(run, MessageStatus.FAILED, answer, cost) | {"error_code": error.code}
@@ -38,7 +38,7 @@ def cancelled(llm: LLMService, run: Generation, turns: Sequence[Turn]) -> dict[s
     """Nobody saw what was written to a call without a stream: it costs what was set aside."""
     answer, cost = llm.partial(run.text_from(0)), run.claim
     if run.streams:
-        cost = _bounded(run, llm.partial_cost(answer.text, run.thoughts, turns))
+        cost = _bounded(run, llm.cost(answer, turns, run.thoughts))
     return _end(run, MessageStatus.CANCELLED, answer, cost)
 
 

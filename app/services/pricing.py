@@ -50,7 +50,9 @@ class PriceTable:
         costs = [_cost(price, input_tokens, 0, output_tokens) for price in prices if price]
         return max(costs) if costs and len(costs) == len(prices) else None
 
-    def cost(self, completion: Completion, turns: Sequence[Turn], asked: Sequence[str]) -> int | None:
+    def cost(
+        self, completion: Completion, turns: Sequence[Turn], asked: Sequence[str], thoughts: int = 0
+    ) -> int | None:
         """What the call cost; None if its model has no price. Tokens that nobody counted are estimated."""
         price = self.price_of(completion.model) or next(filter(None, map(self.price_of, asked)), None)
         if price is None:
@@ -59,7 +61,7 @@ class PriceTable:
         if read is None:
             read = sum(estimated_tokens(turn.content) for turn in turns)
         if wrote is None:
-            wrote = estimated_tokens(completion.text)
+            wrote = estimated_tokens(completion.text) + thoughts
         return _cost(price, read, min(completion.cached_tokens or 0, read), wrote)
 
 

@@ -122,6 +122,17 @@ async def test_what_came_before_a_timeout_is_charged(
     assert (row["response"], row["cost_micro_usd"]) == ("".join(pieces), cost)
 
 
+async def test_thoughts_that_nobody_counted_are_counted_by_their_events(
+    listen: Serve, superuser: asyncpg.Connection
+) -> None:
+    end = counted("Hi", FinishReason.STOP, input_tokens=None, output_tokens=None)
+    async with listen(Ends(end, *[""] * 30, "Hi"), **PAID) as (_, client):
+        acme = await make_tenant(client)
+        await client.post("/messages", json={"content": "Hello", "stream": True}, headers=acme.user.headers)
+    (row,) = await rows_of(superuser, acme)
+    assert (row["status"], row["output_tokens"], row["cost_micro_usd"]) == ("completed", None, PROMPT + 1 + 30)
+
+
 @pytest.mark.parametrize(("accepted", "cost"), [(True, CLAIM), (False, None)])
 async def test_a_call_that_the_provider_was_at_work_on_costs_what_was_set_aside(
     listen: Serve, superuser: asyncpg.Connection, accepted: bool, cost: int | None

@@ -27,7 +27,7 @@ _ALL = select(*conversations.c).where(IN_TENANT)
 _ONE = _ALL.where(conversations.c.id == bindparam("id"))
 ONE = Visible(_ONE, conversations, lambda visible: visible)
 LOCK = Visible(_ONE, conversations, lambda visible: visible.with_for_update())
-LISTED = Visible(_ALL, conversations, lambda visible: NewestFirst(visible, conversations))
+LISTED = Visible(_ALL, conversations, lambda visible: NewestFirst(visible, conversations, ("system_prompt",)))
 INSERT = (
     insert(Conversation)
     .values({name: bindparam(name) for name in ("id", "tenant_id", "user_id", "title", "system_prompt")})

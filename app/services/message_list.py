@@ -15,6 +15,7 @@ from app.services.visibility import Visible
 messages = cast("Table", Message.__table__)
 
 SHOWN = [messages.c[name.strip()] for name in COLUMNS.split(",")]
+TEXTS = ("content", "response")
 IN_TENANT = messages.c.tenant_id == bindparam("tenant_id")
 CONDITIONS = {
     "user_id": messages.c.user_id == bindparam("user_id"),
@@ -45,4 +46,4 @@ def listing(conditions: frozenset[str]) -> Visible[NewestFirst]:
     """The list by pages. Each set of conditions has a plan of its own, and is built once."""
     narrowed = (CONDITIONS[name] for name in sorted(conditions))
     statement = select(*SHOWN).where(IN_TENANT, *narrowed)
-    return Visible(statement, messages, lambda visible: NewestFirst(visible, messages))
+    return Visible(statement, messages, lambda visible: NewestFirst(visible, messages, TEXTS))

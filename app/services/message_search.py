@@ -9,19 +9,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.services.message_list import MessageFilter
 from app.services.message_statements import COLUMNS
-from app.services.pagination import Page, PageRequest, Position, cursor_at, position_of
+from app.services.pagination import PAGE_BYTES, Page, PageRequest, Position, cursor_at, position_of
 from app.services.search_query import parse
 
 # The function walks what the viewer may see, so that absent words and words in others' messages take the same time.
 # LATERAL with LIMIT: the rows are looked up by key, however many PostgreSQL expects.
 SEARCH = text(f"""
-SELECT hit.n, hit.id AS hit_id, hit.created_at AS hit_at, hit.matches, message.*
+SELECT * FROM (SELECT found.*, sum(found.size) OVER (ORDER BY found.n) AS bytes FROM (
+SELECT hit.n, hit.id AS hit_id, hit.created_at AS hit_at, hit.matches, message.*,
+  COALESCE(octet_length(message.content) + octet_length(message.response), 0) AS size
 FROM search_messages(CAST(:groups AS jsonb), :user_id, :conversation_id, :status, :since, :before_at, :before_id, :most)
   WITH ORDINALITY AS hit (id, created_at, matches, n)
 LEFT JOIN LATERAL (
   SELECT {COLUMNS} FROM messages WHERE messages.tenant_id = :tenant_id AND messages.id = hit.id LIMIT 1
 ) AS message ON hit.matches
 WHERE hit.n > :skip OR NOT hit.matches ORDER BY hit.n
+) AS found) AS page WHERE page.bytes - page.size < {PAGE_BYTES} ORDER BY page.n
 """).bindparams(
     *(bindparam(name, type_=String) for name in ("groups", "user_id", "conversation_id", "status", "before_id")),
     *(bindparam(name, type_=DateTime(timezone=True)) for name in ("since", "before_at")),
@@ -52,7 +55,7 @@ async def search(connection: AsyncConnection, tenant_id: str, narrowed: MessageF
     values = search_values(tenant_id, narrowed, page)
     hits = (await connection.execute(SEARCH, values)).all()
     shown = [hit for hit in hits if hit.matches and hit.id is not None]
-    if len(shown) > page.limit:
+    if len(shown) > page.limit or (shown and shown[-1].bytes >= PAGE_BYTES):
         shown = shown[: page.limit]
         return Page(shown, cursor_at(Position(shown[-1].hit_at, shown[-1].hit_id)))
     return Page(shown, _goes_on(hits[-1], values["skip"]) if hits and not hits[-1].matches else None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Column, Row, Select, Table, bindparam, literal_column, select, tuple_
+from sqlalchemy import Column, ColumnElement, Row, Select, Table, bindparam, func, literal_column, select, tuple_
 from sqlalchemy.types import DateTime, String
 
 from app.core.errors import InvalidCursor
@@ -15,6 +15,8 @@ from app.core.ids import is_id
 
 # Rows are passed over one by one.
 MAX_SKIP, MAX_LIMIT = 10_000, 100
+# Of long texts: a page is sent, and held until it is read, as a whole.
+PAGE_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +45,20 @@ class NewestFirst:
 
     Plans are made once, for any values. That few rows are wanted must stand in the statement then: in an inner limit,
     which no page exceeds. Without it the planner expects a tenth of a tenant, and would rather read and sort all of it.
+
+    With `texts`, columns of any length, a page ends with the row that reaches `PAGE_BYTES`.
     """
 
-    def __init__(self, statement: Select[Any], table: Table) -> None:
+    def __init__(self, statement: Select[Any], table: Table, texts: Sequence[str] = ()) -> None:
         key = (table.c.created_at, table.c.id)
         position = tuple_(
             bindparam("last_created_at", type_=DateTime(timezone=True)), bindparam("last_id", type_=String)
         )
-        self.by_cursor = _bounded(statement.where(tuple_(*key) < position), key, MAX_LIMIT + 1)
+        by_cursor = _bounded(statement.where(tuple_(*key) < position), key, MAX_LIMIT + 1)
+        self.by_cursor = _within_bytes(by_cursor, texts)
         self._by_offset = {
-            reach: _bounded(statement, key, reach + MAX_LIMIT + 1).offset(bindparam("skip")) for reach in _REACHES
+            reach: _within_bytes(_bounded(statement, key, reach + MAX_LIMIT + 1).offset(bindparam("skip")), texts)
+            for reach in _REACHES
         }
 
     def page(self, request: PageRequest) -> Select[Any]:
@@ -65,6 +71,22 @@ class NewestFirst:
 def _bounded(statement: Select[Any], key: tuple[Column[Any], ...], most: int) -> Select[Any]:
     newest = statement.order_by(*(column.desc() for column in key)).limit(literal_column(str(most))).subquery("newest")
     return select(newest).order_by(*(newest.c[column.name].desc() for column in key)).limit(bindparam("limit"))
+
+
+def _within_bytes(statement: Select[Any], texts: Sequence[str]) -> Select[Any]:
+    """The page cut by its bytes, which PostgreSQL knows without reading the texts; `bytes` is those up to each row."""
+    if not texts:
+        return statement
+    page = statement.subquery("page")
+    nothing: ColumnElement[int] = literal_column("0")
+    size = sum((func.coalesce(func.octet_length(page.c[name]), nothing) for name in texts), start=nothing)
+    newest = (page.c.created_at.desc(), page.c.id.desc())
+    sized = select(
+        page, func.sum(size).over(order_by=newest, rows=(None, 0)).label("bytes"), size.label("size")
+    ).subquery()
+    within = sized.c.bytes - sized.c.size < literal_column(str(PAGE_BYTES))
+    shown = (column for column in sized.c if column.name != "size")
+    return select(*shown).where(within).order_by(sized.c.created_at.desc(), sized.c.id.desc())
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +116,9 @@ def parameters(page: PageRequest) -> dict[str, Any]:
 
 
 def page_of(rows: Sequence[Row[Any]], page: PageRequest) -> Page:
-    if len(rows) <= page.limit:
+    # A page that was cut for its bytes may have a next one, however few its rows are.
+    cut = bool(rows) and getattr(rows[-1], "bytes", 0) >= PAGE_BYTES
+    if len(rows) <= page.limit and not cut:
         return Page(rows, None)
     rows = rows[: page.limit]
     return Page(rows, cursor_at(Position(rows[-1].created_at, rows[-1].id)))

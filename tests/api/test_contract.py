@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -35,13 +36,9 @@ def served(database_url: URL, tmp_path_factory: pytest.TempPathFactory) -> Itera
     thread = threading.Thread(target=server.run)
     thread.start()
     url = f"http://127.0.0.1:{port}"
-    with httpx.Client() as client:
-        while True:
-            try:
-                client.get(f"{url}/health")
-                break
-            except httpx.TransportError:
-                assert thread.is_alive()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
     yield url
     server.should_exit = True
     thread.join()

@@ -19,6 +19,7 @@ from app.services.pricing import PriceTable
 from main import create_app, lifespan
 from tests.conftest import client_of
 from tests.helpers import Tenant
+from tests.waiting import until
 
 Serve = Callable[..., AbstractAsyncContextManager[tuple[FastAPI, httpx.AsyncClient]]]
 
@@ -53,9 +54,8 @@ def listen(settings: Settings) -> Serve:
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5))
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         task = asyncio.create_task(server.serve([listener]))
-        while not server.started:
-            assert not task.done()
-            await asyncio.sleep(0.01)
+        await until(lambda: server.started or task.done(), "the server to start")
+        assert not task.done()
         prices = PriceTable(configured.llm_prices)
         app.state.container.engine.llm = LLMService(provider, prices, configured.llm_max_output_tokens)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -4,6 +4,7 @@ import asyncio
 
 from app.core.errors import ProviderError
 from app.llm.base import Completion, OnText, Turn
+from tests.waiting import patience
 
 
 class HeldProvider:
@@ -47,7 +48,7 @@ class HeldProvider:
             listener(text)
 
     async def wait_for_calls(self, count: int) -> None:
-        async with asyncio.timeout(20), self.called:
+        async with patience(f"{count} calls of the provider"), self.called:
             await self.called.wait_for(lambda: self.calls >= count)
 
     async def close(self) -> None: ...

@@ -22,6 +22,7 @@ from tests.committed.test_interleavings import holding, somebody_waits
 from tests.committed.test_webhooks import LOOPBACK, Receiver, receiver
 from tests.conftest import own_database
 from tests.helpers import make_tenant
+from tests.waiting import until
 
 __all__ = ["receiver"]
 database_url, settings, superuser = own_database()
@@ -241,12 +242,9 @@ async def test_a_tenant_whose_receivers_never_answer_does_not_hold_up_the_others
         async with serve(HeldProvider(), background_work=True, **LOOPBACK) as (_, client):
             slow, quick = await make_tenant(client), await make_tenant(client)
             await superuser.execute(insert, slow.user.id, slow.id, url, 100, 60)
-            async with asyncio.timeout(8):
-                while not held:
-                    await asyncio.sleep(0.01)
-                await superuser.execute(insert, quick.user.id, quick.id, receiver.url, 0, 3)
-                while len(receiver.calls) < 3:
-                    await asyncio.sleep(0.01)
+            await until(lambda: held, "a call of the receiver that never answers")
+            await superuser.execute(insert, quick.user.id, quick.id, receiver.url, 0, 3)
+            await until(lambda: len(receiver.calls) == 3, "the calls of the other tenant's receiver")
             assert len(held) < 16
     finally:
         for writer in held:

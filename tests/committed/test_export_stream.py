@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 import asyncpg
 import httpx
@@ -12,9 +13,9 @@ from fastapi import FastAPI
 
 from tests.committed.conftest import Serve
 from tests.committed.providers import HeldProvider
-from tests.committed.test_crash import until
 from tests.helpers import Tenant, make_tenant
 from tests.isolation.test_statements import statements_of
+from tests.waiting import until
 
 # More than the buffers of both sides hold, in pages of two rows.
 MESSAGES, OCTETS = 60, 700_000
@@ -46,18 +47,20 @@ def pages_of(seen: list[str]) -> int:
     return sum("FROM messages" in statement for statement in seen)
 
 
-async def stalled(app: FastAPI, seen: list[str]) -> None:
-    """Return when the server waits for the client: it holds nothing, and asks for nothing more."""
-    pool = app.state.container.database.engine.pool
-    before = -1
+async def stalled(app: FastAPI) -> None:
+    """Return when the server waits for the client to read; it holds no connection meanwhile."""
+    await until(lambda: any(map(waits_for_its_reader, asyncio.all_tasks())), "the server to wait for its reader")
+    assert app.state.container.database.engine.pool.checkedout() == 0
 
-    async def still() -> bool:
-        nonlocal before
-        before, same = pages_of(seen), pages_of(seen) == before
-        await asyncio.sleep(0.3)
-        return same and before > 0 and pool.checkedout() == 0
 
-    await until(still)
+def waits_for_its_reader(task: "asyncio.Task[object]") -> bool:
+    """Whether the innermost coroutine that it awaits is the server's `drain` of a full connection."""
+    coroutine: Any = task.get_coro()
+    names = []
+    while coroutine is not None and hasattr(coroutine, "cr_await"):
+        names.append(coroutine.__qualname__)
+        coroutine = coroutine.cr_await
+    return any(name.endswith("FlowControl.drain") for name in names)
 
 
 def serving() -> bool:
@@ -73,7 +76,7 @@ async def test_while_a_client_does_not_read_no_connection_is_held_and_no_page_is
                 assert response.status_code == 200
                 pieces = response.aiter_raw()
                 first = await anext(pieces)
-                await stalled(app, seen)
+                await stalled(app)
                 assert pages_of(seen) < MESSAGES // 4
                 whole = first + b"".join([piece async for piece in pieces])
     end = json.loads(whole.splitlines()[-1])
@@ -94,7 +97,7 @@ async def test_an_admin_who_is_disabled_meanwhile_gets_no_further_page_and_no_en
             async with export(client, acme) as response:
                 pieces = response.aiter_raw()
                 await anext(pieces)
-                await stalled(app, seen)
+                await stalled(app)
                 await superuser.execute("UPDATE users SET disabled_at = now() WHERE id = $1", acme.admin.id)
                 with pytest.raises(httpx.RemoteProtocolError):
                     await read_rest(pieces)
@@ -112,13 +115,9 @@ async def test_a_client_that_leaves_ends_its_export_and_leaves_nothing_behind(
             async with export(client, acme) as response:
                 pieces = response.aiter_raw()
                 await anext(pieces)
-                await stalled(app, seen)
+                await stalled(app)
                 assert serving()
-
-            async def gone() -> bool:
-                return not serving()
-
-            await until(gone)
+            await until(lambda: not serving(), "the export to end")
             assert pages_of(seen) < MESSAGES // 4
         assert app.state.container.database.engine.pool.checkedout() == 0
         assert (await client.get("/me", headers=acme.admin.headers)).status_code == 200

@@ -18,6 +18,7 @@ from tests.committed.providers import HeldProvider
 from tests.committed.sse import following, rest, sending, text_of
 from tests.conftest import dsn
 from tests.helpers import Tenant, make_tenant
+from tests.waiting import until, within_patience
 
 BACKGROUND = {"content": "x", "background": True}
 
@@ -37,9 +38,7 @@ async def holding(url: URL, sql: str, *values: Any) -> AsyncIterator[asyncpg.Con
 async def somebody_waits(superuser: asyncpg.Connection) -> None:
     """Return once a statement of this database waits for a lock; there is no event for it."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    async with asyncio.timeout(20):
-        while not await superuser.fetchval(query):
-            await asyncio.sleep(0.01)
+    await until(lambda: superuser.fetchval(query), "a statement that waits for a lock")
 
 
 async def lease_over(app: FastAPI, superuser: asyncpg.Connection, tenant: Tenant) -> None:
@@ -63,14 +62,16 @@ async def test_a_retry_in_the_process_that_still_runs_the_swept_message_replaces
             f"/messages/{sent['id']}/retry", json={"background": True}, headers=acme.user.headers
         )
         assert retried.status_code == 202
-        await asyncio.wait_for(asyncio.shield(first.ended), 5)  # its call is stopped: nobody reads that answer
+        await within_patience(
+            asyncio.shield(first.ended), "the end of the first run"
+        )  # its call is stopped: nobody reads that answer
         assert provider.cancelled == 1
         second = engine.find(sent["id"], 2)
         assert second is not None
         await provider.wait_for_calls(2)
         await engine._deltas.write(look_at_all=True)
         provider.release.set()
-        row = await asyncio.wait_for(asyncio.shield(second.ended), 5)
+        row = await within_patience(asyncio.shield(second.ended), "the end of the second run")
         await asyncio.gather(second.task)
         assert (row.status, row.attempts) == ("completed", 2)
         assert not engine._running
@@ -86,11 +87,9 @@ async def test_what_stops_one_run_does_not_stop_the_next(serve: Serve, superuser
         await provider.wait_for_calls(1)
         signals, engine = app.state.container.signals, app.state.container.engine
         signals._heard(f"cancel 0 {sent['id']}")
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
         assert not engine.find(sent["id"], 1).cancelled
         signals._heard(f"cancel 1 {sent['id']}")
-        row = await asyncio.wait_for(asyncio.shield(engine.find(sent["id"], 1).ended), 5)
+        row = await within_patience(asyncio.shield(engine.find(sent["id"], 1).ended), "the end of the run")
     assert row.status == "cancelled"
     assert provider.cancelled == 1
 
@@ -110,9 +109,8 @@ async def test_a_message_that_is_cancelled_before_its_run_began_ends(
             return generation
 
         monkeypatch.setattr(engine, "start", start_and_cancel)
-        answer = await asyncio.wait_for(
-            client.post("/messages", json={"content": "x"}, headers=acme.user.headers), timeout=5
-        )
+        send = client.post("/messages", json={"content": "x"}, headers=acme.user.headers)
+        answer = await within_patience(send, "the answer")
         assert (answer.status_code, answer.json()["status"]) == (201, "cancelled")
         assert not engine._running
 
@@ -130,7 +128,7 @@ async def test_a_shutdown_waits_for_a_prompt_that_is_being_stored(
             send = asyncio.create_task(client.post("/messages", json=BACKGROUND, headers=acme.user.headers))
             await somebody_waits(superuser)
             drain = asyncio.create_task(engine.drain(10))
-            await asyncio.sleep(0)
+            await until(lambda: engine._closed, "the drain to begin")
             with pytest.raises(ShuttingDown):
                 engine.admit(acme.id)
         assert (await send).status_code == 202

@@ -13,6 +13,7 @@ from sqlalchemy import URL
 from tests.conftest import dsn
 from tests.helpers import PASSWORD, Tenant
 from tests.sessions import Session, actions_of, begin, refresh, rows_of, status_of
+from tests.waiting import until
 
 WAITING = """
 SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()
@@ -36,9 +37,10 @@ async def held_open(database_url: URL, user_id: str, *statements: str) -> AsyncI
 
 
 async def waits_or_is_done(superuser: asyncpg.Connection, task: "asyncio.Task[httpx.Response]") -> None:
-    async with asyncio.timeout(20):
-        while not task.done() and not await superuser.fetchval(WAITING):
-            await asyncio.sleep(0.01)
+    async def waits() -> bool:
+        return task.done() or bool(await superuser.fetchval(WAITING))
+
+    await until(waits, "the request to wait for a lock, or to end")
 
 
 @pytest.mark.parametrize("change", [CHANGED, DISABLED], ids=["password", "disabled"])

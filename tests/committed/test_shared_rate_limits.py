@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from main import create_app, lifespan
 from tests.committed.server import free_port, running
 from tests.conftest import client_of
 from tests.helpers import PASSWORD, Tenant
+from tests.waiting import PATIENCE_SECONDS, within_patience
 
 REDIS = shutil.which("redis-server")
 needs_redis = pytest.mark.skipif(REDIS is None, reason="redis-server is not installed (make test installs it for root)")
@@ -41,13 +41,11 @@ class RedisServer:
         """Returns once it accepts connections."""
         command = [REDIS or "", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", *options]
         self._process = subprocess.Popen(command, cwd=self._directory, stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
-        while True:
+        while self._process.poll() is None:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     return
-            assert self._process.poll() is None
-            assert time.monotonic() < deadline
+        raise AssertionError("Redis did not start")
 
     def send(self, number: signal.Signals) -> None:
         assert self._process is not None
@@ -82,6 +80,12 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return events
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stall of this machine is no outage of Redis."""
+    monkeypatch.setattr(shared, "TIMEOUT_SECONDS", PATIENCE_SECONDS)
+
+
 @pytest.fixture
 def serve(settings: Settings) -> Any:
     @contextlib.asynccontextmanager
@@ -112,7 +116,7 @@ async def me(client: httpx.AsyncClient, tenant: Tenant) -> httpx.Response:
 
 @needs_redis
 async def test_two_processes_share_one_limit(server: RedisServer, serve: Any, acme: Tenant, rival: Tenant) -> None:
-    few = {"rate_limit_user": "20/minute", "rate_limit_tenant": "30/minute"}
+    few = {"rate_limit_user": "20/hour", "rate_limit_tenant": "30/hour"}
     async with serve(server.url, **few) as (_, one), serve(server.url, **few) as (_, other):
         answers = await asyncio.gather(*(me(client, acme) for _ in range(25) for client in (one, other)))
         untouched = await me(one, rival)
@@ -122,8 +126,8 @@ async def test_two_processes_share_one_limit(server: RedisServer, serve: Any, ac
     left = {int(answer.headers["ratelimit"].partition("r=")[2].partition(";")[0]) for answer in answers}
     assert left == set(range(20))
     for answer in answers:
-        assert answer.headers["ratelimit-policy"] == '"user";q=20;w=60'
-        assert 1 <= int(answer.headers["ratelimit"].partition("t=")[2]) <= 60
+        assert answer.headers["ratelimit-policy"] == '"user";q=20;w=3600'
+        assert 1 <= int(answer.headers["ratelimit"].partition("t=")[2]) <= 3600
     assert untouched.headers["ratelimit"].startswith('"user";r=19;')
 
 
@@ -133,7 +137,7 @@ async def test_right_logins_are_given_back(server: RedisServer, serve: Any, acme
         body = {"email": acme.user.email, "password": password}
         return (await client.post("/login", json=body)).status_code
 
-    few = {"rate_limit_login": "2/minute"}
+    few = {"rate_limit_login": "2/hour"}
     async with serve(server.url, **few) as (_, one), serve(server.url, **few) as (_, other):
         right = [await log_in(client, PASSWORD) for _ in range(3) for client in (one, other)]
         wrong = [await log_in(client, "wrong") for client in (one, other, one)]
@@ -144,7 +148,7 @@ async def test_right_logins_are_given_back(server: RedisServer, serve: Any, acme
 
 @needs_redis
 async def test_what_a_user_is_refused_is_not_the_tenants(server: RedisServer, serve: Any, acme: Tenant) -> None:
-    async with serve(server.url, rate_limit_user="2/minute", rate_limit_tenant="4/minute") as (_, client):
+    async with serve(server.url, rate_limit_user="2/hour", rate_limit_tenant="4/hour") as (_, client):
         loud = await asyncio.gather(*(me(client, acme) for _ in range(20)))
         quiet = [await client.get("/me", headers=acme.admin.headers) for _ in range(3)]
     assert sorted(answer.status_code for answer in loud) == [200] * 2 + [429] * 18
@@ -157,11 +161,11 @@ async def test_a_counter_ends_with_its_window(server: RedisServer, serve: Any, a
         await me(client, acme)
         keys = [key for key in await direct.keys() if b"nobody" not in key]
         assert sorted(key.decode().split("/")[1] for key in keys) == ["tenant", "user"]
-        assert [55_000 < await direct.pttl(key) <= 60_000 for key in keys] == [True, True]
+        assert [0 < await direct.pttl(key) <= 60_000 for key in keys] == [True, True]
         for key in keys:  # one that would never end is given an end
             await direct.persist(key)
         await me(client, acme)
-        assert [55_000 < await direct.pttl(key) <= 60_000 for key in keys] == [True, True]
+        assert [0 < await direct.pttl(key) <= 60_000 for key in keys] == [True, True]
 
 
 @needs_redis
@@ -179,7 +183,7 @@ async def test_a_redis_that_is_killed_amid_traffic_fails_nobody_and_is_used_agai
     server: RedisServer, serve: Any, acme: Tenant, log: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared, "RETRY_SECONDS", 0.02)
-    async with serve(server.url, rate_limit_user="250/minute") as (app, client):
+    async with serve(server.url, rate_limit_user="250/hour") as (app, client):
         assert await store(client) == "redis"
         statuses: list[int] = []
 
@@ -209,22 +213,22 @@ async def test_a_redis_that_is_killed_amid_traffic_fails_nobody_and_is_used_agai
 
 
 @needs_redis
-async def test_a_redis_that_hangs_delays_nobody_for_long(
+async def test_a_redis_that_hangs_holds_nobody_up(
     server: RedisServer, serve: Any, acme: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared, "RETRY_SECONDS", 0.02)
     async with serve(server.url) as (app, client):
+        monkeypatch.setattr(shared, "TIMEOUT_SECONDS", 0.25)
         server.send(signal.SIGSTOP)
-        started = time.monotonic()
-        answers = await asyncio.gather(*(me(client, acme) for _ in range(50)))
-        assert time.monotonic() - started < 5
+        answers = await within_patience(asyncio.gather(*(me(client, acme) for _ in range(50))), "the answers")
         assert [answer.status_code for answer in answers] == [200] * 50
         assert await store(client) == "memory"
 
         recovering = counters_of(app)._recovering
         assert recovering is not None
+        monkeypatch.setattr(shared, "TIMEOUT_SECONDS", PATIENCE_SECONDS)
         server.send(signal.SIGCONT)
-        await recovering
+        await within_patience(recovering, "the counters to find Redis again")
         assert await store(client) == "redis"
 
 
@@ -276,7 +280,7 @@ async def test_the_connection_is_closed_at_shutdown(server: RedisServer, serve: 
 async def test_without_its_redis_the_service_starts_and_counts_in_memory(
     serve: Any, acme: Tenant, log: list[str]
 ) -> None:
-    async with serve(f"redis://127.0.0.1:{free_port()}/0", rate_limit_user="1/minute") as (_, client):
+    async with serve(f"redis://127.0.0.1:{free_port()}/0", rate_limit_user="1/hour") as (_, client):
         assert await store(client) == "memory"
         assert [(await me(client, acme)).status_code for _ in range(2)] == [200, 429]
     assert log == ["rate_limits_in_memory"]
@@ -284,7 +288,7 @@ async def test_without_its_redis_the_service_starts_and_counts_in_memory(
 
 async def test_the_server_itself_believes_no_header_from_loopback(database_url: URL, tmp_path: Path) -> None:
     settings = {"database_url": database_url.render_as_string(hide_password=False), "secret_key": new_id() * 2}
-    limits = {"rate_limit_enabled": "true", "rate_limit_address": "2/minute"}
+    limits = {"rate_limit_enabled": "true", "rate_limit_address": "2/hour"}
     async with running(tmp_path, **settings, **limits) as process, process.client() as client:
         headers = [{"X-Forwarded-For": f"192.0.2.{number}"} for number in range(3)]
         statuses = [(await client.post("/login", headers=header)).status_code for header in headers]

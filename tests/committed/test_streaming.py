@@ -12,6 +12,7 @@ from tests.committed.conftest import Serve, rows_of
 from tests.committed.providers import HeldProvider
 from tests.committed.sse import following, rest, sending, text_of
 from tests.helpers import make_tenant
+from tests.waiting import until
 
 PIECES = ["Cor", "outines ", "wait", " \U0001f600", ", threads", " block.\n", "data: event\n\n", "end"]
 TEXT = "".join(PIECES)
@@ -60,9 +61,7 @@ async def test_a_client_that_hangs_up_does_not_lose_the_answer(listen: Serve, su
             provider.say(PIECES[0])
             await anext(events)
         generation = app.state.container.engine.find(message_id, 1)
-        async with asyncio.timeout(10):
-            while generation.readers:
-                await asyncio.sleep(0.01)
+        await until(lambda: not generation.readers, "the reader to be gone")
         for piece in PIECES[1:]:
             provider.say(piece)
         provider.release.set()

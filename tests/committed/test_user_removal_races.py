@@ -14,6 +14,7 @@ from tests.committed.conftest import Serve
 from tests.committed.providers import HeldProvider
 from tests.helpers import PASSWORD, Tenant, join, make_tenant
 from tests.sessions import actions_of
+from tests.waiting import until
 
 ADMINS = "SELECT count(*) FROM users WHERE tenant_id = $1 AND role = 'admin' AND disabled_at IS NULL"
 
@@ -80,9 +81,7 @@ async def test_a_user_who_is_deleted_while_a_message_runs_takes_it_along(
         deleted = await client.delete(f"/admin/users/{member.id}", headers=acme.admin.headers)
         assert deleted.status_code == 204
         provider.release.set()
-        async with asyncio.timeout(20):
-            while app.state.container.engine._running:
-                await asyncio.sleep(0.01)
+        await until(lambda: not app.state.container.engine._running, "the run to end")
 
         assert await superuser.fetchval("SELECT count(*) FROM messages WHERE tenant_id = $1", acme.id) == 0
         reserved = "SELECT reserved_micro_usd FROM budgets WHERE tenant_id = $1"

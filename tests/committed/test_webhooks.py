@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from ipaddress import ip_network
 from typing import Any
 
@@ -13,11 +14,14 @@ import asyncpg
 import pytest
 
 from app.core.errors import ProviderRejected
+from app.services import webhook_service
+from app.webhooks.schedule import next_attempt_after
 from tests.api.problems import assert_problem
 from tests.committed.conftest import Serve, rows_of
 from tests.committed.providers import FailingProvider, HeldProvider
 from tests.conftest import own_database
 from tests.helpers import make_tenant
+from tests.waiting import until
 
 database_url, settings, superuser = own_database()
 LOOPBACK = {"webhook_allowed_networks": [ip_network("127.0.0.0/8")]}
@@ -52,8 +56,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 async def ended(app: Any) -> None:
     engine = app.state.container.engine
-    while engine._running:
-        await asyncio.sleep(0.01)
+    await until(lambda: not engine._running, "the runs to end")
 
 
 async def test_the_end_of_a_message_is_told_signed(serve: Serve, receiver: Receiver) -> None:
@@ -64,8 +67,7 @@ async def test_the_end_of_a_message_is_told_signed(serve: Serve, receiver: Recei
         body = {"content": "x", "background": True, "webhook_url": receiver.url}
         sent = await client.post("/messages", json=body, headers=acme.user.headers)
         await ended(app)
-        while not receiver.calls:
-            await app.state.container.webhooks.deliver_due()
+        assert await app.state.container.webhooks.deliver_due() == 1
         message = (await client.get(sent.headers["Location"], headers=acme.user.headers)).json()
         secret = (await client.get("/admin/webhook-secret", headers=acme.admin.headers)).json()["secret"]
         assert_problem(await client.get("/admin/webhook-secret", headers=acme.user.headers), 403)
@@ -86,22 +88,26 @@ async def test_the_end_of_a_message_is_told_signed(serve: Serve, receiver: Recei
 
 
 async def test_a_failing_receiver_is_called_again_later_and_given_up_in_the_end(
-    serve: Serve, receiver: Receiver, superuser: asyncpg.Connection
+    serve: Serve, receiver: Receiver, superuser: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pauses: list[timedelta | None] = []
+
+    def scheduled(attempts: int) -> timedelta | None:
+        pauses.append(next_attempt_after(attempts))
+        return pauses[-1] and timedelta(hours=1)  # "not yet" is to hold however slow this machine is
+
+    monkeypatch.setattr(webhook_service, "next_attempt_after", scheduled)
     receiver.statuses = [500] * 20
     async with serve(FailingProvider(ProviderRejected()), **LOOPBACK) as (app, client):
         acme = await make_tenant(client)
         webhooks = app.state.container.webhooks
         body = {"content": "x", "webhook_url": receiver.url}
         assert_problem(await client.post("/messages", json=body, headers=acme.user.headers), 502)
-        pauses = []
         for attempt in range(1, 8):
-            while len(receiver.calls) < attempt:
-                await webhooks.deliver_due()
-            while (row := (await rows_of(superuser, acme))[0])["webhook_attempts"] < attempt:
-                await asyncio.sleep(0.01)
-            now = await superuser.fetchval("SELECT now()")
-            pauses.append(row["webhook_due_at"] and round((row["webhook_due_at"] - now).total_seconds()))
+            assert await webhooks.deliver_due() == 1
+            (row,) = await rows_of(superuser, acme)
+            assert (len(receiver.calls), row["webhook_attempts"]) == (attempt, attempt)
+            assert (row["webhook_due_at"] is None) == (attempt == 7)
             assert await webhooks.deliver_due() == 0  # not yet
             due = "UPDATE messages SET webhook_due_at = now() WHERE id = $1 AND webhook_due_at IS NOT NULL"
             await superuser.execute(due, row["id"])
@@ -110,8 +116,10 @@ async def test_a_failing_receiver_is_called_again_later_and_given_up_in_the_end(
     assert {json.loads(content)["type"] for _, content in receiver.calls} == {"message.failed"}
     assert len({headers["webhook-id"] for headers, _ in receiver.calls}) == 1
     assert pauses[-1] is None
-    assert pauses[:-1] == sorted(pauses[:-1])
-    assert pauses[0] in range(3, 7)
+    seconds = [pause.total_seconds() for pause in pauses if pause]
+    assert len(seconds) == 6
+    assert seconds == sorted(seconds)
+    assert 4 < seconds[0] < 6
 
 
 async def test_two_processes_deliver_a_webhook_once(serve: Serve, receiver: Receiver) -> None:
@@ -122,8 +130,12 @@ async def test_two_processes_deliver_a_webhook_once(serve: Serve, receiver: Rece
         body = {"content": "x", "webhook_url": receiver.url}
         for _ in range(10):
             await client.post("/messages", json=body, headers=acme.user.headers)
-        while len(receiver.calls) < 10:
+
+        async def all_called() -> bool:
             await asyncio.gather(*(app.state.container.webhooks.deliver_due() for app in (one, two) for _ in range(3)))
+            return len(receiver.calls) == 10
+
+        await until(all_called, "all ten to be called")
     assert len({headers["webhook-id"] for headers, _ in receiver.calls}) == len(receiver.calls) == 10
 
 
@@ -160,6 +172,6 @@ async def test_a_name_that_leads_to_a_private_address_is_not_called(
         acme = await make_tenant(client)
         body = {"content": "x", "webhook_url": receiver.url.replace("127.0.0.1", "localhost")}
         assert (await client.post("/messages", json=body, headers=acme.user.headers)).status_code == 201
-        while (await rows_of(superuser, acme))[0]["webhook_due_at"] is not None:
-            await app.state.container.webhooks.deliver_due()
+        assert await app.state.container.webhooks.deliver_due() == 1
+        assert (await rows_of(superuser, acme))[0]["webhook_due_at"] is None
     assert receiver.calls == []

@@ -1,6 +1,5 @@
 """The embedded PostgreSQL under several processes that come, go and die."""
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from sqlalchemy import URL
 
 from app.db.embedded import EmbeddedPostgres
 from tests.conftest import dsn
+from tests.waiting import until
 
 # A client process: starts or joins the server, says so, and stays until its stdin closes.
 CLIENT = """
@@ -131,12 +131,12 @@ async def test_a_server_killed_hard_comes_back_with_its_data(tmp_path: Path) -> 
         assert first is not None
         os.kill(first, signal.SIGKILL)
 
-        async with asyncio.timeout(30):
-            while True:
-                with suppress(OSError, LookupError, asyncpg.PostgresError):
-                    connection = await asyncpg.connect(dsn(server.url), timeout=5)
-                    break
-                await asyncio.sleep(0.05)
+        async def connected() -> asyncpg.Connection | None:
+            with suppress(OSError, LookupError, TimeoutError, asyncpg.PostgresError):
+                return await asyncpg.connect(dsn(server.url), timeout=5)
+            return None
+
+        connection = await until(connected, "the server to come back")
         assert await connection.fetchval("SELECT answer FROM kept") == 42
         await connection.close()
         assert postmaster(tmp_path) not in (first, None)

@@ -19,6 +19,7 @@ from app.db.session import Database, Session
 from tests.committed.server import free_port
 from tests.conftest import dsn
 from tests.helpers import Tenant
+from tests.waiting import until
 
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="pgbouncer is not installed (make test installs it for root)")
@@ -42,15 +43,17 @@ async def pooled(database_url: URL) -> AsyncIterator[URL]:
         for path in (directory, *directory.iterdir()):
             os.chown(path, pwd.getpwnam("nobody").pw_uid, -1)
     process = subprocess.Popen([PGBOUNCER, "-q", *user, str(directory / "ini")], stderr=subprocess.DEVNULL)
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-                break
-            except OSError:
-                assert process.poll() is None
-                await asyncio.sleep(0.02)
-    writer.close()
+
+    async def accepts() -> bool:
+        assert process.poll() is None
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    await until(accepts, "PgBouncer to take connections")
     yield database_url.set(port=port)
     process.terminate()
     process.wait()

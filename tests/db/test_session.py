@@ -15,6 +15,7 @@ from app.db import rls
 from app.db.session import Database, sees_own_alone
 from tests.conftest import dsn
 from tests.helpers import Tenant
+from tests.waiting import until
 
 SLOW = text("SELECT pg_sleep(30)")
 
@@ -120,9 +121,7 @@ async def test_connections_that_the_server_closed_are_replaced_unseen(
         pid = (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
         driver = (await connection.get_raw_connection()).driver_connection
     await superuser.execute("SELECT pg_terminate_backend($1, 5000)", pid)
-    async with asyncio.timeout(5):
-        while not driver.is_closed():  # the loop must have seen the socket close
-            await asyncio.sleep(0)
+    await until(driver.is_closed, "the loop to see the socket close")
 
     for _ in range(3):
         await database.check()

@@ -11,8 +11,10 @@ import pytest
 from app.core.errors import ProviderError, ProviderRejected, ProviderTimeout, ProviderUnavailable
 from app.llm.base import Completion, LLMProvider
 from app.llm.deadline import Deadline
+from tests.clock import move_on, run
 from tests.llm.loopback import Answer, Cut, problem
 from tests.llm.wire import KEY, TURNS, WIRES, Heard, Wire, chunks, served, served_by, streamed
+from tests.waiting import within_patience
 
 Call = Callable[[LLMProvider], Awaitable[Completion]]
 
@@ -231,7 +233,7 @@ async def test_a_cancelled_call_closes_the_connection_at_once(wire: Wire, call: 
         with suppress(asyncio.CancelledError):
             await task
         assert task.cancelled()
-        await asyncio.wait_for(server.client_gone.wait(), 5)
+        await within_patience(server.client_gone.wait(), "the connection to be closed")
 
 
 async def test_a_call_cancelled_between_two_pieces_closes_the_connection_at_once(wire: Wire) -> None:
@@ -243,7 +245,7 @@ async def test_a_call_cancelled_between_two_pieces_closes_the_connection_at_once
         with suppress(asyncio.CancelledError):
             await task
         assert task.cancelled()
-        await asyncio.wait_for(server.client_gone.wait(), 5)
+        await within_patience(server.client_gone.wait(), "the connection to be closed")
 
 
 async def one_and_silence(wire: Wire, pieces: int = 1) -> AsyncIterator[bytes]:
@@ -253,12 +255,27 @@ async def one_and_silence(wire: Wire, pieces: int = 1) -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize("pieces", [0, 1])
-async def test_silence_before_or_between_the_pieces_ends_the_call_and_its_connection(wire: Wire, pieces: int) -> None:
+def test_silence_before_or_between_the_pieces_ends_the_call_and_its_connection(wire: Wire, pieces: int) -> None:
     heard = Heard()
-    async with served(wire, lambda: (200, {}, one_and_silence(wire, pieces)), seconds=60) as (provider, server):
-        with pytest.raises(ProviderTimeout):
-            await Deadline(provider, 60, 0.2, 60).complete(TURNS, heard.hear)
-        await asyncio.wait_for(server.client_gone.wait(), 5)
+
+    async def answer() -> AsyncIterator[bytes]:
+        if not pieces:
+            move_on(2000)
+        async for part in one_and_silence(wire, pieces):
+            yield part
+
+    def hear(piece: str) -> None:
+        heard.hear(piece)
+        if piece:
+            asyncio.get_running_loop().call_soon(move_on, 2000)
+
+    async def silence() -> None:
+        async with served(wire, lambda: (200, {}, answer()), seconds=9000) as (provider, server):
+            with pytest.raises(ProviderTimeout):
+                await Deadline(provider, 1500, 1000, 9000).complete(TURNS, hear)
+            await within_patience(server.client_gone.wait(), "the connection to be closed")
+
+    run(silence())
     assert heard == ["one"][:pieces]
 
 

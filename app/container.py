@@ -25,6 +25,7 @@ from app.services.pricing import PriceTable
 from app.services.search_indexer import SearchIndexer
 from app.services.session_service import SessionService
 from app.services.tenant_service import CreationPolicy
+from app.services.webhook_secrets import WebhookSecrets
 from app.services.webhook_service import WebhookService
 
 
@@ -39,6 +40,7 @@ class Container:
     engine: MessageEngine
     signals: MessageSignals
     webhooks: WebhookService
+    webhook_secrets: WebhookSecrets
     eraser: TenantEraser
     search_indexer: SearchIndexer
     idempotency_keys: IdempotencyKeys
@@ -71,7 +73,8 @@ class Container:
         engine = MessageEngine(database, llm, lease, settings.llm_max_running_per_tenant)
         api_keys = ApiKeyAuthenticator(database)
         signals = MessageSignals(database_url, engine, (tokens.forget_tenant, api_keys.forget_tenant))
-        webhooks = WebhookService(database, secret_keys, settings.webhook_allowed_networks, _webhook_body)
+        webhook_secrets = WebhookSecrets(secret_keys)
+        webhooks = WebhookService(database, webhook_secrets, settings.webhook_allowed_networks, _webhook_body)
         eraser = TenantEraser(database)
         search_indexer = SearchIndexer(database)
         tally = AuditTally(database)
@@ -98,6 +101,7 @@ class Container:
             engine,
             signals,
             webhooks,
+            webhook_secrets,
             eraser,
             search_indexer,
             idempotency_keys,

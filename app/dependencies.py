@@ -26,7 +26,7 @@ from app.services.tenant_service import TenantAdminService, TenantService, Tenan
 from app.services.usage_service import UsageService
 from app.services.user_admin_service import UserAdminService
 from app.services.user_service import ProfileService, UserService
-from app.services.webhook_service import WebhookService
+from app.services.webhook_secrets import WebhookSecretService
 
 
 def _container(request: Request) -> Container:
@@ -242,8 +242,8 @@ async def get_usage(request: Request, principal: CurrentAdmin) -> UsageService:
     return UsageService(tenant_db(request, principal))
 
 
-async def get_webhooks(request: Request, _: FreshAdmin) -> WebhookService:
-    return _container(request).webhooks
+async def get_webhook_secrets(request: Request, principal: FreshAdmin) -> WebhookSecretService:
+    return WebhookSecretService(tenant_db(request, principal), _container(request).webhook_secrets)
 
 
 async def get_budgets(request: Request, principal: CurrentAdmin) -> BudgetService:
@@ -289,7 +289,7 @@ ApiKeys = Annotated[ApiKeyService, Depends(get_api_keys)]
 Invites = Annotated[InviteService, Depends(get_invites)]
 Audit = Annotated[AuditService, Depends(get_audit)]
 PublicKeys = Annotated[list[dict[str, str]], Depends(get_key_set)]
-Webhooks = Annotated[WebhookService, Depends(get_webhooks)]
+WebhookSecretOfTenant = Annotated[WebhookSecretService, Depends(get_webhook_secrets)]
 Messages = Annotated[MessageService, Depends(get_messages)]
 Conversations = Annotated[ConversationService, Depends(get_conversations)]
 Usage = Annotated[UsageService, Depends(get_usage)]

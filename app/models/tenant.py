@@ -1,7 +1,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, DateTime, Index, String, text
+from sqlalchemy import CheckConstraint, DateTime, Index, Integer, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, TimestampMixin
@@ -34,4 +34,6 @@ class Tenant(TimestampMixin, Base):
     name: Mapped[str] = mapped_column(String(255), unique=True)
     registration: Mapped[str] = mapped_column(String(20), server_default="open")
     message_visibility: Mapped[str] = mapped_column(String(20), server_default="tenant")
+    webhook_secret_version: Mapped[int] = mapped_column(Integer, server_default="0")
+    webhook_secret_changed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     erasing_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

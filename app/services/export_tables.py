@@ -154,5 +154,7 @@ NOT_EXPORTED = {
     "sessions.previous_hash": "a secret",
     "invites.token_hash": "a secret",
     "idempotency_keys.request_hash": "a keyed hash of what the export holds in clear, or of what the user took back",
+    "tenants.webhook_secret_version": "which of its webhook secrets holds",
+    "tenants.webhook_secret_changed_at": "until when the one before holds too",
     "tenants.erasing_at": "nobody gets in to export while it is set",
 }

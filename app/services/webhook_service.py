@@ -4,9 +4,6 @@ What is due stands in the message's row, written by the statement that ended it:
 """
 
 import asyncio
-import base64
-import hashlib
-import hmac
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,6 +19,7 @@ from app.core.errors import DatabaseUnavailable, InvalidWebhookUrl
 from app.db import rls
 from app.db.session import Database
 from app.services.message_statements import COLUMNS
+from app.services.webhook_secrets import WebhookSecrets
 from app.webhooks.client import MAX_CONNECTIONS, Delivery, WebhookClient
 from app.webhooks.guard import Network
 from app.webhooks.schedule import next_attempt_after
@@ -41,7 +39,6 @@ CLAIM_DUE = text("SELECT tenant_id, id FROM claim_due_webhooks(:claim, :most, :b
 READ = text(f"""
 SELECT {COLUMNS}, messages.webhook_url, messages.webhook_attempts FROM messages
 WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.webhook_due_at IS NOT NULL
-  AND NOT EXISTS (SELECT FROM tenants WHERE tenants.id = :tenant_id AND tenants.erasing_at IS NOT NULL)
 """)
 NOTE = text("""
 UPDATE messages SET webhook_attempts = messages.webhook_attempts + 1, webhook_due_at = now() + :pause
@@ -52,17 +49,17 @@ logger = structlog.get_logger()
 
 
 class WebhookService:
-    """`secret_keys`: the present one first; `body_of` renders a message as the interface does."""
+    """`body_of` renders a message as the interface does."""
 
     def __init__(
         self,
         database: Database,
-        secret_keys: Sequence[str],
+        secrets: WebhookSecrets,
         allowed_networks: Sequence[Network],
         body_of: Callable[[Row[Any]], dict[str, Any]],
     ) -> None:
         self._database = database
-        self._secret_keys = tuple(key.encode() for key in secret_keys)
+        self._secrets = secrets
         self._allowed_networks = tuple(allowed_networks)
         self._client = WebhookClient(self._allowed_networks)
         self._body_of = body_of
@@ -76,14 +73,6 @@ class WebhookService:
             return check_url(url, self._allowed_networks)
         except ValueError:
             raise InvalidWebhookUrl from None
-
-    def secret_of(self, tenant_id: str) -> str:
-        """What the tenant verifies signatures with (Standard Webhooks); it changes with SECRET_KEY."""
-        return "whsec_" + base64.b64encode(self._secrets(tenant_id)[0]).decode()
-
-    def _secrets(self, tenant_id: str) -> list[bytes]:
-        """One for each key: while the previous one is accepted, receivers may still verify with its secret."""
-        return [hmac.digest(key, f"webhook:{tenant_id}".encode(), hashlib.sha256) for key in self._secret_keys]
 
     async def run(self) -> None:
         """Deliver what is due until cancelled."""
@@ -132,14 +121,13 @@ class WebhookService:
         session = self._database.background(rls.enter_tenant(tenant_id))
         async with session as connection:
             values = {"tenant_id": tenant_id, "id": message_id}
-            message = (await connection.execute(READ, values)).one_or_none()
+            secrets = await self._secrets.of_tenant(connection, tenant_id)
+            message = (await connection.execute(READ, values)).one_or_none() if secrets else None
         if message is None:  # deleted, run again, or its tenant is being erased
             return
         # One id for each end of the message: a receiver that has seen it may ignore it.
         event_id = f"{message_id}-{message.attempts}"
-        delivery = await self._client.deliver(
-            message.webhook_url, event_id, self._body(message), self._secrets(tenant_id)
-        )
+        delivery = await self._client.deliver(message.webhook_url, event_id, self._body(message), secrets)
         pause = None if delivery.final else next_attempt_after(message.webhook_attempts + 1)
         async with session as connection:
             await connection.execute(NOTE, {**values, "attempts": message.attempts, "pause": pause})

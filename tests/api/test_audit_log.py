@@ -197,6 +197,7 @@ ACTIONS: dict[str, Call] = {
         f"/tenants/{t.id}", json={"registration": "closed"}, headers=t.admin.headers
     ),
     "budget.set": lambda c, t: c.put("/admin/budget", json={"limit_micro_usd": 5}, headers=t.admin.headers),
+    "webhook_secret.replaced": lambda c, t: c.post("/admin/webhook-secret", headers=t.admin.headers),
     "webhook_secret.read": lambda c, t: c.get("/admin/webhook-secret", headers=t.admin.headers),
 }
 TABLES = ("tenants", "users", "messages", "conversations", "sessions", "api_keys", "invites", "budgets", "audit_log")

@@ -137,6 +137,7 @@ OPERATIONS = (
     Operation("get", "/admin/users/{id}/budget", ADMIN, target="user"),
     Operation("put", "/admin/users/{id}/budget", ADMIN, target="user", body=LIMIT, scope=SESSION),
     Operation("get", "/admin/webhook-secret", ADMIN, scope=SESSION),
+    Operation("post", "/admin/webhook-secret", ADMIN, scope=SESSION),
     Operation(
         "post",
         "/admin/users",

@@ -147,6 +147,7 @@ async def call_every_route(app: FastAPI, client: httpx.AsyncClient) -> set[tuple
             f"/admin/users/{tenant.user.id}/budget", json={"limit_micro_usd": None}, headers=admin
         ),
         ("get", "/admin/webhook-secret"): client.get("/admin/webhook-secret", headers=admin),
+        ("post", "/admin/webhook-secret"): client.post("/admin/webhook-secret", headers=admin),
         ("get", "/messages/{id}"): client.get(f"/messages/{message}", headers=user),
         ("delete", "/messages/{id}"): client.delete(f"/messages/{message}", headers=user),
         ("post", "/admin/users"): client.post("/admin/users", json=new_user, headers=admin),

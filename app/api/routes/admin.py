@@ -6,7 +6,7 @@ from app.api.errors import documented
 from app.api.pagination import link_next
 from app.api.parameters import AuditNarrowed, IdempotencyKey, Paging, PathId
 from app.api.routing import CallerFirst
-from app.dependencies import AdminSession, Audit, Invites, UserAdmin, Webhooks
+from app.dependencies import Audit, Invites, UserAdmin, WebhookSecretOfTenant
 from app.schemas.audit import AuditEntryRead
 from app.schemas.invite import InviteCreate, InviteCreated, InviteRead
 from app.schemas.user import UserCreate, UserRead, UserUpdate
@@ -91,7 +91,12 @@ async def audit_log(
 
 
 @router.get("/webhook-secret", summary="The tenant's webhook secret", responses=documented(401, 403, 503))
-async def webhook_secret(admin: AdminSession, audit: Audit, service: Webhooks) -> WebhookSecret:
+async def webhook_secret(service: WebhookSecretOfTenant) -> WebhookSecret:
     """What webhooks are signed with, as https://www.standardwebhooks.com describes. That it was read is noted."""
-    await audit.note("webhook_secret.read")  # and the token alone does not say that its user still is an admin
-    return WebhookSecret(secret=service.secret_of(admin.tenant_id))
+    return WebhookSecret(secret=await service.read())
+
+
+@router.post("/webhook-secret", summary="Replace the tenant's webhook secret", responses=documented(401, 403, 503))
+async def replace_webhook_secret(service: WebhookSecretOfTenant) -> WebhookSecret:
+    """For 24 hours webhooks carry a signature with the old secret too; replaced twice, the old one is gone at once."""
+    return WebhookSecret(secret=await service.replace())

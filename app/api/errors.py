@@ -54,6 +54,7 @@ STATUSES: dict[type[errors.AppError], int] = {
     errors.IdempotencyKeyReused: 422,
     errors.BudgetExceeded: 402,
     errors.TooManyRunning: 429,
+    errors.TooManyStreams: 429,
     errors.RateLimited: 429,
     errors.ShuttingDown: 503,
     errors.Overloaded: 503,
@@ -72,6 +73,7 @@ STATUSES: dict[type[errors.AppError], int] = {
 RETRY_AFTER_SECONDS = {
     errors.Overloaded: 1,
     errors.TooManyRunning: 1,
+    errors.TooManyStreams: 5,
     errors.DatabaseBusy: 1,
     errors.DatabaseUnavailable: 5,
     errors.ProviderUnavailable: 5,

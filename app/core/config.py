@@ -97,6 +97,7 @@ class Settings(BaseSettings):
     anthropic_base_url: str = ""
     ollama_base_url: str = "http://127.0.0.1:11434"
     stream_heartbeat_seconds: Annotated[float, Field(gt=0, le=300)] = 15.0
+    stream_max_per_user: Annotated[int, Field(ge=1)] = 50
     webhook_allowed_networks: Annotated[list[IPvAnyNetwork], NoDecode] = []
 
     trusted_proxies: Annotated[list[IPvAnyNetwork], NoDecode] = []

@@ -10,7 +10,7 @@ AppError
 ├── UntrustedHost, InvalidHost, UnsupportedMediaType
 ├── InvalidCursor, NothingToSearchFor, TimeIsPast, InvalidPosition, InvalidWebhookUrl, IdempotencyKeyReused
 ├── BudgetExceeded
-├── TooManyRunning
+├── TooManyRunning, TooManyStreams
 ├── RateLimited
 ├── Overloaded              ShuttingDown
 ├── BackgroundWorkFailing
@@ -177,6 +177,10 @@ class BudgetExceeded(AppError):
 
 class TooManyRunning(AppError):
     detail = "Too many messages of this tenant are being answered at once. Try again in a moment."
+
+
+class TooManyStreams(AppError):
+    detail = "Too many streams of this user are open. Close one first."
 
 
 class UntrustedHost(AppError):

@@ -2,6 +2,7 @@
 
 import asyncio
 from bisect import bisect_right
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Row
@@ -12,12 +13,13 @@ from app.core.errors import ProviderError
 class Reader:
     """Waits for something new. It holds no queue: what a reader has not seen is found by its offset."""
 
-    __slots__ = ("_awaited", "_woken", "closed")
+    __slots__ = ("_awaited", "_woken", "closed", "on_close")
 
     def __init__(self) -> None:
         self._awaited: asyncio.Future[None] | None = None
         self._woken = False
         self.closed = False
+        self.on_close: Callable[[], None] | None = None
 
     def wake(self) -> None:
         self._woken = True
@@ -26,6 +28,8 @@ class Reader:
 
     def close(self) -> None:
         """The client is gone: end the wait for good."""
+        if not self.closed and self.on_close is not None:
+            self.on_close()
         self.closed = True
         self.wake()
 

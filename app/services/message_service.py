@@ -6,7 +6,7 @@ settle    a short transaction stores the answer, or why there is none, and what 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,7 @@ from app.services.message_lookup import find, find_to_change
 from app.services.message_search import search
 from app.services.message_signals import MessageSignals
 from app.services.message_statements import DELETE, REQUEST_CANCEL, RESERVE, RESERVE_ONCE, RETRY
-from app.services.message_stream import ENDED, READ_DELTAS, End, Event, Position, follow_running, follow_stored
+from app.services.message_stream import ENDED, End, Event, Position, Read, follow_running, follow_stored, shared_read
 from app.services.pagination import Page, PageRequest, page_of, parameters
 from app.services.pricing import estimated_tokens
 from app.services.search_indexer import SearchIndexer
@@ -237,19 +237,14 @@ class MessageService:
         offset = position.offset if position is not None and position.attempt == row.attempts else 0
         if offset == ENDED:
             return None
+        self._signals.admit(self._db.principal.user_id, reader)
         generation = self._engine.find(message_id, row.attempts)
         if generation is not None:
             return follow_running(generation, reader, offset)
         return follow_stored(row, self._read_of(message_id), self._signals, reader, offset)
 
-    def _read_of(self, message_id: str) -> Any:
-        async def read(offset: int) -> tuple[Row[Any], Sequence[Row[Any]]]:
-            async with self._db.begin() as connection:
-                row = await find(connection, self._db.principal, message_id)
-                values = {"tenant_id": self._tenant_id, "id": message_id, "attempt": row.attempts, "offset": offset}
-                return row, (await connection.execute(READ_DELTAS, values)).all()
-
-        return read
+    def _read_of(self, message_id: str) -> Read:
+        return shared_read(self._db, self._signals.looks, message_id)
 
     async def _wait_for_end(self, message: Row[Any]) -> Row[Any]:
         reader = Reader()

@@ -10,9 +10,12 @@ from typing import Any
 from sqlalchemy import Row, text
 
 from app.core.errors import AppError, DatabaseUnavailable
+from app.db.session import TenantSession
 from app.models import MessageStatus
 from app.services.generation import Generation, Reader
+from app.services.message_lookup import find
 from app.services.message_signals import MessageSignals
+from app.services.shared_looks import SharedLooks
 
 READ_DELTAS = text("""
 SELECT message_deltas.start, message_deltas.text FROM message_deltas
@@ -53,6 +56,22 @@ Event = Row[Any] | Delta | End | None
 
 Read = Callable[[int], Awaitable[tuple[Row[Any], Sequence[Row[Any]]]]]
 """The message, and its stored deltas that reach beyond an offset."""
+
+
+def shared_read(db: TenantSession, looks: SharedLooks, message_id: str) -> Read:
+    """Reads as the caller, together with the caller's other readers of the message."""
+
+    async def read(offset: int) -> tuple[Row[Any], Sequence[Row[Any]]]:
+        async with db.begin() as connection:
+            row = await find(connection, db.principal, message_id)
+            values = {"tenant_id": db.principal.tenant_id, "id": message_id, "attempt": row.attempts, "offset": offset}
+            return row, (await connection.execute(READ_DELTAS, values)).all()
+
+    async def look(offset: int) -> tuple[Row[Any], Sequence[Row[Any]]]:
+        found: tuple[Row[Any], Sequence[Row[Any]]] = await looks.look((message_id, db.principal), offset, read)
+        return found
+
+    return look
 
 
 async def follow_running(generation: Generation, reader: Reader, offset: int) -> AsyncIterator[Event]:
@@ -97,6 +116,8 @@ async def follow_stored(
                 yield row
                 continue
             for delta in deltas:
+                if delta.start + len(delta.text) <= offset:  # read for another reader, who stands further back
+                    continue
                 piece = delta.text[max(0, offset - delta.start) :]
                 offset = delta.start + len(delta.text)
                 yield Delta(piece, Position(row.attempts, offset))

@@ -99,6 +99,7 @@ async def test_a_storm_leaves_no_row_pending_no_connection_and_no_task(
             pass  # both places behind the gate are free
         assert not container.engine._tenants
         assert not container.signals._readers
+        assert not container.signals._open_streams
         assert (await client.get("/health/ready")).status_code == 200
 
     count = "SELECT status, count(*) FROM messages WHERE tenant_id = ANY($1) GROUP BY 1"

@@ -72,6 +72,8 @@ END $$
 # then where it ended, `matches` being false. To the bound counts what a message's words take beyond a page, and a query
 # of many words counts more. Messages that are in no block yet may be read further: that lasts until they are.
 #
+# Without `groups` it is a list whose filters no index has together: the same walk, within the same bound.
+#
 # SECURITY DEFINER: `@@` is not leakproof, so under row-level security no index of words would serve. Tenant and viewer
 # are the transaction's: who sees its own messages alone has those walked, so that others' words are as absent ones.
 # Sorting is off: each walk goes by an index that has its order, whatever the statistics say. A walk ends by a time: by
@@ -100,44 +102,48 @@ DECLARE
   step integer;
   exact tsquery;
   coarse tsquery;
+  along text;
+  indexed boolean;
   walk refcursor;
   blocks refcursor;
   message record;
   block record;
 BEGIN
   SELECT q.exact, q.coarse INTO exact, coarse FROM {schema}.search_query(groups, {schema}.search_scope(tenant)) q;
-  IF exact IS NULL OR NOT COALESCE(viewer IN ('*', COALESCE(of_user, viewer)) AND viewer <> '', false) THEN
+  -- Where nobody has entered, nothing is seen.
+  IF (exact IS NULL AND groups IS NOT NULL) OR COALESCE(viewer, '') = ''
+     OR viewer NOT IN ('*', COALESCE(of_user, viewer)) THEN
     RETURN;
   END IF;
   IF viewer <> '*' THEN
     of_user := viewer;
   END IF;
-  step := 1 + numnode(exact) / 10;
+  -- What is walked: as few as an index can tell. What fails or is cancelled is less than what a user sends.
+  along := CASE
+    WHEN of_conversation IS NOT NULL THEN 'm.conversation_id = $3'
+    WHEN of_status <> 'completed' THEN format('m.status = %L', of_status)
+    WHEN of_user IS NOT NULL THEN 'm.user_id = $2'
+    ELSE 'true' END;
+  indexed := along = 'true' AND exact IS NOT NULL;
+  step := 1 + COALESCE(numnode(exact), 0) / 10;
   SELECT b.newest_at, b.newest_id INTO first_at, first_id FROM {schema}.search_blocks b
     WHERE b.tenant_id = tenant ORDER BY b.newest_at DESC, b.newest_id DESC LIMIT 1;
   LOOP
-    IF of_conversation IS NOT NULL THEN
+    IF along = 'true' THEN
       OPEN walk FOR SELECT m.id, m.created_at, pg_column_size(m.words) AS size,
-          (of_user IS NULL OR m.user_id = of_user) AND (of_status IS NULL OR m.status = of_status)
-            AND m.words @@ exact AS hit
-        FROM {schema}.messages m
-        WHERE m.tenant_id = tenant AND m.conversation_id = of_conversation
-          AND (m.created_at, m.id) < (at, at_id) AND m.created_at >= GREATEST(low_at, since)
-        ORDER BY m.created_at DESC, m.id DESC;
-    ELSIF of_user IS NOT NULL THEN
-      OPEN walk FOR SELECT m.id, m.created_at, pg_column_size(m.words) AS size,
-          (of_status IS NULL OR m.status = of_status) AND m.words @@ exact AS hit
-        FROM {schema}.messages m
-        WHERE m.tenant_id = tenant AND m.user_id = of_user
-          AND (m.created_at, m.id) < (at, at_id) AND m.created_at >= GREATEST(low_at, since)
-        ORDER BY m.created_at DESC, m.id DESC;
-    ELSE
-      OPEN walk FOR SELECT m.id, m.created_at, pg_column_size(m.words) AS size,
-          (of_status IS NULL OR m.status = of_status) AND m.words @@ exact AS hit
+          (of_status IS NULL OR m.status = of_status) AND (exact IS NULL OR m.words @@ exact) AS hit
         FROM {schema}.messages m
         WHERE m.tenant_id = tenant
           AND (m.created_at, m.id) < (at, at_id) AND m.created_at >= GREATEST(low_at, since)
         ORDER BY m.created_at DESC, m.id DESC;
+    ELSE
+      OPEN walk FOR EXECUTE 'SELECT m.id, m.created_at, pg_column_size(m.words) AS size,
+          ($2 IS NULL OR m.user_id = $2) AND ($4 IS NULL OR m.status = $4) AND ($5 IS NULL OR m.words @@ $5) AS hit
+        FROM {schema}.messages m
+        WHERE m.tenant_id = $1 AND ' || along || '
+          AND (m.created_at, m.id) < ($6, $7) AND m.created_at >= COALESCE($8, ''-infinity'')
+        ORDER BY m.created_at DESC, m.id DESC'
+        USING tenant, of_user, of_conversation, of_status, exact, at, at_id, since;
     END IF;
     LOOP
       FETCH walk INTO message;
@@ -154,7 +160,7 @@ BEGIN
           RETURN;
         END IF;
       END IF;
-      IF of_user IS NULL AND of_conversation IS NULL AND (first_at IS NULL OR (at, at_id) > (first_at, first_id)) THEN
+      IF indexed AND (first_at IS NULL OR (at, at_id) > (first_at, first_id)) THEN
         waiting := waiting - step;
       ELSE
         work := work - step;
@@ -168,11 +174,10 @@ BEGIN
         RETURN;
       END IF;
       walked := walked + 1;
-      EXIT WHEN blocks IS NULL AND walked >= 256 AND of_user IS NULL AND of_conversation IS NULL
-        AND (at, at_id) <= (first_at, first_id);
+      EXIT WHEN indexed AND blocks IS NULL AND walked >= 256 AND (at, at_id) <= (first_at, first_id);
     END LOOP;
     -- To the beginning of what it may walk: nothing is left.
-    IF blocks IS NULL AND NOT FOUND THEN
+    IF NOT indexed OR (blocks IS NULL AND NOT FOUND) THEN
       RETURN;
     END IF;
     CLOSE walk;

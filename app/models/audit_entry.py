@@ -15,8 +15,15 @@ class AuditEntry(Base):
     """
 
     __tablename__ = "audit_log"
-    __table_args__ = (
-        Index("ix_audit_log_tenant_id_created_at_id", "tenant_id", text("created_at DESC"), text("id DESC")),
+    __table_args__ = tuple(
+        Index(f"ix_audit_log_{'_'.join(columns)}_created_at_id", *columns, text("created_at DESC"), text("id DESC"))
+        for columns in (
+            ("tenant_id",),
+            ("tenant_id", "actor_id"),
+            ("tenant_id", "target_id"),
+            ("tenant_id", "action"),
+            ("tenant_id", "actor_id", "action"),
+        )
     )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)

@@ -68,7 +68,15 @@ class Message(TimestampMixin, Base):
             postgresql_where=text("conversation_id IS NOT NULL AND status = 'pending'"),
         ),
         Index("ix_messages_webhook_due_at", "webhook_due_at", postgresql_where=text("webhook_due_at IS NOT NULL")),
-        Index("ix_messages_lease_expires_at", "lease_expires_at", postgresql_where=text("status = 'pending'")),
+        # What runs, failed or was cancelled: for lists of those, and for finding what was abandoned.
+        Index(
+            "ix_messages_status_tenant_id_created_at_id",
+            "status",
+            "tenant_id",
+            text("created_at DESC"),
+            text("id DESC"),
+            postgresql_where=text("status <> 'completed'"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)

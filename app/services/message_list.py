@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, cast
 
-from sqlalchemy import Table, bindparam, select
+from sqlalchemy import ColumnElement, Table, bindparam, literal_column, select
 
 from app.models import Message, MessageStatus
 from app.services.message_statements import COLUMNS
@@ -17,12 +17,14 @@ messages = cast("Table", Message.__table__)
 SHOWN = [messages.c[name.strip()] for name in COLUMNS.split(",")]
 TEXTS = ("content", "response")
 IN_TENANT = messages.c.tenant_id == bindparam("tenant_id")
-CONDITIONS = {
+CONDITIONS: dict[str, ColumnElement[bool]] = {
     "user_id": messages.c.user_id == bindparam("user_id"),
     "conversation_id": messages.c.conversation_id == bindparam("conversation_id"),
-    "status": messages.c.status == bindparam("status"),
     "since": messages.c.created_at >= bindparam("since"),
+    # Spelled out: the index of those that did not complete serves no parameter.
+    **{status.value: messages.c.status == literal_column(f"'{status.value}'") for status in MessageStatus},
 }
+FILTERS = ("user_id", "conversation_id", "status", "since")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +38,20 @@ class MessageFilter:
     q: str | None = None
 
     def parameters(self) -> dict[str, Any]:
-        values = {name: getattr(self, name) for name in CONDITIONS}
+        """But for `q`."""
+        values = {name: getattr(self, name) for name in FILTERS}
         values["status"] = self.status and self.status.value
         return {name: value for name, value in values.items() if value is not None}
+
+    def has_an_index(self, *, own_alone: bool) -> bool:
+        """Whether an index has what is asked for in its order; anything else is walked (see `message_search`)."""
+        by_user = self.user_id is not None or own_alone
+        narrowed = by_user + (self.conversation_id is not None) + (self.status is not None)
+        return self.q is None and self.status != MessageStatus.COMPLETED and narrowed <= 1
+
+    def conditions(self) -> frozenset[str]:
+        names = self.parameters().keys() - {"status"}
+        return frozenset(names if self.status is None else {*names, self.status.value})
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The search of messages: a page of those that hold the words, newest first, for a bounded amount of work."""
+"""Pages of messages, newest first, that no index finds alone: the search, and filters together; for a bounded work."""
 
 import json
 from dataclasses import asdict
@@ -35,8 +35,9 @@ FILTERS = ("user_id", "conversation_id", "status", "since")
 
 def search_values(tenant_id: str, narrowed: MessageFilter, page: PageRequest) -> dict[str, Any]:
     """The parameters of `SEARCH`; raises `NothingToSearchFor`, `InvalidCursor`."""
-    assert narrowed.q is not None
-    groups = json.dumps([[asdict(term) for term in group] for group in parse(narrowed.q)])
+    groups = None
+    if narrowed.q is not None:
+        groups = json.dumps([[asdict(term) for term in group] for group in parse(narrowed.q)])
     position = position_of(page)
     return {
         **dict.fromkeys(FILTERS),

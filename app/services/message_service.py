@@ -23,7 +23,7 @@ from app.core.errors import (
     provider_failure,
 )
 from app.core.ids import new_id
-from app.db.session import TenantSession
+from app.db.session import TenantSession, sees_own_alone
 from app.llm.base import Turn
 from app.models import MessageStatus
 from app.services.audit_service import record_by, record_if_of_another
@@ -285,11 +285,10 @@ class MessageService:
         """
         if narrowed.q is not None:
             self._search_indexer.searched(self._tenant_id)
-            async with self._db.begin() as connection:
-                return await search(connection, self._tenant_id, narrowed, page)
-        filters = narrowed.parameters()
-        values = {**viewer(self._db.principal), **filters, **parameters(page)}
         async with self._db.begin() as connection:
-            statement = listing(frozenset(filters)).to_viewer(connection).page(page)
+            if not narrowed.has_an_index(own_alone=sees_own_alone(connection)):
+                return await search(connection, self._tenant_id, narrowed, page)
+            statement = listing(narrowed.conditions()).to_viewer(connection).page(page)
+            values = {**viewer(self._db.principal), **narrowed.parameters(), **parameters(page)}
             rows = (await connection.execute(statement, values)).all()
         return page_of(rows, page)

@@ -14,6 +14,8 @@ from app.services.message_statements import SETTLE_ABANDONED
 # Across tenants, by SECURITY DEFINER functions that return ids and a count.
 ABANDONED = text("SELECT tenant_id, id FROM abandoned_messages()")
 DELETE_EXPIRED = text("SELECT delete_expired_idempotency_keys(), delete_expired_credentials()")
+# Of each table, in a transaction.
+EXPIRED_ROWS = 1000
 UNUSED: dict[str, Any] = dict.fromkeys(
     ("model", "input_tokens", "cached_tokens", "output_tokens", "cost_micro_usd"), None
 )
@@ -22,8 +24,8 @@ logger = structlog.get_logger()
 
 async def sweep(database: Database) -> int:
     """End messages whose lease is over: `failed` (`interrupted`), or `cancelled` if that was asked; how many."""
+    await _forget_expired(database)
     async with database.background(rls.ENTER_NO_TENANT) as connection:
-        await connection.execute(DELETE_EXPIRED)
         abandoned = (await connection.execute(ABANDONED)).all()
     swept = 0
     for tenant_id, message_id in abandoned:
@@ -37,6 +39,13 @@ async def sweep(database: Database) -> int:
     if swept:
         logger.warning("abandoned_messages_swept", count=swept)
     return swept
+
+
+async def _forget_expired(database: Database) -> None:
+    deleted = [EXPIRED_ROWS]
+    while max(deleted) >= EXPIRED_ROWS:
+        async with database.background(rls.ENTER_NO_TENANT) as connection:
+            deleted = list((await connection.execute(DELETE_EXPIRED)).one())
 
 
 async def sweep_forever(database: Database, interval: float) -> None:

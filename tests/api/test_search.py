@@ -32,8 +32,12 @@ async def store(
 
 
 async def find(client: httpx.AsyncClient, member: Member, q: str, **narrowed: Any) -> list[str]:
+    return await find_all(client, member, {"q": q, **narrowed})
+
+
+async def find_all(client: httpx.AsyncClient, member: Member, query: dict[str, Any]) -> list[str]:
     """The ids of all pages, newest first."""
-    answer = await client.get("/messages", params={"q": q, **narrowed}, headers=member.headers)
+    answer = await client.get("/messages", params=query, headers=member.headers)
     found = []
     while True:
         assert answer.status_code == 200, answer.text
@@ -239,3 +243,25 @@ async def test_in_own_mode_a_search_walks_the_viewers_messages_alone(
     assert await find(client, acme.user, "theirs") == []
     assert await find(client, acme.user, "theirs", user_id=acme.admin.id) == []
     assert await find(client, acme.admin, "theirs", limit=100) == theirs[::-1]
+
+
+@pytest.mark.parametrize("viewer", [None, "", "somebody else", "*"])
+@pytest.mark.parametrize("groups", [None, '[[{"text": "x", "excluded": false, "prefix": false}]]'])
+async def test_the_walk_shows_nothing_where_nobody_has_entered(
+    superuser: asyncpg.Connection, acme: Tenant, viewer: str | None, groups: str | None
+) -> None:
+    """The function reads past row-level security: tenant and viewer are its own to ask for."""
+    await store(superuser, acme.user, ["x"])
+    transaction = superuser.transaction()
+    await transaction.start()
+    try:
+        entered = ["app.tenant_id"] if viewer == "*" or groups else []
+        for name, value in [*((name, acme.id) for name in entered), ("app.viewer", viewer), ("role", "llm_saas_app")]:
+            if value is not None:
+                await superuser.execute("SELECT set_config($1, $2, true)", name, value)
+        shown = await superuser.fetch(
+            "SELECT * FROM search_messages($1, NULL, NULL, NULL, NULL, NULL, NULL, 9)", groups
+        )
+    finally:
+        await transaction.rollback()
+    assert len(shown) == (viewer == "*")

@@ -22,6 +22,7 @@ NO_TENANT, BACKGROUND = "", "background"
 # Of a statement of background work; and for the answer to a statement beyond the time that it may take.
 BACKGROUND_SECONDS, ANSWER_SECONDS = 25.0, 5.0
 CHECK_SECONDS = 2.0
+CHECKS_A_SECOND = 10
 # As any write would: where the server is read-only it fails with the same error, and the connection is thrown away.
 CHECK_WRITABLE = text(
     """
@@ -61,6 +62,7 @@ class Database:
         self._begin_request = rls.begin_within(statement_seconds)
         self._begin_background = rls.begin_within(max(statement_seconds, BACKGROUND_SECONDS))
         self._probe: asyncio.Task[None] | None = None
+        self._probing_since, self._probes = 0.0, 0
 
     def session(self, entry: str, line: str = NO_TENANT) -> "Session":
         """A session of a request: it enters with this SQL, made by `app.db.rls`, and waits in the tenant's line."""
@@ -77,14 +79,21 @@ class Database:
         """Raise `DatabaseUnavailable` unless a guarded transaction that can write is opened within `CHECK_SECONDS`.
 
         A probe that finds no answer is not waited for, and the next checks wait for the same one: they must not take
-        the connections that it lacks.
+        the connections that it lacks. Anybody may ask: beyond `CHECKS_A_SECOND` the last answer stands.
         """
-        if self._probe is None or self._probe.done():
+        if self._probe is None or (self._probe.done() and self._may_probe()):
             self._probe = asyncio.create_task(self._write_nothing())
         ended, _ = await asyncio.wait({self._probe}, timeout=CHECK_SECONDS)
         if not ended:
             raise DatabaseUnavailable
         self._probe.result()
+
+    def _may_probe(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        if now - self._probing_since >= 1:
+            self._probing_since, self._probes = now, 0
+        self._probes += 1
+        return self._probes <= CHECKS_A_SECOND
 
     async def _write_nothing(self) -> None:
         async with self.session(rls.ENTER_NO_TENANT) as connection:

@@ -12,7 +12,7 @@ from app.core.errors import AuthenticationError, DatabaseUnavailable
 from app.core.ids import new_id
 from app.core.principal import Principal
 from app.db import rls
-from app.db.session import Database, sees_own_alone
+from app.db.session import CHECKS_A_SECOND, Database, sees_own_alone
 from tests.conftest import dsn
 from tests.helpers import Tenant
 from tests.waiting import until
@@ -242,3 +242,20 @@ async def test_an_option_that_is_not_known_is_refused(database_url: URL) -> None
             connection.transaction(snapshot="1")
     finally:
         await connection.close()
+
+
+async def test_a_flood_of_checks_costs_the_database_a_few(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    probes = 0
+    write_nothing = database._write_nothing
+
+    async def counted() -> None:
+        nonlocal probes
+        probes += 1
+        await write_nothing()
+
+    monkeypatch.setattr(database, "_write_nothing", counted)
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    for _ in range(200):
+        await database.check()
+    assert probes <= CHECKS_A_SECOND * (loop.time() - started + 2)

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import Row
+from sqlalchemy import Row, TextClause
 
 from app.core.completion import Completion
 from app.core.errors import (
@@ -28,7 +28,7 @@ from app.services import message_end
 from app.services.delta_writer import DeltaWriter
 from app.services.generation import Generation
 from app.services.llm_service import LLMService
-from app.services.message_statements import SETTLE
+from app.services.message_statements import SETTLE, SETTLE_STREAM
 
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.1, 5.0
 DRAIN_LOOK_SECONDS = 0.02
@@ -107,9 +107,11 @@ class MessageEngine:
     async def _run(self, generation: Generation, turns: list[Turn]) -> None:
         try:
             end = await self._call(generation, turns)
+            statement = SETTLE
             if generation.streams:
                 await self._deltas.finish(generation)
-            row = await self._settle(generation, end)
+                statement = SETTLE_STREAM
+            row = await self._settle(generation, statement, end)
             if row is None:
                 generation.error = MessageInterrupted()
             if generation.error is not None:
@@ -156,7 +158,7 @@ class MessageEngine:
             return message_end.cancelled(self.llm, generation, turns)
         return message_end.completed(self.llm, generation, turns, completion)
 
-    async def _settle(self, generation: Generation, end: dict[str, Any]) -> Row[Any] | None:
+    async def _settle(self, generation: Generation, statement: TextClause, end: dict[str, Any]) -> Row[Any] | None:
         """Store the end, again and again until its lease is over: an answer that was paid for is not lost to a failure.
 
         None if the message was deleted or ended by another meanwhile.
@@ -169,7 +171,7 @@ class MessageEngine:
         while True:
             try:
                 async with session as connection:
-                    return (await connection.execute(SETTLE, values)).one_or_none()
+                    return (await connection.execute(statement, values)).one_or_none()
             except Exception as error:
                 if not may_pass(error) or asyncio.get_running_loop().time() + pause > deadline:
                     raise

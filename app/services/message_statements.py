@@ -9,7 +9,7 @@ does not fit fails as a whole.
 
 from typing import Any
 
-from sqlalchemy import BigInteger, BindParameter, Integer, Interval, String, TextClause, bindparam, text
+from sqlalchemy import BigInteger, BindParameter, Integer, Interval, String, bindparam, text
 
 from app.services.idempotency import CLAIM_SQL
 
@@ -53,23 +53,24 @@ RETURNING {COLUMNS}
 
 # Only a pending message can end, and only the run that began it: another may have ended it first. Who asked for the end
 # waits for it, perhaps elsewhere; other ends are told with the deltas, because each notification queues the commits.
-_SETTLE = """
-WITH ended AS (
-  UPDATE messages SET
-    status = {status}, error_code = {error_code}, finish_reason = {finish_reason}, response = {response},
-    lease_expires_at = NULL, updated_at = now(),
-    model = COALESCE(:model, messages.model),
-    input_tokens = {sum_input_tokens}, cached_tokens = {sum_cached_tokens}, output_tokens = {sum_output_tokens},
-    cost_micro_usd = {sum_cost_micro_usd},
-    webhook_due_at = CASE WHEN messages.webhook_url IS NULL THEN NULL ELSE now() END
-  WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.status = 'pending'
-    AND {owned}
-  RETURNING messages.*
-), cleared AS (
+_END = """
+UPDATE messages SET
+  status = {status}, error_code = {error_code}, finish_reason = {finish_reason}, response = {response},
+  lease_expires_at = NULL, updated_at = now(),
+  model = COALESCE(:model, messages.model),
+  input_tokens = {sum_input_tokens}, cached_tokens = {sum_cached_tokens}, output_tokens = {sum_output_tokens},
+  cost_micro_usd = {sum_cost_micro_usd},
+  webhook_due_at = CASE WHEN messages.webhook_url IS NULL THEN NULL ELSE now() END
+WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.status = 'pending'
+  AND {owned}
+"""
+_TOLD = f"{COLUMNS}, CASE WHEN cancel_requested THEN pg_notify('llm_saas_messages', id) END"
+_END_AND_CLEAR = f"""
+WITH ended AS ({{end}} RETURNING {COLUMNS}, cancel_requested), cleared AS (
   DELETE FROM message_deltas WHERE message_deltas.tenant_id = :tenant_id AND message_deltas.message_id = :id
-    AND message_deltas.attempt <= {attempt}
+    AND message_deltas.attempt <= {{attempt}}
 )
-SELECT {columns}, CASE WHEN cancel_requested THEN pg_notify('llm_saas_messages', id) END FROM ended
+SELECT {_TOLD} FROM ended
 """
 # What a column holds: a provider may count as it likes, and the message must end.
 _NUMBERS = dict.fromkeys(("input_tokens", "cached_tokens", "output_tokens"), 2**31 - 1) | {"cost_micro_usd": 2**63 - 1}
@@ -79,36 +80,30 @@ _TYPES: tuple[BindParameter[Any], ...] = (
 )
 
 
-def _settle(*, status: str, error_code: str, finish_reason: str, response: str, owned: str, attempt: str) -> TextClause:
+def _end(*, status: str, error_code: str, finish_reason: str, response: str, owned: str) -> str:
     # A message that is run again adds to what its earlier runs used.
     sums = {
         f"sum_{name}": f"CASE WHEN :{name} IS NULL THEN messages.{name} ELSE"
         f" LEAST(COALESCE(messages.{name}, 0)::numeric + :{name}, {most}) END"
         for name, most in _NUMBERS.items()
     }
-    sql = _SETTLE.format(
-        status=status,
-        error_code=error_code,
-        finish_reason=finish_reason,
-        response=response,
-        owned=owned,
-        attempt=attempt,
-        columns=COLUMNS,
-        **sums,
+    return _END.format(
+        status=status, error_code=error_code, finish_reason=finish_reason, response=response, owned=owned, **sums
     )
-    return text(sql).bindparams(*_TYPES)
 
 
-SETTLE = _settle(
+_END_RUN = _end(
     status=":status",
     error_code=":error_code",
     finish_reason=":finish_reason",
     response=":response",
     owned="messages.attempts = :attempt",
-    attempt=":attempt",
 )
+# A run that did not stream has no deltas, and an earlier one's went with its own end.
+SETTLE = text(f"{_END_RUN} RETURNING {_TOLD}").bindparams(*_TYPES)
+SETTLE_STREAM = text(_END_AND_CLEAR.format(end=_END_RUN, attempt=":attempt")).bindparams(*_TYPES)
 # In the place of a dead process: the text is what that one had written.
-SETTLE_ABANDONED = _settle(
+_END_ABANDONED = _end(
     status="CASE WHEN messages.cancel_requested THEN 'cancelled' ELSE 'failed' END",
     error_code="CASE WHEN messages.cancel_requested THEN NULL ELSE 'interrupted' END",
     finish_reason="NULL",
@@ -116,8 +111,10 @@ SETTLE_ABANDONED = _settle(
     " WHERE message_deltas.tenant_id = :tenant_id AND message_deltas.message_id = :id"
     " AND message_deltas.attempt = messages.attempts), '')",
     owned="messages.lease_expires_at < now()",
-    attempt="(SELECT ended.attempts FROM ended)",
 )
+SETTLE_ABANDONED = text(
+    _END_AND_CLEAR.format(end=_END_ABANDONED, attempt="(SELECT ended.attempts FROM ended)")
+).bindparams(*_TYPES)
 
 # The other processes hear of it when the transaction commits.
 REQUEST_CANCEL = text("""

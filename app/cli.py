@@ -1,4 +1,4 @@
-"""For operators: `python -m app.cli create-admin`, `set-ceiling`."""
+"""For operators: `python -m app.cli create-admin`, `set-ceiling`, `end-all-sessions`."""
 
 import argparse
 import asyncio
@@ -17,7 +17,7 @@ from app.db.session import Database
 from app.schemas.tenant import TenantCreate
 from app.schemas.usage import MAX_LIMIT
 from app.schemas.user import Credentials
-from app.services.operator_service import OperatorService
+from app.services.operator_service import OperatorService, end_all_access
 from app.services.registration_service import RegistrationService
 from app.services.tenant_service import CreationPolicy, FirstAdmin, TenantService
 
@@ -36,6 +36,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     amount = ceiling.add_mutually_exclusive_group(required=True)
     amount.add_argument("--micro-usd", type=_micro_usd, help="0: it sends nothing that costs")
     amount.add_argument("--default", action="store_true", help="what TENANT_BUDGET_CEILING_MICRO_USD gives to all")
+    end = commands.add_parser("end-all-sessions", help="log everybody out, as after a leak of SECRET_KEY")
+    end.add_argument("--api-keys", action="store_true", help="revoke all API keys as well")
     return parser.parse_args(arguments)
 
 
@@ -80,9 +82,18 @@ async def set_ceiling(arguments: argparse.Namespace, settings: Settings) -> str:
     return f"The ceiling of tenant {arguments.tenant_id} is {shown}"
 
 
+async def end_all_sessions(arguments: argparse.Namespace, settings: Settings) -> str:
+    """End every session of every tenant; returns the line to print. Raises AppError."""
+    async with ready_database(settings) as url:
+        await end_all_access(settings.migration_database_url or url, api_keys=arguments.api_keys)
+    return f"All sessions{' and API keys' if arguments.api_keys else ''} have ended"
+
+
 def _run(arguments: argparse.Namespace) -> str:
     if arguments.command == "set-ceiling":
         return asyncio.run(set_ceiling(arguments, get_settings()))
+    if arguments.command == "end-all-sessions":
+        return asyncio.run(end_all_sessions(arguments, get_settings()))
     password = sys.stdin.readline().rstrip("\r\n") if arguments.password_stdin else getpass.getpass()
     return asyncio.run(create_admin(arguments, password, get_settings()))
 

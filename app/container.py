@@ -67,6 +67,7 @@ class Container:
         secret_keys, keys = settings.secret_keys(), settings.key_ring()
         tokens = TokenService(keys, settings.access_token_expire_minutes)
         session_life = timedelta(days=settings.refresh_token_expire_days)
+        longest = timedelta(days=settings.session_expire_days)
         fresh = timedelta(minutes=settings.fresh_login_minutes)
         llm = LLMService(create_provider(settings), PriceTable(settings.llm_prices), settings.llm_max_output_tokens)
         lease = timedelta(seconds=settings.message_lease_seconds)
@@ -96,7 +97,7 @@ class Container:
             database,
             PasswordHasher(settings.bcrypt_rounds),
             tokens,
-            SessionService(database, tokens, secret_keys, session_life, fresh),
+            SessionService(database, tokens, secret_keys, session_life, longest, fresh),
             api_keys,
             llm,
             engine,

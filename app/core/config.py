@@ -69,6 +69,7 @@ class Settings(BaseSettings):
     jwt_previous_keys: Annotated[list[SecretStr], NoDecode] = []
     access_token_expire_minutes: Annotated[int, Field(ge=1, le=60 * 24 * 30)] = 60
     refresh_token_expire_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    session_expire_days: Annotated[int, Field(ge=1, le=3650)] = 90
     fresh_login_minutes: Annotated[int, Field(ge=1, le=60 * 24 * 365)] = 15
     tenant_creation: Literal["open", "operator"] = "open"
     operator_token: SecretStr = SecretStr("")

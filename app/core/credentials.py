@@ -49,14 +49,20 @@ def new_refresh_token(session_id: str, key: str) -> str:
     return _refresh_token(session_id, secrets.token_bytes(_SECRET_BYTES), key)
 
 
-def successors(refresh_token: str, keys: Iterable[str]) -> list[str]:
+def new_salt() -> str:
+    """For one rotation."""
+    return secrets.token_hex(_SECRET_BYTES)
+
+
+def successors(refresh_token: str, salt: str, keys: Iterable[str]) -> list[str]:
     """What follows a refresh token, one for each server key, the present one first.
 
     Derived and not random: whoever sends the same token at the same time, or again because the answer was lost, gets
-    the same successor, although only its hash is stored.
+    the same successor, although only its hash is stored. The salt is stored until the next rotation: a token of the
+    past and the keys are not enough to go on from it.
     """
     session_id = session_of(refresh_token)
-    message = f"refresh:{refresh_token}".encode()
+    message = f"refresh:{salt}:{refresh_token}".encode()
     return [_refresh_token(session_id, hmac.digest(key.encode(), message, hashlib.sha256), key) for key in keys]
 
 

@@ -9,6 +9,8 @@ from app.db.base import Base, TimestampMixin
 class UserSession(TimestampMixin, Base):
     """What a login began: a family of refresh tokens, of which `token_hash` (SHA-256, in hex) is the live one.
 
+    `salt` is random and of the last rotation: with it, the token before and a server key the live one is derived.
+
     Deleting the row ends its access tokens too, at the next request.
     """
 
@@ -24,5 +26,6 @@ class UserSession(TimestampMixin, Base):
     user_id: Mapped[str] = mapped_column(String(36))
     token_hash: Mapped[str] = mapped_column(String(64))
     previous_hash: Mapped[str | None] = mapped_column(String(64))
+    salt: Mapped[str | None] = mapped_column(String(64))
     rotated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=text("now()"))
     expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))

@@ -152,6 +152,7 @@ NOT_EXPORTED = {
     "api_keys.key_hash": "a secret",
     "sessions.token_hash": "a secret",
     "sessions.previous_hash": "a secret",
+    "sessions.salt": "a secret",
     "invites.token_hash": "a secret",
     "idempotency_keys.request_hash": "a keyed hash of what the export holds in clear, or of what the user took back",
     "tenants.webhook_secret_version": "which of its webhook secrets holds",

@@ -12,6 +12,9 @@ from app.services.budget_service import count_from_now_on
 TENANT_EXISTS = text("SELECT tenants.id FROM tenants WHERE tenants.id = :tenant_id FOR KEY SHARE")
 # It notes the act in the audit log itself.
 SET_CEILING = text("SELECT set_tenant_ceiling(:tenant_id, :ceiling)").bindparams(bindparam("ceiling", type_=BigInteger))
+# Row-level security holds the owner too, and deleting would end none; truncating asks for the table's owner alone.
+END_SESSIONS = text("TRUNCATE sessions")
+REVOKE_KEYS = text("TRUNCATE api_keys")
 
 
 class OperatorService:
@@ -38,3 +41,11 @@ class OperatorService:
             values = {"tenant_id": tenant_id, "ceiling": micro_usd}
             if not (await owner.execute(SET_CEILING, values)).scalar_one():
                 raise TenantNotFound
+
+
+async def end_all_access(owner_url: str, *, api_keys: bool) -> None:
+    """End every session, and with `api_keys` every key, of all tenants; raises `PermissionDenied` for the runtime."""
+    async with owner_connection(owner_url) as owner:
+        await owner.execute(END_SESSIONS)
+        if api_keys:
+            await owner.execute(REVOKE_KEYS)

@@ -46,13 +46,13 @@ DELETE FROM sessions WHERE sessions.tenant_id = :tenant_id AND sessions.user_id 
 LOOKUP = text("SELECT user_id, tenant_id, role, token_version FROM session_lookup(:session_id)")
 # Of any number at once, one finds the token live.
 ROTATE = text("""
-UPDATE sessions SET token_hash = :successor, previous_hash = sessions.token_hash, rotated_at = now(),
-       expires_at = now() + :life, updated_at = now()
+UPDATE sessions SET token_hash = :successor, salt = :salt, previous_hash = sessions.token_hash, rotated_at = now(),
+       expires_at = LEAST(now() + :life, sessions.created_at + :longest), updated_at = now()
 WHERE sessions.tenant_id = :tenant_id AND sessions.id = :id AND sessions.token_hash = :presented
-RETURNING sessions.id
-""").bindparams(bindparam("life", type_=Interval))
+RETURNING sessions.expires_at - now() AS life
+""").bindparams(bindparam("life", type_=Interval), bindparam("longest", type_=Interval))
 JUST_ROTATED = text("""
-SELECT sessions.token_hash FROM sessions
+SELECT sessions.token_hash, sessions.salt, sessions.expires_at - now() AS life FROM sessions
 WHERE sessions.tenant_id = :tenant_id AND sessions.id = :id AND sessions.previous_hash = :presented
   AND sessions.rotated_at > now() - :grace
 """).bindparams(bindparam("grace", type_=Interval))
@@ -79,7 +79,8 @@ class Granted:
 class SessionService:
     """`secret_keys`: the present one, and those before it.
 
-    `life` is how long a session lasts without a refresh, `fresh` how long a password counts as just given.
+    `life` is how long a session lasts without a refresh, `longest` how long with however many, and `fresh` how long a
+    password counts as just given.
     """
 
     def __init__(
@@ -88,12 +89,14 @@ class SessionService:
         tokens: TokenService,
         secret_keys: Sequence[str],
         life: timedelta,
+        longest: timedelta,
         fresh: timedelta,
     ) -> None:
         self._database = database
         self._tokens = tokens
         self._secret_keys = secret_keys
-        self._life = life
+        self._life = min(life, longest)
+        self._longest = longest
         self._fresh = fresh
 
     async def begin(self, connection: AsyncConnection, user: Principal) -> Granted:
@@ -109,7 +112,7 @@ class SessionService:
         if (await connection.execute(BEGIN, {**values, "version": user.token_version})).one_or_none() is None:
             raise InvalidCredentials
         await connection.execute(END_OLDEST, {**owner, "kept": SESSIONS_PER_USER})
-        return await self._grant(connection, _in_session(user, session_id), token)
+        return await self._grant(connection, _in_session(user, session_id), token, self._life)
 
     async def refresh(self, refresh_token: str, origin: Origin) -> Granted:
         """The next access and refresh token.
@@ -123,9 +126,11 @@ class SessionService:
         principal = await self._owner_of(refresh_token)
         try:
             async with self._database.session(rls.enter_as(principal), principal.tenant_id) as connection:
-                successor = await self._rotate(connection, principal, refresh_token)
-                if successor is not None:
-                    return await self._grant(connection, principal, successor)
+                rotated = await self._rotate(connection, principal, refresh_token)
+                if rotated is not None:
+                    if rotated[1] <= timedelta():  # longer ago than a session may last by now
+                        raise InvalidRefreshToken
+                    return await self._grant(connection, principal, *rotated)
                 if credentials.was_ours(refresh_token, self._secret_keys):
                     await self._end_reused(connection, principal, origin)
         except AuthenticationError:
@@ -166,30 +171,35 @@ class SessionService:
             raise InvalidRefreshToken
         return Principal(found.user_id, found.tenant_id, found.role, found.token_version, session_id)
 
-    async def _rotate(self, connection: AsyncConnection, principal: Principal, refresh_token: str) -> str | None:
-        """The successor of a token that is live, or was until a moment ago; None: it is neither."""
-        candidates = credentials.successors(refresh_token, self._secret_keys)
+    async def _rotate(
+        self, connection: AsyncConnection, principal: Principal, refresh_token: str
+    ) -> tuple[str, timedelta] | None:
+        """The successor of a token that is live, or was until a moment ago, and its life; None: it is neither."""
+        salt = credentials.new_salt()
+        successor = credentials.successors(refresh_token, salt, self._secret_keys)[0]
         key = {"tenant_id": principal.tenant_id, "id": principal.session_id}
         key["presented"] = credentials.digest(refresh_token)
-        values = {**key, "successor": credentials.digest(candidates[0]), "life": self._life}
-        if (await connection.execute(ROTATE, values)).one_or_none() is not None:
-            return candidates[0]
-        current = (await connection.execute(JUST_ROTATED, {**key, "grace": GRACE})).scalar_one_or_none()
+        values = {**key, "successor": credentials.digest(successor), "salt": salt}
+        lives = {"life": self._life, "longest": self._longest}
+        if (rotated := (await connection.execute(ROTATE, {**values, **lives})).one_or_none()) is not None:
+            return successor, rotated.life
+        current = (await connection.execute(JUST_ROTATED, {**key, "grace": GRACE})).one_or_none()
         if current is None:
             return None
-        known = next((token for token in candidates if credentials.digest(token) == current), None)
-        if known is None:
-            raise InvalidRefreshToken  # derived by a process with a key that this one lacks: no reuse
-        return known
+        for token in credentials.successors(refresh_token, current.salt or "", self._secret_keys):
+            if credentials.digest(token) == current.token_hash:
+                return token, current.life
+        raise InvalidRefreshToken  # derived by a process with a key that this one lacks: no reuse
 
-    async def _grant(self, connection: AsyncConnection, principal: Principal, refresh_token: str) -> Granted:
+    async def _grant(
+        self, connection: AsyncConnection, principal: Principal, refresh_token: str, life: timedelta
+    ) -> Granted:
         identity = {"tenant_id": principal.tenant_id, "id": principal.user_id}
         user: Row[Any] | None = (await connection.execute(SELECT_USER, identity)).one_or_none()
         if user is None:  # deleted since the transaction began
             raise AuthenticationError
         access_token = self._tokens.mint(principal)
-        life = int(self._life.total_seconds())
-        return Granted(access_token, self._tokens.expires_in, refresh_token, life, user)
+        return Granted(access_token, self._tokens.expires_in, refresh_token, round(life.total_seconds()), user)
 
 
 def _in_session(user: Principal, session_id: str) -> Principal:

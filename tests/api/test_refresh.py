@@ -9,6 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.core.credentials import session_of
 from app.core.ids import new_id
 from app.services import session_service
 from tests.api.problems import assert_problem, without_request_id
@@ -225,3 +226,20 @@ async def test_the_sweep_forgets_expired_sessions(
     await sweep(app.state.container.database)
     assert await rows_of(superuser, member.id) == []
     assert len(await rows_of(superuser, acme.user.id)) == 1
+
+
+async def test_a_session_ends_however_often_it_is_refreshed(
+    client: httpx.AsyncClient, superuser: asyncpg.Connection, acme: Tenant
+) -> None:
+    session = await begin(client, acme.user)
+    assert session.body["refresh_expires_in"] == 30 * 86400
+    aged = "UPDATE sessions SET created_at = now() - interval '88 days' WHERE id = $1"
+    await superuser.execute(aged, session_of(session.refresh))
+    for _ in range(2):
+        answer = await refresh(client, session.refresh)  # the second time within the grace
+        assert abs(answer.json()["refresh_expires_in"] - 2 * 86400) < 3600
+    last = Session.of(answer)
+    # As after SESSION_EXPIRE_DAYS was lowered.
+    await superuser.execute(aged.replace("88", "91"), session_of(session.refresh))
+    assert_problem(await refresh(client, last.refresh), 401)
+    assert "session.reuse_detected" not in await actions_of(superuser, acme.id)

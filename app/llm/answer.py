@@ -15,6 +15,8 @@ _WORDS = {
     FinishReason.ERROR: "error abort aborted failed network_error insufficient_system_resource",
 }
 _REASONS = {word: reason for reason, words in _WORDS.items() for word in words.split()}
+TEXTS = ("text", "output_text")
+"""Kinds of parts; the others are thoughts and what no reader asked for."""
 
 logger = structlog.get_logger()
 
@@ -49,13 +51,13 @@ def reason_of(value: object) -> FinishReason | None:
 
 
 def text_of(value: object) -> str:
-    """The text of an answer, or of a piece of it: a string, none, or a list of parts of which some are text."""
+    """The text of an answer, or of a piece of it: a string, none, a part, or a list of parts of which some are text."""
     if value is None:
         return ""
     if isinstance(value, list):
-        return "".join(
-            text_of(part.get("text")) for part in value if part.get("type", "text") in ("text", "output_text")
-        )
+        return "".join(map(text_of, value))
+    if isinstance(value, dict):
+        return text_of(value.get("text")) if value.get("type", "text") in TEXTS else ""
     if not isinstance(value, str):
         raise TypeError("no text in the answer")
     return value

@@ -75,7 +75,7 @@ class AnthropicProvider:
                     pieces.append(piece)
                 began = True
                 on_text(piece)
-        if not stopped:
+        if not stopped and message.get("stop_reason") is None:
             raise ValueError("the stream was cut")
         return self._ended("".join(pieces), message, usage)
 

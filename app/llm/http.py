@@ -19,6 +19,7 @@ import httpcore2
 from app.core.errors import ProviderError
 from app.llm.base import CallLimits
 from app.llm.failures import UNREADABLE, AnswerTooLarge, refused, unreachable, unreadable
+from app.llm.lines import parsed
 
 MAX_CONNECTIONS = 20_000
 """Thousands of streams may run at once, and what bounds them is counted elsewhere, for each tenant."""
@@ -78,7 +79,7 @@ class Endpoint:
     def _pause_before(self, tried: int, error: ProviderError) -> float | None:
         if not error.transient or tried >= self._limits.retries:
             return None
-        if error.retry_after is not None:
+        if error.retry_after:
             return error.retry_after if error.retry_after <= self._limits.longest_wait else None
         # Not all at once: who failed together would come back together.
         pause = min(FIRST_PAUSE_SECONDS * 2.0**tried, LONGEST_PAUSE_SECONDS)
@@ -110,6 +111,8 @@ class Endpoint:
             connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=httpcore2.default_ssl_context()),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
+            max_line_size=MAX_WORDS,
+            max_field_size=MAX_WORDS,
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=min(limits.call_seconds, CONNECT_SECONDS), sock_read=limits.silence_seconds
             ),
@@ -125,7 +128,7 @@ def whole(take: Callable[[Any], T]) -> Read[T]:
     """Reads a JSON answer in one piece."""
 
     async def read(parts: AsyncIterator[bytes]) -> T:
-        return take(json.loads(b"".join([part async for part in parts])))
+        return take(parsed(b"".join([part async for part in parts])))
 
     return read
 

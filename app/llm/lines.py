@@ -31,15 +31,21 @@ async def lines_of(parts: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         yield bytes(line)
 
 
+def parsed(data: bytes) -> Any:
+    """JSON, with a sign in place of what is no UTF-8: a character may be lost, and the answer is not."""
+    return json.loads(data.decode(errors="replace"))
+
+
 async def events_of(parts: AsyncIterator[bytes]) -> AsyncGenerator[Any, None]:
     """The data of server-sent events until `[DONE]`; each provider sends its JSON in one line, and its kind in it."""
     async with aclosing(lines_of(parts)) as lines:
         done = False
         async for line in lines:
             # What follows the end is read to its own end: only then can the connection be used again.
-            if not done and line.startswith(b"data:"):
-                data = line[5:].strip()
+            if not done and line.startswith((b"data:", b"{")):
+                # A server that knows no streams answers one with the whole, in a line of its own.
+                data = line.removeprefix(b"data:").strip()
                 if data == b"[DONE]":
                     done = True
-                elif data:  # an empty one only shows that the server is there
-                    yield json.loads(data)
+                elif data.startswith(b"{"):  # all else, and nothing, only shows that the server is there
+                    yield parsed(data)

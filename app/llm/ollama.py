@@ -1,6 +1,5 @@
 """Ollama's own API. Its OpenAI-compatible one cannot set the context length, and cuts long conversations silently."""
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -10,7 +9,7 @@ from app.llm.answer import counted, fields_of, finished, named, reason_of, text_
 from app.llm.base import CallLimits, OnText, Turn
 from app.llm.failures import refused, status_of
 from app.llm.http import Endpoint, NotUnderstood, whole
-from app.llm.lines import lines_of
+from app.llm.lines import lines_of, parsed
 
 DEFAULT_MODEL = "llama3.2"
 OLLAMA_URL = "http://127.0.0.1:11434"
@@ -50,9 +49,10 @@ class OllamaProvider:
         began = False
         async with aclosing(lines_of(parts)) as lines:
             async for line in lines:
-                answer = json.loads(line)
-                self._raise_error_of(answer, began=began)
-                piece = text_of(fields_of(answer.get("message")).get("content"))
+                said = fields_of(parsed(line))
+                answer = said or answer
+                self._raise_error_of(said, began=began)
+                piece = text_of(fields_of(said.get("message")).get("content"))
                 if piece:
                     pieces.append(piece)
                 began = True
@@ -65,7 +65,7 @@ class OllamaProvider:
 
     def _whole(self, answer: dict[str, Any]) -> Completion:
         self._raise_error_of(answer)
-        return self._completion(answer, text_of(answer["message"]["content"]))
+        return self._completion(answer, text_of(fields_of(answer.get("message")).get("content")))
 
     def _completion(self, answer: dict[str, Any], text: str) -> Completion:
         if answer["done"] is not True:

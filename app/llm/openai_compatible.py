@@ -98,7 +98,8 @@ class OpenAICompatibleProvider:
                 piece = ""
                 for choice in _choices_of(chunk):
                     reason = choice.get("finish_reason") or reason
-                    piece += text_of(fields_of(choice.get("delta")).get("content"))
+                    said = fields_of(choice.get("delta")) or ({} if pieces else fields_of(choice.get("message")))
+                    piece += text_of(said.get("content"))
                 if piece:
                     pieces.append(piece)
                 began = True
@@ -109,9 +110,12 @@ class OpenAICompatibleProvider:
 
     def _completion(self, answer: dict[str, Any]) -> Completion:
         self._raise_error_of(answer)
-        choice = answer["choices"][0]
-        text = text_of(choice["message"]["content"])
-        return self._ended(text, choice.get("finish_reason"), answer.get("model"), _usage_of(answer))
+        usage = _usage_of(answer)
+        choice = next(iter(_choices_of(answer)), {})
+        if not usage and not isinstance(choice.get("message"), dict):
+            raise ValueError("no answer")
+        text = text_of(fields_of(choice.get("message")).get("content"))
+        return self._ended(text, choice.get("finish_reason"), answer.get("model"), usage)
 
     def _raise_error_of(self, answer: dict[str, Any], *, began: bool = False) -> None:
         """Gateways say with the status 200 that it was none: for the whole answer, or in its place."""

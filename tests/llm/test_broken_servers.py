@@ -169,7 +169,7 @@ async def test_garbage_is_a_provider_error(wire: Wire, body: bytes) -> None:
         b"event: content_block_delta\ndata: []\n\n",
         b'data: {"choices": [{"delta": {"content": 5}}]}\n\n',
         b'event: x\ndata: {"type": "content_block_delta", "delta": {"type": "text_delta", "text": 5}}\n\n',
-        b'{"message": {"content": ["Hi"]}, "done": true}\n',
+        b'{"message": {"content": [5]}, "done": true}\n',
         b"\xff\xfe\n\n",
     ],
 )
@@ -183,7 +183,7 @@ async def test_garbage_in_a_stream_is_a_provider_error(wire: Wire, garbage: byte
     assert heard == ["one"]
 
 
-@pytest.mark.parametrize("text", [None, ["a", "list"], 5])
+@pytest.mark.parametrize("text", [None, [5], 5])
 async def test_an_answer_without_a_text_is_a_provider_error(wire: Wire, text: Any) -> None:
     async with served(wire, lambda: (200, {}, wire.whole(text))) as (provider, _):
         with pytest.raises(ProviderError):

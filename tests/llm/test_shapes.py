@@ -36,6 +36,8 @@ WITHOUT_TEXT = [
     sse(openai_chunk({"reasoning_content": "Hm."})),
     sse(openai_chunk({}, choices={})),
     b"data: null\n\n",
+    b"data: []\n\n",
+    b"data: keep-alive\n\n",
     b"data:\n\n",
     b"data: \n\n",
     b"event: ping\ndata:\n\n",
@@ -66,6 +68,54 @@ async def test_a_list_of_parts_is_a_text() -> None:
     async with served(OPENAI, lambda: streamed([*parts, *OPENAI.chunks([])])) as (provider, _):
         assert (await provider.complete(TURNS, heard.hear)).text == "Hello you"
     assert heard == ["Hello", " you"]
+
+
+async def test_a_part_alone_and_a_list_of_strings_are_texts() -> None:
+    for content in ({"type": "text", "text": "Hello"}, ["Hel", "lo"], [None, "Hello"]):
+        async with served(OPENAI, lambda content=content: completion(content)) as (provider, _):  # type: ignore[misc]
+            assert (await provider.complete(TURNS)).text == "Hello"
+
+
+@pytest.mark.parametrize("message", [{"role": "assistant", "tool_calls": []}, {"role": "assistant", "refusal": "No."}])
+async def test_a_message_without_a_content_is_an_empty_answer(message: dict[str, Any]) -> None:
+    choice = {"index": 0, "finish_reason": "tool_calls", "message": message}
+    for choices in ([choice], [], None):
+        async with served(OPENAI, lambda choices=choices: completion("", choices=choices)) as (provider, _):  # type: ignore[misc]
+            with pytest.raises(EmptyAnswer) as caught:
+                await provider.complete(TURNS)
+        assert caught.value.answer is not None
+        assert caught.value.answer.output_tokens == 5
+
+
+async def test_a_server_that_knows_no_streams_is_understood() -> None:
+    heard = Heard()
+    async with served(OPENAI, lambda: completion("Hello")) as (provider, _):
+        assert (await provider.complete(TURNS, heard.hear)).text == "Hello"
+    assert heard == ["Hello"]
+
+
+async def test_a_last_chunk_with_the_whole_message_does_not_say_it_twice() -> None:
+    last = openai_chunk({}, "stop")
+    last["choices"][0]["message"] = {"role": "assistant", "content": "Hello"}
+    async with served(OPENAI, lambda: streamed([sse(openai_chunk({"content": "Hello"})), sse(last)])) as (provider, _):
+        assert (await provider.complete(TURNS, lambda _: None)).text == "Hello"
+
+
+async def test_bytes_that_are_no_text_cost_a_character_and_not_the_answer() -> None:
+    odd = sse(openai_chunk({"content": "a?b"})).replace(b"?", b"\xff")
+    async with served(OPENAI, lambda: streamed([odd, *OPENAI.chunks(["Hi"])])) as (provider, _):
+        assert (await provider.complete(TURNS, lambda _: None)).text == "a\ufffdbHi"
+    async with served(OLLAMA, lambda: streamed([ollama_line("Hi"), b"null\n{}\n", *OLLAMA.chunks([" you"])])) as (
+        provider,
+        _,
+    ):
+        assert (await provider.complete(TURNS, lambda _: None)).text == "Hi you"
+
+
+async def test_a_claude_that_ends_without_its_last_event_has_ended() -> None:
+    parts = [anthropic_start(), anthropic_text("Hi"), event("message_delta", delta={"stop_reason": "end_turn"})]
+    async with served(ANTHROPIC, lambda: streamed(parts)) as (provider, _):
+        assert (await provider.complete(TURNS, lambda _: None)).finish_reason == FinishReason.STOP
 
 
 COUNTED = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}

@@ -21,7 +21,7 @@ from app.db.session import Database
 from app.services.message_statements import COLUMNS
 from app.services.webhook_secrets import WebhookSecrets
 from app.webhooks.client import MAX_CONNECTIONS, Delivery, WebhookClient
-from app.webhooks.guard import Network
+from app.webhooks.guard import ON_BEHALF_OF, Network
 from app.webhooks.schedule import next_attempt_after
 from app.webhooks.url import check_url
 
@@ -127,6 +127,7 @@ class WebhookService:
             return
         # One id for each end of the message: a receiver that has seen it may ignore it.
         event_id = f"{message_id}-{message.attempts}"
+        ON_BEHALF_OF.set(tenant_id)  # of this task alone
         delivery = await self._client.deliver(message.webhook_url, event_id, self._body(message), secrets)
         pause = None if delivery.final else next_attempt_after(message.webhook_attempts + 1)
         async with session as connection:

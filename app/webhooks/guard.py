@@ -9,16 +9,23 @@ import socket
 import ssl
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from contextlib import suppress
+from contextvars import ContextVar
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
+from weakref import WeakValueDictionary
 
 import httpcore2
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-LOOKUPS = 8
+# A look-up cannot be cancelled, and a silent name server holds it for half a minute; its delivery is given up after
+# seconds. So there are more threads than all deliveries can leave behind, and a tenant has few of them.
+LOOKUPS = 64
+LOOKUPS_PER_TENANT = 4
+ON_BEHALF_OF: ContextVar[str] = ContextVar("on_behalf_of", default="")
+"""The tenant whose look-up it is: what connects is told the host alone."""
 TRIED_ADDRESSES = 3
 """A name with a thousand addresses must not make us knock at a thousand doors."""
 
@@ -89,9 +96,11 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
     def __init__(self, allowed_networks: tuple[Network, ...] = ()) -> None:
         self._allowed = allowed_networks
         self._network: httpcore2.AsyncNetworkBackend = httpcore2.AnyIOBackend()
-        # Threads of their own: the loop has few, for everyone, and a thread cannot be cancelled. Tenants' name servers
-        # that never answer would hold up the look-up of the LLM provider.
+        # Threads of their own: the loop has few, for everyone. Tenants' name servers that never answer would hold up
+        # the look-up of the LLM provider.
         self._threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="webhook-lookup")
+        # Of each tenant that has a look-up under way; the look-up holds it.
+        self._shares: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def connect_tcp(
         self,
@@ -119,15 +128,31 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
         raise failure
 
     async def _resolved(self, host: str, port: int) -> list[Address]:
-        lookup = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         try:
-            answers = await asyncio.get_running_loop().run_in_executor(self._threads, lookup)
+            answers = await self._look_up(host, port)
         except (OSError, UnicodeError) as error:
             raise HostNotFound from error
         addresses = list(dict.fromkeys(_address_of(sockaddr) for *_, sockaddr in answers))
         if not addresses:
             raise HostNotFound
         return addresses
+
+    async def _look_up(self, host: str, port: int) -> list[Any]:
+        """What the system's resolver says. The tenant's share is given back when it returns, not when we give up."""
+        tenant_id = ON_BEHALF_OF.get()
+        share = self._shares.get(tenant_id)
+        if share is None:
+            share = self._shares[tenant_id] = asyncio.Semaphore(LOOKUPS_PER_TENANT)
+        await share.acquire()
+        loop = asyncio.get_running_loop()
+
+        def give_back(_: object) -> None:
+            with suppress(RuntimeError):  # the loop is closed by now
+                loop.call_soon_threadsafe(share.release)
+
+        answer = self._threads.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        answer.add_done_callback(give_back)
+        return await asyncio.wrap_future(answer)
 
     async def connect_unix_socket(
         self,

@@ -1,13 +1,25 @@
 """No tenant's webhook reaches an address of ours."""
 
+import asyncio
+import socket
+import threading
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 import httpcore2
 import pytest
 
 from app.webhooks.client import Delivery, WebhookClient
-from app.webhooks.guard import TRIED_ADDRESSES, AddressRefused, GuardedBackend, check_address
+from app.webhooks.guard import (
+    LOOKUPS_PER_TENANT,
+    ON_BEHALF_OF,
+    TRIED_ADDRESSES,
+    AddressRefused,
+    GuardedBackend,
+    check_address,
+)
+from tests.waiting import until
 from tests.webhooks.receiver import LOOPBACK, Receiver, connecting, resolving
 
 PUBLIC = "93.184.215.14"
@@ -174,3 +186,54 @@ async def test_an_allowed_network_may_be_called(receiver: Receiver) -> None:
         await stream.aclose()
     finally:
         guard.close()
+
+
+class SilentNames:
+    """A resolver whose answers to `*.silent.example` never come, and to others at once."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.speak = threading.Event()
+
+    def getaddrinfo(self, host: str, port: int, **_: Any) -> list[Any]:
+        if host.endswith(".silent.example"):
+            self.asked += 1
+            self.speak.wait(60)
+            raise socket.gaierror
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (PUBLIC, port))]
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[SilentNames]:
+    names = SilentNames()
+    monkeypatch.setattr(socket, "getaddrinfo", names.getaddrinfo)
+    yield names
+    names.speak.set()
+
+
+async def look_up(guard: GuardedBackend, tenant: str, host: str) -> None:
+    ON_BEHALF_OF.set(tenant)
+    await guard.connect_tcp(host, 80)
+
+
+async def test_silent_name_servers_of_some_tenants_do_not_hold_up_another(
+    guard: GuardedBackend, silent: SilentNames
+) -> None:
+    with connecting() as connected:
+        stuck = [asyncio.create_task(look_up(guard, f"tenant {n % 2}", f"{n}.silent.example")) for n in range(200)]
+        await until(lambda: silent.asked >= 2 * LOOKUPS_PER_TENANT, "the look-ups to hang")
+        with pytest.raises(httpcore2.ConnectError):  # it was resolved, and connected to
+            await asyncio.wait_for(look_up(guard, "another", "hooks.example.com"), 60)
+        assert connected == [(PUBLIC, 80)]
+        assert silent.asked == 2 * LOOKUPS_PER_TENANT
+        # Given up, and their threads still wait: the share comes back when the answers do.
+        for task in stuck:
+            task.cancel()
+        await asyncio.gather(*stuck, return_exceptions=True)
+        late = asyncio.create_task(look_up(guard, "tenant 0", "hooks.example.com"))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not late.done()
+        silent.speak.set()
+        with pytest.raises(httpcore2.ConnectError):
+            await asyncio.wait_for(late, 60)

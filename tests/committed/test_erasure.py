@@ -68,6 +68,10 @@ async def furnish(client: httpx.AsyncClient, superuser: asyncpg.Connection, tena
         "INSERT INTO deleted_usage (id, tenant_id, user_id) VALUES ($1, $2, $3)", new_id(), tenant.id, tenant.user.id
     )
     await superuser.execute(
+        "INSERT INTO search_blocks (tenant_id, newest_at, newest_id, words) VALUES ($1, '2020-01-01', '', '')",
+        tenant.id,
+    )
+    await superuser.execute(
         "INSERT INTO message_deltas (tenant_id, message_id, attempt, start, text) VALUES ($1, $2, 1, 0, 'left behind')",
         tenant.id,
         new_id(),

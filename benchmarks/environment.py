@@ -95,9 +95,9 @@ class Postgres:
     @classmethod
     async def of(cls, url: URL) -> Self:
         connection = await asyncpg.connect(dsn(url))
-        backend = await connection.fetchval("SELECT pg_backend_pid()")
+        postmaster = int(_stat(await connection.fetchval("SELECT pg_backend_pid()"))[1])
         await connection.close()
-        return cls(int(_stat(backend)[1]))
+        return cls(postmaster)
 
     def cpu_seconds(self) -> float:
         """Of the postmaster, the processes that it waited for, and those that live."""

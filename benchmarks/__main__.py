@@ -7,6 +7,7 @@ import sys
 from benchmarks import (
     environment,
     extras,
+    growth,
     latency,
     provider_over_http,
     round_trips,
@@ -25,6 +26,7 @@ SECTIONS = {
     "streams": streams.run,
     "extras": extras.run,
     "tenant_data": tenant_data.run,
+    "growth": growth.run,
 }
 
 

@@ -10,6 +10,7 @@ from app.models.message import Message, MessageStatus
 from app.models.message_delta import MessageDelta
 from app.models.search_block import SearchBlock
 from app.models.tenant import MessageVisibility, RegistrationMode, Tenant
+from app.models.usage_day import UsageDay, UsageEnd
 from app.models.user import User, UserRole
 from app.models.user_session import UserSession
 
@@ -29,6 +30,8 @@ __all__ = [
     "RegistrationMode",
     "SearchBlock",
     "Tenant",
+    "UsageDay",
+    "UsageEnd",
     "User",
     "UserRole",
     "UserSession",

@@ -147,6 +147,8 @@ EXPORTED = (
 NOT_EXPORTED = {
     "messages.words": "made of the message's text",
     "search_blocks": "made of the messages' texts",
+    "usage_days": "sums of what the messages say, and deleted_usage",
+    "usage_ends": "how far they reach",
     "message_deltas": "the text of messages that still run: it is in `response` once they have ended",
     "users.hashed_password": "a secret",
     "api_keys.key_hash": "a secret",

@@ -1,41 +1,63 @@
-"""What a tenant used: messages, tokens and cost, by day, user or model."""
+"""What a tenant used: messages, tokens and cost, by day, user or model.
+
+Days that are over are added up once; what lies beside them is counted from the messages.
+"""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Row, TextClause, text
+import structlog
+from sqlalchemy import BindParameter, Date, DateTime, Row, TextClause, bindparam, text
 
+from app.core.errors import DatabaseUnavailable
 from app.db.session import TenantSession
 
 Grouping = Literal["day", "user", "model"]
 
+ADD_UP = text("SELECT add_up_usage()")
+ENDS = text("SELECT usage_ends.day FROM usage_ends WHERE usage_ends.tenant_id = :tenant_id")
 _KEYS: dict[Grouping, str] = {
-    "day": "to_char(used.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
+    "day": "to_char(used.day, 'YYYY-MM-DD')",
     "user": "used.user_id",
-    "model": "used.model",
+    "model": "NULLIF(used.model, '')",
 }
-_COLUMNS = "created_at, user_id, model, input_tokens, cached_tokens, output_tokens, cost_micro_usd"
+_SUMS = ("input_tokens", "cached_tokens", "output_tokens", "cost_micro_usd")
+_COUNTED = f"(created_at AT TIME ZONE 'UTC')::date AS day, user_id, model, 1 AS messages, {', '.join(_SUMS)}"
 # Also of deleted messages: what was used stays used.
 _USAGE = """
-SELECT {key} AS key, count(*) AS messages,
-       COALESCE(sum(used.input_tokens), 0)::bigint AS input_tokens,
-       COALESCE(sum(used.cached_tokens), 0)::bigint AS cached_tokens,
-       COALESCE(sum(used.output_tokens), 0)::bigint AS output_tokens,
-       COALESCE(sum(used.cost_micro_usd), 0)::bigint AS cost_micro_usd
+SELECT {key} AS key, sum(used.messages)::bigint AS messages, {sums}
 FROM (
-  SELECT {columns} FROM messages
-  WHERE messages.tenant_id = :tenant_id AND messages.created_at >= :since AND messages.created_at < :until
-  UNION ALL
-  SELECT {columns} FROM deleted_usage
-  WHERE deleted_usage.tenant_id = :tenant_id AND deleted_usage.created_at >= :since
-    AND deleted_usage.created_at < :until
+  SELECT day, user_id, model, messages, {columns} FROM usage_days
+  WHERE usage_days.tenant_id = :tenant_id AND usage_days.day >= :first_day AND usage_days.day < :end_day
+  {counted}
 ) AS used
 GROUP BY 1 ORDER BY 1
 """
-STATEMENTS: dict[Grouping, TextClause] = {
-    grouping: text(_USAGE.format(key=key, columns=_COLUMNS)) for grouping, key in _KEYS.items()
-}
+_BRANCH = """UNION ALL SELECT {columns} FROM {table}
+  WHERE {table}.tenant_id = :tenant_id AND {table}.created_at >= :{since} AND {table}.created_at < :{until}"""
+# Before the days that are added up, and after them.
+_PARTS = (("since", "before"), ("after", "until"))
+_TYPES: tuple[BindParameter[Any], ...] = (
+    *(bindparam(name, type_=Date) for name in ("first_day", "end_day")),
+    *(bindparam(name, type_=DateTime(timezone=True)) for part in _PARTS for name in part),
+)
+LONG_AGO = date(1970, 1, 1)
+logger = structlog.get_logger()
+
+
+def _statement(key: str) -> TextClause:
+    counted = "\n  ".join(
+        _BRANCH.format(columns=_COUNTED, table=table, since=since, until=until)
+        for since, until in _PARTS
+        for table in ("messages", "deleted_usage")
+    )
+    sums = ", ".join(f"COALESCE(sum(used.{name}), 0)::bigint AS {name}" for name in _SUMS)
+    sql = _USAGE.format(key=key, sums=sums, columns=", ".join(_SUMS), counted=counted)
+    return text(sql).bindparams(*_TYPES)
+
+
+STATEMENTS: dict[Grouping, TextClause] = {grouping: _statement(key) for grouping, key in _KEYS.items()}
 
 
 class UsageService:
@@ -46,6 +68,38 @@ class UsageService:
 
     async def usage(self, since: datetime, until: datetime, grouping: Grouping) -> Sequence[Row[Any]]:
         """Totals of the messages sent from `since` to before `until`, by `key`, in its order."""
-        values = {"tenant_id": self._db.principal.tenant_id, "since": since, "until": until}
+        await self._add_up()
+        values = {"tenant_id": self._db.principal.tenant_id}
         async with self._db.begin() as connection:
+            ends: date | None = (await connection.execute(ENDS, values)).scalar_one_or_none()
+            values |= parts(since, until, ends or LONG_AGO)
             return (await connection.execute(STATEMENTS[grouping], values)).all()
+
+    async def _add_up(self) -> None:
+        """What it cannot add up now is counted."""
+        more = True
+        while more:
+            try:
+                async with self._db.begin() as connection:
+                    more = (await connection.execute(ADD_UP)).scalar_one()
+            except DatabaseUnavailable:
+                logger.warning("usage_not_added_up", tenant_id=self._db.principal.tenant_id)
+                return
+
+
+def parts(since: datetime, until: datetime, ends: date) -> dict[str, Any]:
+    """The whole days of a time that are added up, `ends` being the first one that is not; and what lies beside them."""
+    since, until = since.astimezone(UTC), until.astimezone(UTC)
+    first_day, end_day = (since - timedelta(microseconds=1)).date() + timedelta(days=1), min(until.date(), ends)
+    if first_day >= end_day:
+        first_day = end_day = LONG_AGO
+        before = after = until
+    else:
+        before, after = _midnight(first_day), _midnight(end_day)
+    return {
+        "first_day": first_day, "end_day": end_day, "since": since, "before": before, "after": after, "until": until,
+    }  # fmt: skip
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -7,6 +7,7 @@ import asyncpg
 NOT_TENANT_DATA = {"alembic_version"}
 DEFINER_FUNCTIONS = {
     "account_message",
+    "add_up_usage",
     "abandoned_messages",
     "api_key_lookup",
     "auth_lookup",
@@ -21,6 +22,7 @@ DEFINER_FUNCTIONS = {
     "finish_erasure",
     "forget_block",
     "index_messages",
+    "reopen_usage",
     "search_messages",
     "session_lookup",
     "tenants_to_index",

@@ -118,11 +118,12 @@ BEGIN
   IF viewer <> '*' THEN
     of_user := viewer;
   END IF;
-  -- What is walked: as few as an index can tell. What fails or is cancelled is less than what a user sends.
+  -- What is walked: as few as an index can tell. What fails or is cancelled is less than what a user sends. Said
+  -- twice: where one value fills the table, statistics hold equality alone for no condition.
   along := CASE
-    WHEN of_conversation IS NOT NULL THEN 'm.conversation_id = $3'
+    WHEN of_conversation IS NOT NULL THEN 'm.conversation_id = $3 AND m.conversation_id BETWEEN $3 AND $3'
     WHEN of_status <> 'completed' THEN format('m.status = %L', of_status)
-    WHEN of_user IS NOT NULL THEN 'm.user_id = $2'
+    WHEN of_user IS NOT NULL THEN 'm.user_id = $2 AND m.user_id BETWEEN $2 AND $2'
     ELSE 'true' END;
   indexed := along = 'true' AND exact IS NOT NULL;
   step := 1 + COALESCE(numnode(exact), 0) / 10;

@@ -16,7 +16,7 @@ from app.core.ids import new_id
 from app.core.principal import Origin, Principal
 from app.db.session import TenantSession
 from app.models import AuditEntry
-from app.services.pagination import NewestFirst, Page, PageRequest, page_of, parameters
+from app.services.pagination import NewestFirst, Page, PageRequest, only, page_of, parameters
 
 if TYPE_CHECKING:  # it writes with what is here
     from app.services.audit_tally import AuditTally
@@ -25,9 +25,9 @@ entries = cast("Table", AuditEntry.__table__)
 
 IN_TENANT = entries.c.tenant_id == bindparam("tenant_id")
 CONDITIONS = {
-    "action": entries.c.action == bindparam("action"),
-    "actor_id": entries.c.actor_id == bindparam("actor_id"),
-    "target_id": entries.c.target_id == bindparam("target_id"),
+    "action": only(entries.c.action, "action"),
+    "actor_id": only(entries.c.actor_id, "actor_id"),
+    "target_id": only(entries.c.target_id, "target_id"),
 }
 FIELDS = ("id", "tenant_id", "action", "actor_type", "target_id", "address", "request_id", "own_request_id")
 INSERT = insert(AuditEntry).values({name: bindparam(name) for name in (*FIELDS, "details")})
@@ -109,7 +109,7 @@ class AuditService:
         caller = self._db.principal
         self._tally.count(caller.tenant_id, "audit_log.read", caller.user_id, self._db.origin)
         filters = narrowed.parameters()
-        listed = _listing(frozenset(filters))
+        listed = listing(frozenset(filters))
         values = {"tenant_id": self._db.principal.tenant_id, **filters, **parameters(page)}
         async with self._db.begin() as connection:
             rows = (await connection.execute(listed.page(page), values)).all()
@@ -117,6 +117,6 @@ class AuditService:
 
 
 @cache
-def _listing(filters: frozenset[str]) -> NewestFirst:
+def listing(filters: frozenset[str]) -> NewestFirst:
     narrowed = (CONDITIONS[name] for name in sorted(filters))
     return NewestFirst(select(*entries.c).where(IN_TENANT, *narrowed), entries)

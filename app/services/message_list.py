@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Table, bindparam, literal_column, select
 
 from app.models import Message, MessageStatus
 from app.services.message_statements import COLUMNS
-from app.services.pagination import NewestFirst
+from app.services.pagination import NewestFirst, only
 from app.services.visibility import Visible
 
 messages = cast("Table", Message.__table__)
@@ -18,8 +18,8 @@ SHOWN = [messages.c[name.strip()] for name in COLUMNS.split(",")]
 TEXTS = ("content", "response")
 IN_TENANT = messages.c.tenant_id == bindparam("tenant_id")
 CONDITIONS: dict[str, ColumnElement[bool]] = {
-    "user_id": messages.c.user_id == bindparam("user_id"),
-    "conversation_id": messages.c.conversation_id == bindparam("conversation_id"),
+    "user_id": only(messages.c.user_id, "user_id"),
+    "conversation_id": only(messages.c.conversation_id, "conversation_id"),
     "since": messages.c.created_at >= bindparam("since"),
     # Spelled out: the index of those that did not complete serves no parameter.
     **{status.value: messages.c.status == literal_column(f"'{status.value}'") for status in MessageStatus},

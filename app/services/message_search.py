@@ -13,7 +13,8 @@ from app.services.pagination import PAGE_BYTES, Page, PageRequest, Position, cur
 from app.services.search_query import parse
 
 # The function walks what the viewer may see, so that absent words and words in others' messages take the same time.
-# LATERAL with LIMIT: the rows are looked up by key, however many PostgreSQL expects.
+# LATERAL with LIMIT: the rows are looked up by key, however many PostgreSQL expects. By the whole key of an index:
+# by a part of it PostgreSQL may read all of a tenant that it takes for small.
 SEARCH = text(f"""
 SELECT * FROM (SELECT found.*, sum(found.size) OVER (ORDER BY found.n) AS bytes FROM (
 SELECT hit.n, hit.id AS hit_id, hit.created_at AS hit_at, hit.matches, message.*,
@@ -21,7 +22,8 @@ SELECT hit.n, hit.id AS hit_id, hit.created_at AS hit_at, hit.matches, message.*
 FROM search_messages(CAST(:groups AS jsonb), :user_id, :conversation_id, :status, :since, :before_at, :before_id, :most)
   WITH ORDINALITY AS hit (id, created_at, matches, n)
 LEFT JOIN LATERAL (
-  SELECT {COLUMNS} FROM messages WHERE messages.tenant_id = :tenant_id AND messages.id = hit.id LIMIT 1
+  SELECT {COLUMNS} FROM messages
+  WHERE messages.tenant_id = :tenant_id AND messages.created_at = hit.created_at AND messages.id = hit.id LIMIT 1
 ) AS message ON hit.matches
 WHERE hit.n > :skip OR NOT hit.matches ORDER BY hit.n
 ) AS found) AS page WHERE page.bytes - page.size < {PAGE_BYTES} ORDER BY page.n

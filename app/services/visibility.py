@@ -7,14 +7,14 @@ security holds it. A statement comes in two forms, so that each has one plan alo
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import BindParameter, Select, Table, bindparam, text
+from sqlalchemy import Select, Table, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.principal import Principal
 from app.db.session import sees_own_alone
+from app.services.pagination import only
 
 SHOW_ALL = text("SELECT set_config('app.viewer', '*', true)")
-VIEWER: BindParameter[str] = bindparam("viewer_id")
 Form = TypeVar("Form")
 
 
@@ -26,7 +26,7 @@ class Visible(Generic[Form]):
 
     def __init__(self, statement: Select[Any], table: Table, form: Callable[[Select[Any]], Form]) -> None:
         self.all = form(statement)
-        self.own = form(statement.where(table.c.user_id == VIEWER))
+        self.own = form(statement.where(only(table.c.user_id, "viewer_id")))
 
     def to_viewer(self, connection: AsyncConnection) -> Form:
         """The one for the caller whose transaction this is."""

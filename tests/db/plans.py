@@ -34,13 +34,21 @@ async def explained(
             assert await _fetch(connection, first, values)
         sql, arguments = _compiled(statement, values)
         await connection.execute(f"PREPARE explained AS {sql}")
-        literals = ", ".join(f"'{argument}'" for argument in arguments)
-        shown = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE explained({literals})")
+        literals = f"({', '.join(map(_literal, arguments))})" if arguments else ""
+        shown = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE explained{literals}")
     finally:
         await transaction.rollback()
         await connection.execute("DEALLOCATE explained")
     plan: dict[str, Any] = json.loads(shown)[0]["Plan"]
     return plan
+
+
+def _literal(argument: Any) -> str:
+    if argument is None:
+        return "NULL"
+    if isinstance(argument, list):
+        return "'{" + ",".join(argument) + "}'"
+    return "'" + str(argument).replace("'", "''") + "'"
 
 
 async def _fetch(connection: asyncpg.Connection, statement: Any, values: dict[str, Any]) -> list[asyncpg.Record]:

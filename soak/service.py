@@ -25,6 +25,7 @@ SETTINGS = {
     "SECRET_KEY": "soak-run-" * 4,
     "BCRYPT_ROUNDS": "4",
     "ACCESS_TOKEN_EXPIRE_MINUTES": "1440",
+    "FRESH_LOGIN_MINUTES": "1440",
     "RATE_LIMIT_ENABLED": "false",
     "LOG_LEVEL": "ERROR",  # its log is empty unless something failed
     "LLM_PROVIDER": "mock",

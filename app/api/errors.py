@@ -37,6 +37,7 @@ STATUSES: dict[type[errors.AppError], int] = {
     errors.LastAdmin: 409,
     errors.NameNotConfirmed: 409,
     errors.TooManyApiKeys: 409,
+    errors.TooManyConversations: 409,
     errors.TooManyInvites: 409,
     errors.MessageRunning: 409,
     errors.MessageEnded: 409,

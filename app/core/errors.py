@@ -6,7 +6,8 @@ AppError
 │                           WrongPassword
 ├── NotFound                TenantNotFound
 ├── Conflict                TenantNameTaken, EmailTaken, LastAdmin, NameNotConfirmed, TooManyApiKeys, TooManyInvites,
-│                           MessageRunning, MessageEnded, ConversationBusy, IdempotencyKeyInFlight, ModelWithoutPrice
+│                           TooManyConversations, MessageRunning, MessageEnded, ConversationBusy,
+│                           IdempotencyKeyInFlight, ModelWithoutPrice
 ├── UntrustedHost, InvalidHost, UnsupportedMediaType
 ├── InvalidCursor, NothingToSearchFor, TimeIsPast, InvalidPosition, InvalidWebhookUrl, IdempotencyKeyReused
 ├── BudgetExceeded
@@ -112,6 +113,10 @@ class EmailTaken(Conflict):
 
 class TooManyApiKeys(Conflict):
     detail = "You have as many API keys as a user may have. Revoke one first."
+
+
+class TooManyConversations(Conflict):
+    detail = "You have as many conversations as a user may have. Delete some first."
 
 
 class TooManyInvites(Conflict):

@@ -7,7 +7,7 @@ from sqlalchemy import Row, Table, bindparam, delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.core.errors import ConversationBusy, NotFound, PermissionDenied
+from app.core.errors import ConversationBusy, NotFound, PermissionDenied, TooManyConversations
 from app.core.ids import is_id, new_id
 from app.core.principal import Principal
 from app.db.session import TenantSession, sees_own_alone
@@ -20,6 +20,7 @@ from app.services.pagination import NewestFirst, Page, PageRequest, page_of, par
 from app.services.pricing import BYTES_PER_TOKEN, estimated_tokens
 from app.services.visibility import Visible, show_all, viewer
 
+PER_USER = 10_000
 conversations = cast("Table", Conversation.__table__)
 
 IN_TENANT = conversations.c.tenant_id == bindparam("tenant_id")
@@ -39,6 +40,11 @@ PENDING = text("""
 SELECT messages.id FROM messages WHERE messages.tenant_id = :tenant_id
   AND messages.conversation_id = :conversation_id AND messages.status = 'pending'
 """)
+# Along the index of what a user has of its own. Requests at the same moment may pass the bound by their number.
+HAS = text("""
+SELECT 1 FROM conversations WHERE conversations.tenant_id = :tenant_id AND conversations.user_id = :user_id
+ORDER BY conversations.created_at DESC, conversations.id DESC OFFSET :others LIMIT 1
+""")
 
 
 class ConversationService:
@@ -52,6 +58,7 @@ class ConversationService:
     async def create(
         self, title: str | None, system_prompt: str | None, request: IdempotentRequest | None = None
     ) -> Row[Any]:
+        """A new one of the caller's; raises `TooManyConversations`."""
         values = {
             "id": new_id(),
             "tenant_id": self._tenant_id,
@@ -63,6 +70,9 @@ class ConversationService:
             made_before = await self._keys.claim(connection, self._db.principal, request, str(values["id"]))
             if made_before is not None:
                 return await find(connection, self._db.principal, made_before)
+            owner = {"tenant_id": self._tenant_id, "user_id": self._db.principal.user_id}
+            if (await connection.execute(HAS, {**owner, "others": PER_USER - 1})).one_or_none() is not None:
+                raise TooManyConversations
             return (await connection.execute(INSERT, values)).one()
 
     async def get(self, conversation_id: str) -> Row[Any]:

@@ -62,7 +62,7 @@ class IdempotencyKeys:
 
     def parameters(self, request: IdempotentRequest, principal: Principal, resource_id: str) -> dict[str, Any]:
         """Of the claim, for the thing that is about to be made."""
-        kept = {"request_hash": _keyed_hash(self._secret_keys[0], request), "kept_for": KEPT_FOR}
+        kept = {"request_hash": _keyed_hash(self._secret_keys[0], request, principal), "kept_for": KEPT_FOR}
         return {**_owned(request, principal), **kept, "resource_id": resource_id}
 
     async def claim(
@@ -80,7 +80,7 @@ class IdempotencyKeys:
 
     async def made_before(self, connection: AsyncConnection, principal: Principal, request: IdempotentRequest) -> str:
         """The id of what a key made that could not be claimed; raises `IdempotencyKeyReused`."""
-        return self._same((await connection.execute(FIND, _owned(request, principal))).one(), request)
+        return self._same((await connection.execute(FIND, _owned(request, principal))).one(), request, principal)
 
     async def look(
         self, connection: AsyncConnection, principal: Principal, request: IdempotentRequest | None
@@ -89,10 +89,10 @@ class IdempotencyKeys:
         if request is None:
             return None
         found = (await connection.execute(LOOK, _owned(request, principal))).one_or_none()
-        return None if found is None else self._same(found, request)
+        return None if found is None else self._same(found, request, principal)
 
-    def _same(self, found: Row[Any], request: IdempotentRequest) -> str:
-        if found.request_hash not in {_keyed_hash(key, request) for key in self._secret_keys}:
+    def _same(self, found: Row[Any], request: IdempotentRequest, principal: Principal) -> str:
+        if found.request_hash not in {_keyed_hash(key, request, principal) for key in self._secret_keys}:
             raise IdempotencyKeyReused
         return str(found.resource_id)
 
@@ -101,5 +101,7 @@ def _owned(request: IdempotentRequest, principal: Principal) -> dict[str, str]:
     return {"tenant_id": principal.tenant_id, "user_id": principal.user_id, "key": request.key}
 
 
-def _keyed_hash(secret_key: bytes, request: IdempotentRequest) -> str:
-    return hmac.digest(secret_key, b"idempotency:" + request.canonical, hashlib.sha256).hex()
+def _keyed_hash(secret_key: bytes, request: IdempotentRequest, principal: Principal) -> str:
+    """A replay shows what was made: a key that may not read repeats its own requests, and no other credential's."""
+    sender = b"" if "messages:read" in principal.scopes else f"{principal.key_id}:".encode()
+    return hmac.digest(secret_key, b"idempotency:" + sender + request.canonical, hashlib.sha256).hex()

@@ -227,7 +227,7 @@ class MessageService:
     def events(self, sent: Sent, reader: Reader) -> AsyncIterator[Event]:
         """What happens to the message that was sent, from its beginning."""
         if sent.generation is not None:
-            return follow_running(sent.generation, reader, 0)
+            return follow_running(sent.generation, self._db, self._signals, reader, 0)
         return follow_stored(sent.row, self._read_of(sent.row.id), self._signals, reader, 0)
 
     async def resume(self, message_id: str, position: Position | None, reader: Reader) -> AsyncIterator[Event] | None:
@@ -240,7 +240,7 @@ class MessageService:
         self._signals.admit(self._db.principal.user_id, reader)
         generation = self._engine.find(message_id, row.attempts)
         if generation is not None:
-            return follow_running(generation, reader, offset)
+            return follow_running(generation, self._db, self._signals, reader, offset)
         return follow_stored(row, self._read_of(message_id), self._signals, reader, offset)
 
     def _read_of(self, message_id: str) -> Read:

@@ -10,6 +10,7 @@ from app.core.errors import TooManyStreams
 from app.db.listener import Listener
 from app.services.generation import Reader
 from app.services.message_engine import MessageEngine
+from app.services.reader_access import ReaderAccess
 from app.services.shared_looks import SharedLooks
 
 CHANNEL = "llm_saas_messages"
@@ -39,6 +40,7 @@ class MessageSignals:
         self._forget = forget
         self._listener = Listener(database_url, CHANNEL, self._heard)
         self._engine = engine
+        self.access = ReaderAccess()
         self._readers: dict[str, set[Reader]] = defaultdict(set)
 
     def add(self, message_id: str, reader: Reader) -> None:

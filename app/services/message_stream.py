@@ -74,12 +74,21 @@ def shared_read(db: TenantSession, looks: SharedLooks, message_id: str) -> Read:
     return look
 
 
-async def follow_running(generation: Generation, reader: Reader, offset: int) -> AsyncIterator[Event]:
-    """A message that runs in this process."""
+async def follow_running(
+    generation: Generation, db: TenantSession, signals: MessageSignals, reader: Reader, offset: int
+) -> AsyncIterator[Event]:
+    """A message that runs in this process, for the caller of `db`."""
+    signals.access.was_good(db.principal)
     yield generation.row
     generation.readers.add(reader)
     try:
         while not reader.closed:
+            if offset < generation.length or generation.ended.done():
+                try:
+                    await signals.access.require(db)
+                except AppError as error:
+                    yield End(None, error)
+                    return
             if piece := generation.text_from(offset):
                 offset += len(piece)
                 yield Delta(piece, Position(generation.attempt, offset))

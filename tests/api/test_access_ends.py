@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import URL
 
-from app.services import api_key_service, invite_service
+from app.services import api_key_service, conversation_service, invite_service
 from tests.api.problems import assert_problem
 from tests.api.test_api_keys import ALL, bearer, make_key
 from tests.api.test_joining import invite, register
@@ -266,6 +266,23 @@ async def test_a_user_has_a_bounded_number_of_keys(
     assert (await client.delete(f"/api-keys/{made['id']}", headers=acme.user.headers)).status_code == 204
     assert (await client.post("/api-keys", json=body, headers=acme.user.headers)).status_code == 201
     assert (await client.post("/api-keys", json=body, headers=acme.admin.headers)).status_code == 201
+
+
+async def test_a_user_has_a_bounded_number_of_conversations(
+    client: httpx.AsyncClient, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation_service, "PER_USER", 2)
+
+    async def make(**headers: str) -> httpx.Response:
+        return await client.post("/conversations", json={}, headers={**acme.user.headers, **headers})
+
+    first, second, third = await make(**{"Idempotency-Key": "once"}), await make(), await make()
+    assert [first.status_code, second.status_code] == [201, 201]
+    assert assert_problem(third, 409)["type"] == "urn:llm-saas:problem:too-many-conversations"
+    assert (await make(**{"Idempotency-Key": "once"})).json()["id"] == first.json()["id"], "a replay makes none"
+    assert (await client.delete(f"/conversations/{first.json()['id']}", headers=acme.user.headers)).status_code == 204
+    assert (await make()).status_code == 201
+    assert (await client.post("/conversations", json={}, headers=acme.admin.headers)).status_code == 201
 
 
 async def test_a_tenant_has_a_bounded_number_of_open_invites(

@@ -202,3 +202,23 @@ async def test_what_a_key_does_is_its_users_and_the_log_names_the_key(
     assert shown == ("message.deleted", "api_key", acme.user.id, made["id"])
     member = await join(client, acme.id)
     assert_problem(await client.delete(f"/admin/users/{member.id}", headers=bearer(made["key"])), 403)
+
+
+async def test_a_key_that_may_not_read_replays_its_own_requests_alone(client: httpx.AsyncClient, acme: Tenant) -> None:
+    body, once = {"content": "the secret"}, {"Idempotency-Key": "once"}
+    writing = [bearer((await make_key(client, acme.user, ["messages:write"]))["key"]) for _ in range(2)]
+    reading = bearer((await make_key(client, acme.user, ALL[:2]))["key"])
+    sent = await client.post("/messages", json=body, headers={**acme.user.headers, **once})
+    for key in writing:
+        problem = assert_problem(await client.post("/messages", json=body, headers={**key, **once}), 422)
+        assert problem["type"] == "urn:llm-saas:problem:idempotency-key-reused"
+        assert "message_id" not in problem
+    replayed = await client.post("/messages", json=body, headers={**reading, **once})
+    assert (replayed.status_code, replayed.json()["id"]) == (201, sent.json()["id"])
+
+    twice = {"Idempotency-Key": "twice"}
+    answers = [await client.post("/messages", json=body, headers={**writing[0], **twice}) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [201, 201]
+    assert answers[0].json()["id"] == answers[1].json()["id"]
+    for other in (writing[1], acme.user.headers):
+        assert_problem(await client.post("/messages", json=body, headers={**other, **twice}), 422)

@@ -111,9 +111,15 @@ def _identify(head: RequestHead, state: dict[str, Any]) -> str:
 
 
 def _without_body(send: Send) -> Send:
+    """The answer ends with its head; an application that streams hears of a disconnect."""
+    ended = False
+
     async def send_head(message: Message) -> None:
+        nonlocal ended
+        if ended:
+            return
         if message["type"] == "http.response.body":
-            message = {**message, "body": b""}
+            ended, message = True, {"type": "http.response.body", "body": b""}
         await send(message)
 
     return send_head

@@ -129,8 +129,12 @@ class Protocol(HttpToolsProtocol):
         self._fields += 1
         if self._fields > self.MAX_HEADERS:
             self._fail(431)
-        if self._reading is Reading.HEAD:  # a trailer is no header: nobody has looked at what it says
-            super().on_header(name, value)
+        if self._reading is not Reading.HEAD:  # a trailer is no header: nobody has looked at what it says
+            return
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def _fail(self, status: int) -> None:
         """Leave the parser from inside of one of its callbacks."""

@@ -217,3 +217,15 @@ async def test_another_tenants_message_cannot_be_followed_while_it_runs(listen: 
             assert provider.cancelled == 0
             provider.release.set()
             await rest(events)
+
+
+async def test_head_of_a_stream_does_not_wait_for_its_end(listen: Serve) -> None:
+    provider = HeldProvider()
+    async with listen(provider) as (_, client):
+        acme = await make_tenant(client)
+        body = {"content": "Hello", "background": True}
+        sent = (await client.post("/messages", json=body, headers=acme.user.headers)).json()
+        head = await client.head(f"/messages/{sent['id']}/stream", headers=acme.user.headers)
+        assert (head.status_code, head.content) == (200, b"")
+        assert (await client.get(f"/messages/{sent['id']}", headers=acme.user.headers)).json()["status"] == "pending"
+        provider.release.set()

@@ -4,6 +4,7 @@ import gc
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import structlog
 import uvicorn
@@ -46,7 +47,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The ASGI application; it opens nothing before its lifespan starts."""
     settings = settings or get_settings()
     configure_logging(settings)
-    app = FastAPIOffline(
+    app = (FastAPIOffline if settings.docs_enabled else partial(FastAPI, openapi_url=None))(
         title="Multi-Tenant LLM SaaS Backend",
         version=__version__,
         summary=SUMMARY,
@@ -57,7 +58,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_tags=TAGS,
         lifespan=lifespan,
         redirect_slashes=False,  # it would redirect to whatever the Host header names
-        swagger_ui_parameters={"persistAuthorization": True},
     )
     app.state.settings = settings
     app.state.on_ready = lambda: None
@@ -67,7 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     install_error_handlers(app)
     install_openapi(app)
     install_docs_policy(app)
-    if settings.environment == "development":
+    if settings.docs_enabled and settings.environment == "development":
         install_front_page(app)
     if settings.cors_origins:
         app.add_middleware(CrossOrigin, origins=settings.cors_origins)

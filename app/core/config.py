@@ -113,6 +113,7 @@ class Settings(BaseSettings):
 
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024
     keep_alive_seconds: Annotated[float, Field(gt=0, le=3600)] = 75.0
+    docs_enabled: bool = True
     trusted_hosts: Annotated[list[str], NoDecode] = []
     cors_origins: Annotated[list[str], NoDecode] = []
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -228,3 +228,21 @@ async def test_a_request_has_one_host(client: httpx.AsyncClient, hosts: list[str
     request = client.build_request("GET", "/me")
     request.headers = httpx.Headers([("Host", host) for host in hosts])
     assert assert_problem(await client.send(request), 400)["type"] == "urn:llm-saas:problem:invalid-host"
+
+
+async def test_the_documentation_can_be_left_out(settings: Settings, app: FastAPI) -> None:
+    async with client_of(variant(settings, app, docs_enabled=False)) as client:
+        for path in (
+            "/",
+            "/docs",
+            "/redoc",
+            "/openapi.json",
+            "/docs/oauth2-redirect",
+            "/static-offline-docs/favicon.png",
+        ):
+            assert_problem(await client.get(path), 404)
+        assert (await client.get("/health")).status_code == 200
+
+
+async def test_the_documentation_keeps_no_token_in_the_browser(client: httpx.AsyncClient) -> None:
+    assert "persistAuthorization" not in (await client.get("/docs")).text

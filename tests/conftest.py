@@ -54,16 +54,31 @@ def pytest_configure_node(node: Any) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _loopback_only() -> Iterator[None]:
-    """No test talks to the outside."""
-    original = socket.socket.connect
+    """No test talks to the outside, nor asks a name server: but for localhost there are no names."""
+    connect, connect_ex, getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
 
-    def connect(self: socket.socket, address: Any) -> None:
+    def check(self: socket.socket, address: Any) -> None:
         if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "::1", "localhost"):
             raise AssertionError(f"a test tried to reach {address[0]}")
-        original(self, address)
+
+    def checked_connect(self: socket.socket, address: Any) -> None:
+        check(self, address)
+        connect(self, address)
+
+    def checked_connect_ex(self: socket.socket, address: Any) -> int:
+        check(self, address)
+        return connect_ex(self, address)
+
+    def without_look_up(host: Any, port: Any, *args: Any, flags: int = 0, **kinds: Any) -> list[Any]:
+        if len(args) == 4:  # family, type, proto, flags
+            *args, flags = args  # type: ignore[assignment]
+        numeric = 0 if host in (None, "localhost", b"localhost") else socket.AI_NUMERICHOST
+        return getaddrinfo(host, port, *args, flags=flags | numeric, **kinds)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket.socket, "connect", connect)
+        patch.setattr(socket.socket, "connect", checked_connect)
+        patch.setattr(socket.socket, "connect_ex", checked_connect_ex)
+        patch.setattr(socket, "getaddrinfo", without_look_up)
         yield
 
 

@@ -122,6 +122,10 @@ class MessageEngine:
             logger.exception("message_not_settled", message_id=generation.id)
             generation.ended.set_exception(error if isinstance(error, AppError) else DatabaseUnavailable())
         finally:
+            if not generation.ended.done():  # cancelled where no cancelling is for the provider's call
+                interrupted = MessageInterrupted()
+                interrupted.message_id = generation.id
+                generation.ended.set_exception(interrupted)
             if self._running.get(generation.id) is generation:
                 del self._running[generation.id]
             self.release(generation.tenant_id)

@@ -12,6 +12,8 @@ from app.core.rate_limits import memory
 from app.core.rate_limits.limiter import RateLimiter
 from app.core.rate_limits.memory import MemoryCounters
 from app.core.rate_limits.policy import Check, Policy
+from app.core.rate_limits.shared import SharedCounters
+from tests.waiting import within_patience
 
 
 class Clock:
@@ -117,3 +119,25 @@ async def test_what_a_user_is_refused_does_not_use_up_the_tenants_limit() -> Non
 async def test_an_address_that_nobody_knows_is_not_counted() -> None:
     limits = limiter(rate_limit_address="1/minute")
     assert [await limits.count_address("") for _ in range(3)] == [None] * 3
+
+
+async def test_a_defect_in_counting_fails_its_requests_and_no_later_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    counters = SharedCounters("redis://127.0.0.1:1/0", MemoryCounters())
+    counters.available = True
+    counted = counters._count
+    broken = True
+
+    async def count(requests: Any) -> Any:
+        nonlocal broken
+        if broken:
+            broken = False
+            raise ZeroDivisionError
+        counters.available = False
+        return await counted(requests)
+
+    monkeypatch.setattr(counters, "_count", count)
+    checks = [(Policy.of("user", "5/hour"), "somebody")]
+    with pytest.raises(ZeroDivisionError):
+        await within_patience(counters.hit(checks), "the refusal")
+    assert (await within_patience(counters.hit(checks), "the count")).remaining == 4
+    await counters.close()

@@ -103,13 +103,27 @@ class SharedCounters:
             self._lose(error)
 
     async def _count_waiting(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                await self._count_batch(batch)
+        finally:
+            self._counting = None
+
+    async def _count_batch(self, batch: Sequence[tuple[Sequence[Check], asyncio.Future[Standing]]]) -> None:
+        # Those whose request is gone are done already.
+        try:
             standings = await self._count([checks for checks, _ in batch])
             for (_, counted), standing in zip(batch, standings, strict=True):
-                if not counted.done():  # its request may be gone
+                if not counted.done():
                     counted.set_result(standing)
-        self._counting = None
+        except Exception as error:  # noqa: BLE001 - it is its requests' failure, and nobody else's
+            for _, counted in batch:
+                if not counted.done():
+                    counted.set_exception(error)
+        finally:
+            for _, counted in batch:
+                counted.cancel()
 
     async def _count(self, requests: Sequence[Sequence[Check]]) -> list[Standing]:
         if self.available:

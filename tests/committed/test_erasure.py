@@ -76,9 +76,6 @@ async def furnish(client: httpx.AsyncClient, superuser: asyncpg.Connection, tena
         tenant.id,
         new_id(),
     )
-    await superuser.execute(
-        "INSERT INTO search_blocks (tenant_id, newest_at, newest_id) VALUES ($1, now(), '')", tenant.id
-    )
     await superuser.execute("INSERT INTO usage_ends (tenant_id, day) VALUES ($1, now())", tenant.id)
     await superuser.execute(
         "INSERT INTO usage_days VALUES ($1, now(), $2, '', 1, 0, 0, 0, 0)", tenant.id, tenant.user.id

@@ -76,8 +76,8 @@ END $$
 #
 # SECURITY DEFINER: `@@` is not leakproof, so under row-level security no index of words would serve. Tenant and viewer
 # are the transaction's: who sees its own messages alone has those walked, so that others' words are as absent ones.
-# Sorting is off: each walk goes by an index that has its order, whatever the statistics say. A walk ends by a time: by
-# two bounds on the pair, it would read to the tenant's oldest message.
+# Sorting is off: each walk goes by an index that has its order, whatever the statistics say. A walk ends by a time: a
+# bound of the pair beside one of the time ends no scan, which then reads to the tenant's oldest message.
 SEARCH = """
 CREATE FUNCTION search_messages(groups jsonb, of_user text, of_conversation text, of_status text, since timestamptz,
                                 before_at timestamptz, before_id text, most integer)

@@ -22,7 +22,8 @@ OLD, NEW = secrets.token_hex(32), secrets.token_hex(32)
 async def test_every_digest_is_listed_with_what_is_behind_it(superuser: asyncpg.Connection) -> None:
     columns = await superuser.fetch(
         "SELECT table_name || '.' || column_name AS name FROM information_schema.columns "
-        "WHERE table_schema = 'public' AND column_name ~ 'hash|digest|secret|password'"
+        "WHERE table_schema = 'public' AND column_name ~ 'hash|digest|secret|password' "
+        "AND data_type <> 'integer' AND data_type NOT LIKE 'timestamp%'"  # a secret's number and its time are none
     )
     section = SECURITY.read_text().split("## Stored digests")[1].split("##")[0]
     assert set(re.findall(r"`(\w+\.\w+)`", section.split("Nothing else")[0])) == {row["name"] for row in columns}

@@ -7,6 +7,7 @@ import sys
 from benchmarks import (
     environment,
     extras,
+    fairness,
     growth,
     latency,
     provider_over_http,
@@ -25,6 +26,7 @@ SECTIONS = {
     "latency": latency.run,
     "streams": streams.run,
     "extras": extras.run,
+    "fairness": fairness.run,
     "tenant_data": tenant_data.run,
     "growth": growth.run,
 }

@@ -1,11 +1,14 @@
 """Many who read the same, and one who reads too much."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from app.core.errors import DatabaseUnavailable
+from app.services.generation import Reader
+from app.services.message_stream import Delta, follow_stored
 from app.services.shared_looks import SharedLooks
 from tests.api.problems import assert_problem
 from tests.committed.conftest import Serve
@@ -109,3 +112,19 @@ async def test_a_user_has_so_many_streams_and_those_that_end_free_their_place(li
             while app.state.container.signals._open_streams:
                 await asyncio.sleep(0.01)
         assert (await client.get(path, headers=acme.user.headers)).status_code == 200
+
+
+async def test_a_reader_skips_what_was_read_for_one_who_stands_further_back() -> None:
+    row = SimpleNamespace(id="x", attempts=1, status="completed", response="abcdef")
+    deltas = [
+        SimpleNamespace(start=0, text="ab"),
+        SimpleNamespace(start=2, text="cd"),
+        SimpleNamespace(start=4, text="ef"),
+    ]
+
+    async def read(_: int) -> Any:
+        return row, deltas
+
+    signals = SimpleNamespace(add=lambda *_: None, remove=lambda *_: None)
+    events = [event async for event in follow_stored(row, read, signals, Reader(), 3)]  # type: ignore[arg-type]
+    assert [event.text for event in events if isinstance(event, Delta)] == ["d", "ef"]

@@ -94,7 +94,9 @@ class PasswordHasher:
 
 def _lower_thread_priority() -> None:
     if sys.platform == "linux":  # elsewhere the nice value belongs to the whole process
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+        thread = threading.get_native_id()
+        # Never up again, which nobody may: a whole process may have been given less.
+        os.setpriority(os.PRIO_PROCESS, thread, max(10, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 class TokenService:

@@ -57,6 +57,15 @@ STATISTICS = {
 READY = f"SELECT set_config('app.tenant_id', '{TENANT}', false), index_messages(1000), add_up_usage()"
 
 
+def named(value: Any) -> str:
+    """Of a case: the same in each process that collects the tests, so no ids stand in it."""
+    if not isinstance(value, MessageFilter):
+        return str(value)
+    whose = {USER: "the user", OTHER: "another", TALK: "the talk"}
+    given = {**value.parameters(), **({"q": value.q} if value.q else {})}
+    return " ".join(f"{name}={whose.get(content, content)}" for name, content in given.items()) or "all"
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="session", params=STATISTICS)
 async def grown(template_url: URL, request: pytest.FixtureRequest) -> AsyncIterator[asyncpg.Connection]:
     name = f"grown_{secrets.token_hex(4)}"
@@ -90,7 +99,7 @@ def pages(plan: dict[str, Any]) -> int:
         MessageFilter(status=MessageStatus.PENDING),
         MessageFilter(status=MessageStatus.CANCELLED, since=datetime(2020, 1, 1, tzinfo=UTC)),
     ],
-    ids=str,
+    ids=named,
 )
 async def test_a_list_narrowed_by_one_thing_reads_about_its_page(
     grown: asyncpg.Connection, narrowed: MessageFilter, *, deep: bool
@@ -122,7 +131,7 @@ async def test_a_list_narrowed_by_one_thing_reads_about_its_page(
         (MessageFilter(user_id=OTHER, conversation_id=TALK), 800),
         (MessageFilter(conversation_id=TALK, status=MessageStatus.FAILED), 800),
     ],
-    ids=str,
+    ids=named,
 )
 async def test_a_walk_is_bounded(grown: asyncpg.Connection, narrowed: MessageFilter, most: int) -> None:
     assert not narrowed.has_an_index(own_alone=False)

@@ -13,7 +13,7 @@ def openings(settings: Settings) -> list[str]:
             settings.default_registration == "open"
         ),
         "Prompts are answered by the mock: LLM_PROVIDER=mock": "mock" in {name for name, _ in settings.providers()},
-        "The description of the interface is public: /docs, /redoc, /openapi.json": True,
+        "The description of the interface is public: DOCS_ENABLED=true": settings.docs_enabled,
         "Requests may name any host: TRUSTED_HOSTS is empty": not settings.trusted_hosts,
         "Requests are not counted: RATE_LIMIT_ENABLED=false": not settings.rate_limit_enabled,
     }

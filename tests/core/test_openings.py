@@ -14,7 +14,7 @@ CLOSED = {
     "llm_provider": "ollama",
     "trusted_hosts": "api.example.com",
 }
-ALWAYS = "public: /docs"
+ALWAYS = "DOCS_ENABLED"
 
 
 def test_development_is_open_and_says_nothing() -> None:
@@ -23,7 +23,13 @@ def test_development_is_open_and_says_nothing() -> None:
 
 def test_the_defaults_of_production_are_all_named() -> None:
     text = "\n".join(openings(settings(**GOOD)))
-    for name in ("TENANT_CREATION=open", "DEFAULT_REGISTRATION=open", "LLM_PROVIDER=mock", "/docs", "TRUSTED_HOSTS"):
+    for name in (
+        "TENANT_CREATION=open",
+        "DEFAULT_REGISTRATION=open",
+        "LLM_PROVIDER=mock",
+        "DOCS_ENABLED",
+        "TRUSTED_HOSTS",
+    ):
         assert name in text
 
 

@@ -76,6 +76,11 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, {schema}, pg_tem
 AS $$
 DECLARE began date := NEW.created_at AT TIME ZONE 'UTC';
 BEGIN
+  IF TG_OP = 'UPDATE' AND (OLD.status, OLD.model, OLD.input_tokens, OLD.cached_tokens, OLD.output_tokens,
+      OLD.cost_micro_usd) IS NOT DISTINCT FROM
+      (NEW.status, NEW.model, NEW.input_tokens, NEW.cached_tokens, NEW.output_tokens, NEW.cost_micro_usd) THEN
+    RETURN NULL;
+  END IF;
   IF NEW.tenant_id = {schema}.app_tenant() THEN
     PERFORM pg_advisory_xact_lock_shared(hashtextextended('usage ' || NEW.tenant_id, 0));
   END IF;
@@ -83,11 +88,11 @@ BEGIN
   RETURN NULL;
 END $$
 """
+# No list of columns: a trigger that names one keeps its type from being changed.
 TRIGGERS = (
     """CREATE TRIGGER usage_came_late AFTER INSERT ON messages
        FOR EACH ROW WHEN (NEW.status <> 'pending') EXECUTE FUNCTION reopen_usage()""",
-    """CREATE TRIGGER usage_changed AFTER UPDATE OF status, model, input_tokens, cached_tokens, output_tokens,
-         cost_micro_usd ON messages
+    """CREATE TRIGGER usage_changed AFTER UPDATE ON messages
        FOR EACH ROW WHEN (OLD.status <> 'pending') EXECUTE FUNCTION reopen_usage()""",
 )
 DEFINER_FUNCTIONS = {"add_up_usage()": ADD_UP, "reopen_usage()": REOPEN}

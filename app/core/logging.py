@@ -23,8 +23,11 @@ def configure_logging(settings: Settings) -> None:
         if _is_read_by_a_person(settings)
         else structlog.processors.JSONRenderer()
     )
+    # A logger that was used before keeps the list of processors that it found.
+    processors = structlog.get_config()["processors"]
+    processors[:] = [*shared, renderer]
     structlog.configure(
-        processors=[*shared, renderer],
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
         logger_factory=structlog.WriteLoggerFactory(sys.stdout),
         cache_logger_on_first_use=True,

@@ -4,7 +4,7 @@ import asyncpg
 import httpx
 
 from tests.api.problems import assert_problem
-from tests.helpers import PASSWORD, Tenant, log_in, send, unique_email
+from tests.helpers import PASSWORD, Member, Tenant, log_in, send, unique_email
 
 
 async def test_a_tenant_alone_has_an_id_a_name_and_a_time(client: httpx.AsyncClient) -> None:
@@ -94,7 +94,7 @@ async def test_liveness_asks_nothing_and_readiness_names_the_provider(client: ht
         "row_level_security": "active",
         "llm_provider": "mock",
         "rate_limits": "off",
-        "background": {"deltas": "running", "notifications": "running", "reader_wakeups": "running"},
+        "background": dict.fromkeys(("deltas", "notifications", "reader_wakeups", "audit_tally"), "running"),
     }
 
 
@@ -133,7 +133,7 @@ async def test_someone_deleted_demoted_or_logged_out_in_the_database_is_out_at_t
     bodies |= {path: {"limit_micro_usd": 1} for path in ("/admin/budget", "/admin/users/{id}/budget")}
     admin = acme.admin
 
-    async def every_route_refuses() -> None:
+    async def every_route_refuses(admin: Member) -> None:
         for method, path in guarded:
             answer = await client.request(
                 method,
@@ -156,7 +156,9 @@ async def test_someone_deleted_demoted_or_logged_out_in_the_database_is_out_at_t
         ("DELETE FROM users WHERE id = $1", None),
     ):
         await superuser.execute(change, admin.id)
-        await every_route_refuses()
+        await every_route_refuses(admin)
         if undo:
             await superuser.execute(undo, admin.id)
+            # Another role ends tokens for good: what comes back is the right to log in.
+            admin = await log_in(client, admin.email)
             await send(client, admin)

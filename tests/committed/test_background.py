@@ -13,7 +13,7 @@ from tests.committed.conftest import Serve
 from tests.committed.providers import HeldProvider
 from tests.waiting import until, within_patience
 
-OWN = {"deltas", "notifications", "reader_wakeups"}
+OWN = {"deltas", "notifications", "reader_wakeups", "audit_tally"}
 
 
 async def dies(self: Listener) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from tests.helpers import PASSWORD, Member, Tenant, join, log_in, unique_email
-from tests.isolation.operations import ADMIN_SCOPE, READ, SESSION, WRITE, Access, Operation
+from tests.isolation.operations import ADMIN_SCOPE, READ, WRITE, Access, Operation
 from tests.isolation.resources import Service
 
 Headers = dict[str, str]
@@ -27,8 +27,7 @@ def status_for(kind: str, operation: Operation) -> int:
     if kind == "anonymous":
         return 401
     if kind in LOST:
-        # Before anybody asks the database: no key will do.
-        return 403 if kind == "revoked_key" and operation.scope == SESSION else 401
+        return 401
     return operation.ok if _may(kind, operation) else 403
 
 

@@ -97,7 +97,8 @@ OPERATIONS = (
     Operation("post", "/login", OPEN, body={"email": "<login>", "password": PASSWORD}),
     Operation("post", "/token", OPEN, body={"username": "<login>", "password": PASSWORD}, form=True),
     Operation("post", "/refresh", OPEN, body={"refresh_token": "<refresh_token>"}),
-    Operation("post", "/logout", MEMBER, 204, body={}, scope=SESSION, ends="session"),
+    # What a key cannot do is refused before anybody asks whether it holds.
+    Operation("post", "/logout", MEMBER, 204, body={}, scope=SESSION, ends="session", answers={"revoked_key": 403}),
     Operation("get", "/me", MEMBER),
     Operation(
         "put",

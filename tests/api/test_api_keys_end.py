@@ -11,6 +11,7 @@ from sqlalchemy import URL
 
 from app.container import Container
 from app.core.ids import new_id
+from app.services import api_key_service
 from benchmarks.round_trips import CountingProxy
 from main import create_app
 from tests.api.problems import assert_problem, without_request_id
@@ -98,34 +99,39 @@ async def test_a_key_outlives_the_session_that_made_it(client: httpx.AsyncClient
 
 
 async def test_the_last_use_is_right_to_the_minute_and_not_written_at_each(
-    app: FastAPI, client: httpx.AsyncClient, superuser: asyncpg.Connection, acme: Tenant
+    app: FastAPI,
+    client: httpx.AsyncClient,
+    superuser: asyncpg.Connection,
+    acme: Tenant,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     known = app.state.container.api_keys._known
+    monkeypatch.setattr(api_key_service, "NOTED_FOR_SECONDS", 3600)  # the minute passes when the test says so
     made = await make_key(client, acme.user, ["messages:read"])
     assert made["last_used_at"] is None
 
     async def state() -> asyncpg.Record:
         return await superuser.fetchrow("SELECT xmin::text, last_used_at FROM api_keys WHERE id = $1", made["id"])
 
-    async def a_minute_passes(*, in_the_table: bool) -> None:
-        aged = "UPDATE api_keys SET last_used_at = last_used_at - interval '61 seconds' WHERE id = $1"
-        if in_the_table:
-            await superuser.execute(aged, made["id"])
+    async def a_minute_passes(*, noted: str) -> asyncpg.Record:
+        """What is noted in the table then."""
+        await superuser.execute(f"UPDATE api_keys SET last_used_at = {noted} WHERE id = $1", made["id"])
         known.update({key: (principal, 0.0) for key, (principal, _) in known.items()})
+        return await state()
 
+    began = await superuser.fetchval("SELECT now()")
     await asyncio.gather(*(status_of(client, made["key"]) for _ in range(20)))
     first = await state()
     listed = (await client.get("/api-keys", headers=acme.user.headers)).json()
     assert listed[0]["last_used_at"]
-    assert await superuser.fetchval("SELECT abs(extract(epoch FROM now() - $1)) < 60", first["last_used_at"])
+    assert began < first["last_used_at"] < await superuser.fetchval("SELECT now()")
     await status_of(client, made["key"])
     assert await state() == first
 
-    await a_minute_passes(in_the_table=False)
+    noted = await a_minute_passes(noted="now() + interval '1 hour'")
     await status_of(client, made["key"])
-    assert await state() == first, "another process has noted a use meanwhile"
-    await a_minute_passes(in_the_table=True)
-    old = await state()
+    assert await state() == noted, "another process has noted a use meanwhile"
+    old = await a_minute_passes(noted="now() - interval '61 seconds'")
     await status_of(client, made["key"])
     assert (await state())["last_used_at"] > old["last_used_at"]
 

@@ -8,7 +8,18 @@ from structlog.testing import capture_logs
 from app.core.errors import ProviderError, ProviderTimeout, ProviderUnavailable
 from app.llm.base import Completion, OnText
 from app.llm.deadline import Deadline
+from tests import clock
 from tests.llm.scripted import ANSWER, TURNS, Script, Scripted, says, silence
+
+# Of the tests whose clock moves: no stall takes as long.
+HOUR = 3600.0
+
+
+async def pass_by(seconds: float) -> None:
+    """The timers that are due go off, and what they end may end."""
+    clock.move_on(seconds)
+    for _ in range(10):
+        await asyncio.sleep(0)
 
 
 def deadline(
@@ -33,15 +44,17 @@ async def test_a_call_ends_after_its_seconds(streaming: bool) -> None:
     assert caught.value.__cause__ is None
 
 
-async def test_a_stream_that_keeps_talking_ends_after_its_own_seconds() -> None:
+def test_a_stream_that_keeps_talking_ends_after_its_own_seconds() -> None:
     async def chatter(on_text: OnText | None) -> Completion:
         assert on_text is not None
         while True:
             on_text("x")
-            await asyncio.sleep(0.001)
+            await pass_by(HOUR)
 
+    heard: list[str] = []
     with pytest.raises(ProviderTimeout):
-        await deadline(chatter, token=0.05, stream=0.1).complete(TURNS, lambda _: None)
+        clock.run(deadline(chatter, token=2 * HOUR, stream=2.5 * HOUR).complete(TURNS, heard.append))
+    assert heard == ["x"] * 3
 
 
 async def test_silence_before_the_first_piece_ends_the_call() -> None:
@@ -61,30 +74,29 @@ async def test_silence_between_two_pieces_ends_the_call() -> None:
     assert heard == ["x"]
 
 
-async def test_each_piece_begins_the_silence_anew() -> None:
+def test_each_piece_begins_the_silence_anew() -> None:
     """Three times as long as one silence may be, in pieces that come in time."""
-    loop = asyncio.get_running_loop()
-    start = loop.time()
 
     async def script(on_text: OnText | None) -> Completion:
         assert on_text is not None
-        while loop.time() - start < 0.6:
+        for _ in range(6):
             on_text("x")
-            await asyncio.sleep(0.01)
+            await pass_by(HOUR)
         return ANSWER
 
-    assert await deadline(script, token=0.2).complete(TURNS, lambda _: None) == ANSWER
+    assert clock.run(deadline(script, token=2 * HOUR, stream=24 * HOUR).complete(TURNS, lambda _: None)) == ANSWER
 
 
 @pytest.mark.parametrize("piece", ["x", ""], ids=["a text", "a thought"])
-async def test_what_flows_is_not_ended_by_the_bound_of_a_whole_call(piece: str) -> None:
+def test_what_flows_is_not_ended_by_the_bound_of_a_whole_call(piece: str) -> None:
     async def script(on_text: OnText | None) -> Completion:
         assert on_text is not None
         on_text(piece)
-        await asyncio.sleep(0.2)
+        await pass_by(2 * HOUR)
         return ANSWER
 
-    assert await deadline(script, call=0.05).complete(TURNS, lambda _: None) == ANSWER
+    flowing = deadline(script, call=HOUR, token=24 * HOUR, stream=24 * HOUR)
+    assert clock.run(flowing.complete(TURNS, lambda _: None)) == ANSWER
 
 
 @pytest.mark.parametrize("error", [ProviderUnavailable(), ProviderTimeout(), None])
@@ -113,12 +125,12 @@ async def test_only_a_timeout_of_a_call_whose_text_nobody_saw_was_accepted() -> 
     assert streamed.value.unhealthy
 
 
-async def test_without_streaming_only_the_whole_call_is_bounded() -> None:
+def test_without_streaming_only_the_whole_call_is_bounded() -> None:
     async def slow(_: OnText | None) -> Completion:
-        await asyncio.sleep(0.1)
+        await pass_by(2 * HOUR)
         return ANSWER
 
-    assert await deadline(slow, token=0.01).complete(TURNS) == ANSWER
+    assert clock.run(deadline(slow, call=24 * HOUR, token=HOUR, stream=HOUR).complete(TURNS)) == ANSWER
 
 
 @pytest.mark.parametrize("streaming", [True, False])

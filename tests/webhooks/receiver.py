@@ -39,12 +39,16 @@ class Received:
 
 @dataclass
 class Receiver:
-    """`done` is set when the last connection has ended, whoever ended it; `error` is how the answer failed."""
+    """`arrived` is set when a connection was accepted, `done` when the last one has ended, whoever ended it.
+
+    `error` is how the answer failed.
+    """
 
     port: int = 0
     answer: Answer = OK
     received: list[Received] = field(default_factory=list)
     error: BaseException | None = None
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -53,6 +57,7 @@ class Receiver:
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.done.clear()
+        self.arrived.set()
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             line, *rest = head.strip().split("\r\n")

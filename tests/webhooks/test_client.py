@@ -12,11 +12,15 @@ import httpcore2
 import pytest
 
 from app.webhooks.client import MAX_CONNECTIONS, Delivery, WebhookClient, signatures
+from tests import clock
+from tests.waiting import until
 from tests.webhooks.receiver import LOOPBACK, OK, Answer, Received, Receiver, connecting, receiving, resolving, status
 
 BODY = json.dumps({"type": "message.completed", "text": "grüße"}, ensure_ascii=False).encode()
 SECRET = b"\x00\xff a secret of any bytes \n"
 OTHER = b"the secret that replaces it"
+# That a receiver has where the clock is moved: no stall takes as long.
+HOUR = 3600.0
 
 
 def retry(reason: str) -> Delivery:
@@ -195,12 +199,23 @@ NEVER_READY = dripping(b"", b"HTTP/1.1 102 Processing\r\n\r\n")
 
 
 @pytest.mark.parametrize("answer", [stay_silent, SLOW_HEAD, SLOW_BODY, NEVER_READY])
-async def test_a_receiver_that_drips_for_ever_is_cut(answer: Answer) -> None:
-    impatient = WebhookClient(LOOPBACK, timeout=1)
-    async with receiving(answer) as receiver:
-        assert await impatient.deliver(receiver.url, "msg", BODY, [SECRET]) == retry("timeout")
-        await receiver.done.wait()
-    await impatient.close()
+def test_a_receiver_that_drips_for_ever_is_cut(answer: Answer) -> None:
+    async def drip() -> None:
+        client = WebhookClient(LOOPBACK, timeout=HOUR)
+        async with receiving(answer) as receiver:
+            delivery = asyncio.create_task(client.deliver(receiver.url, "msg", BODY, [SECRET]))
+            await until(lambda: receiver.received, "the request")
+
+            def cut() -> bool:
+                clock.move_on(HOUR / 10)  # a drop falls meanwhile
+                return delivery.done()
+
+            await until(cut, "the receiver to be cut")
+            assert delivery.result() == retry("timeout")
+            await receiver.done.wait()
+        await client.close()
+
+    clock.run(drip())
 
 
 async def test_the_status_of_a_failure_counts_before_its_body_has_ended(
@@ -237,14 +252,21 @@ async def test_no_connection_is_kept(sender: WebhookClient, receiver: Receiver) 
     assert {received.headers["Connection"] for received in receiver.received} == {"close"}
 
 
-async def test_waiting_for_a_free_connection_does_not_count_as_the_receivers_time() -> None:
-    impatient = WebhookClient(LOOPBACK, timeout=0.5)
-    async with receiving(stay_silent) as slow, receiving(OK) as quick:
-        ahead = [impatient.deliver(slow.url, "slow", BODY, [SECRET]) for _ in range(2 * MAX_CONNECTIONS)]
-        *late, last = await asyncio.gather(*ahead, impatient.deliver(quick.url, "quick", BODY, [SECRET]))
-    assert {delivery.reason for delivery in late} == {"timeout"}
-    assert last.ok
-    await impatient.close()
+def test_waiting_for_a_free_connection_does_not_count_as_the_receivers_time() -> None:
+    async def wait_in_line() -> None:
+        client = WebhookClient(LOOPBACK, timeout=HOUR)
+        async with receiving(stay_silent) as slow, receiving(OK) as quick:
+            urls = [slow.url] * 2 * MAX_CONNECTIONS + [quick.url]
+            line = asyncio.gather(*(client.deliver(url, "msg", BODY, [SECRET]) for url in urls))
+            for at_work in (MAX_CONNECTIONS, 2 * MAX_CONNECTIONS):
+                await until(lambda count=at_work: line.done() or len(slow.received) == count, "those whose turn it is")
+                clock.move_on(HOUR)
+            *late, last = await line
+        assert {delivery.reason for delivery in late} == {"timeout"}
+        assert last.ok
+        await client.close()
+
+    clock.run(wait_in_line())
 
 
 async def test_cancellation_passes_and_gives_the_connection_back(receiver: Receiver) -> None:

@@ -83,10 +83,11 @@ class Database:
         """
         if self._probe is None or (self._probe.done() and self._may_probe()):
             self._probe = asyncio.create_task(self._write_nothing())
-        ended, _ = await asyncio.wait({self._probe}, timeout=CHECK_SECONDS)
+        probe = self._probe  # by the time it has ended, another check may have begun the next one
+        ended, _ = await asyncio.wait({probe}, timeout=CHECK_SECONDS)
         if not ended:
             raise DatabaseUnavailable
-        self._probe.result()
+        probe.result()
 
     def _may_probe(self) -> bool:
         now = asyncio.get_running_loop().time()

@@ -109,6 +109,7 @@ TITLES = {
     503: "Service Unavailable",
     504: "Gateway Timeout",
 }
+INVALID_INPUT = "invalid-input"
 DETAILS = {
     400: "The request is not readable as HTTP/1.1, or its body not as JSON.",
     404: "There is no such resource.",
@@ -193,7 +194,7 @@ def problem_of(scope: Scope, error: errors.AppError) -> Problem:
 
 def problem_of_status(scope: Scope, status: int) -> Problem:
     """What a status without an error of the domain is to the caller."""
-    return _problem(scope, status, kind=_slug(TITLES[status]))
+    return _problem(scope, status, kind=INVALID_INPUT if status == 422 else _slug(TITLES[status]))
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
@@ -204,7 +205,7 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
         {"loc": [_safe(part) for part in item["loc"]], "msg": _message(item), "type": item["type"]}
         for item in error.errors()[:50]
     ]
-    return _answer(request, _problem(request.scope, 422, kind="invalid-input", errors=found))
+    return _answer(request, _problem(request.scope, 422, kind=INVALID_INPUT, errors=found))
 
 
 def _unsupported_media_type(request: Request, error: RequestValidationError) -> errors.UnsupportedMediaType | None:

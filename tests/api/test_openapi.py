@@ -34,6 +34,7 @@ def test_an_example_of_a_problem_is_one_of_its_status(name: str) -> None:
         for kind, media in answer.get("content", {}).items():
             if kind == "application/problem+json":
                 assert media["example"]["status"] == int(status)
+                assert status != "422" or media["example"]["type"].endswith(":invalid-input")
 
 
 def test_operations_have_names_that_can_be_typed() -> None:

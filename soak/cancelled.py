@@ -11,11 +11,12 @@ from collections import Counter
 from typing import Any
 
 import asyncpg
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from app.core.errors import DatabaseUnavailable
 from app.core.ids import new_id
 from app.db import rls
+from app.db.rls import GuardedConnection
 from app.db.session import Database
 from soak import cross_tenant
 from soak.hung_up import HangingUp
@@ -58,7 +59,7 @@ class Victim:
         values = {"tenant": identifier("tenant", self.tenant), "user": identifier("user", self.tenant), "tag": self.tag}
         async with database.tenant_session(principal(self.tenant)).begin() as connection:
             self.stage = "beginning"
-            seen = (await connection.execute(TENANTS)).scalars().all()
+            seen = (await connection.execute(TENANTS)).scalars()
             _expect(seen == [values["tenant"]], f"tenant {self.tenant} sees {seen}")
             await self._rest(1)
             self.stage = "writing"
@@ -127,7 +128,7 @@ class Cuts:
         tenants = self._dice.sample(range(1, self._tenants + 1), POOL)
         await asyncio.gather(*(self._follow_as(tenant, everybody) for tenant in tenants))
         async with self._database.session(rls.ENTER_NO_TENANT) as connection:
-            seen = (await connection.execute(TENANTS)).scalars().all()
+            seen = (await connection.execute(TENANTS)).scalars()
             _expect(not seen, f"outside any tenant, {seen} are seen")
 
     async def _follow_as(self, tenant: int, everybody: asyncio.Barrier) -> None:
@@ -136,7 +137,7 @@ class Cuts:
             _expect((await connection.execute(FRESH)).scalar_one(), "a transaction began in the middle of another")
             await everybody.wait()
             for statement in (TENANTS, OWNERS):
-                seen = (await connection.execute(statement)).scalars().all()
+                seen = (await connection.execute(statement)).scalars()
                 _expect(seen == own, f"tenant {tenant} sees {seen}")
         self.followed += 1
 
@@ -183,11 +184,14 @@ async def run(service: Service, scale: float, seed: int) -> Outcome:
 async def _cancel(service: Service, total: int, seed: int) -> tuple[Cuts, int, float]:
     database = Database(service.url, POOL)
     pids: set[int] = set()
-    event.listen(
-        database.engine.sync_engine,
-        "connect",
-        lambda connection, _: pids.add(connection.driver_connection.get_server_pid()),
-    )
+    open_one = database.pool.open
+
+    async def opened() -> GuardedConnection:
+        connection = await open_one()
+        pids.add(connection.get_server_pid())
+        return connection
+
+    database.pool.open = opened  # type: ignore[method-assign]
     superuser = await asyncpg.connect(dsn(service.url))
     cuts, progress = Cuts(database, service.tenants, random.Random(seed)), Progress("cancelled", total)
     try:
@@ -219,7 +223,7 @@ async def _round(cuts: Cuts, count: int) -> None:
 async def _look_at_the_pool(database: Database, superuser: asyncpg.Connection, pids: set[int]) -> None:
     # What is on its way back arrives, and a backend sees that its client is gone; what was forgotten stays.
     deadline = asyncio.get_running_loop().time() + GONE_SECONDS
-    while out := database.engine.pool.checkedout():  # type: ignore[attr-defined]
+    while out := database.pool.in_use:
         _expect(asyncio.get_running_loop().time() < deadline, f"{out} connections are still checked out")
         await asyncio.sleep(0.01)
     while idle := await superuser.fetch(IDLE, list(pids)):

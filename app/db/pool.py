@@ -1,19 +1,16 @@
 """The pool of guarded connections: how one is opened, how old it may become, and when it is thrown away."""
 
+import asyncio
 import random
 import time
-from typing import Any
-from uuid import uuid4
 
 import asyncpg
-from sqlalchemy import URL, event
-from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import DisconnectionError, InvalidatePoolError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy import URL
 
-from app.db import rls
-from app.db.connection import NO_ADDRESS, connect_arguments
-from app.db.failures import READ_ONLY, state_of
+from app.db.connection import connect_arguments
+from app.db.execution import read_json
+from app.db.failures import READ_ONLY, is_stale, state_of
+from app.db.rls import GuardedConnection
 
 # A name may lead to another server by now: no connection is kept for longer, and they do not all end at once.
 LIFE_SECONDS = 30 * 60
@@ -23,85 +20,115 @@ YOUNG_SECONDS = 5
 # Firewalls and address translators forget a silent connection after some minutes, without a word.
 IDLE_SECONDS = 30
 PING_SECONDS = 2
+CLOSE_SECONDS = 2
+NO_ANSWER = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
 
-def create_engine(
-    url: URL, pool_size: int, max_overflow: int, statement_cache_size: int, command_seconds: float
-) -> tuple[AsyncEngine, "Trust"]:
-    connect_args: dict[str, Any] = connect_arguments(url) | {
-        "connection_class": rls.GuardedConnection,
-        "command_timeout": command_seconds,
-        "statement_cache_size": statement_cache_size,
-        "prepared_statement_cache_size": statement_cache_size,
-    }
-    if statement_cache_size == 0:  # PgBouncer in transaction mode: a name may meet another client's statement
-        connect_args["prepared_statement_name_func"] = lambda: f"__{uuid4()}__"
-    engine = create_async_engine(
-        NO_ADDRESS,
-        pool_size=pool_size,
-        max_overflow=max_overflow,
-        pool_timeout=command_seconds,
-        connect_args=connect_args,
-        hide_parameters=True,  # they are other people's prompts and hashes
-    )
-    trust = Trust()
-    event.listen(engine.sync_engine, "connect", _on_connect)
-    event.listen(engine.sync_engine, "checkout", trust.on_checkout)
-    event.listen(engine.sync_engine, "handle_error", trust.on_error)
-    return engine, trust
+class Pool:
+    """Up to `size` connections that nobody uses. How many are in use is the gate's to bound: nobody waits here.
 
-
-def _on_connect(_dbapi_connection: Any, record: Any) -> None:
-    opened = time.monotonic()
-    record.info["opened"] = record.info["used"] = opened
-    record.info["ends"] = opened + LIFE_SECONDS * random.uniform(1 - LIFE_JITTER, 1 + LIFE_JITTER)  # noqa: S311
-
-
-async def _ping(driver: asyncpg.Connection) -> None:
-    await driver.execute("SELECT 1", timeout=PING_SECONDS)
-
-
-class Trust:
-    """Which of the pool's connections may be used still.
-
-    After a failover the sessions with the demoted server would stay in the pool and refuse every write.
+    After a failover the sessions with the demoted server would stay and refuse every write: those as old as one that
+    failed in such a way are no longer trusted.
     """
 
-    def __init__(self) -> None:
-        self._since = 0.0
+    def __init__(self, url: URL, size: int, statement_cache_size: int, command_seconds: float) -> None:
+        self._arguments = connect_arguments(url) | {
+            "connection_class": GuardedConnection,
+            "command_timeout": command_seconds,
+            # 0: PgBouncer in transaction mode, where a name may meet another client's statement.
+            "statement_cache_size": statement_cache_size,
+            "max_cached_statement_lifetime": 0,
+        }
+        self._size = size
+        self._idle: list[GuardedConnection] = []
+        self._trusted_since = 0.0
+        self._closed = False
+        self.in_use = 0
 
-    def on_checkout(self, dbapi_connection: Any, record: Any, _proxy: Any) -> None:
-        """Replace a connection that died in the pool, is too old, or no longer trusted.
+    async def take(self) -> GuardedConnection:
+        """The one that was used last, else a new one, to be given back in any case; raises what opening does."""
+        self.in_use += 1
+        try:
+            while self._idle:
+                connection = self._idle.pop()
+                if await self._may_be_used(connection):
+                    return connection
+            return await self.open()
+        except BaseException:
+            self.in_use -= 1
+            raise
+
+    def give_back(self, connection: GuardedConnection) -> None:
+        """It is in no transaction, or closed."""
+        self.in_use -= 1
+        connection.used = time.monotonic()
+        if self._closed or len(self._idle) >= self._size:
+            connection.terminate()
+        elif not connection.is_closed():
+            self._idle.append(connection)
+
+    def distrust(self, connection: GuardedConnection, error: BaseException) -> None:
+        """Throw a connection away whose session is read-only, stale or does not answer, and those that are as old."""
+        now = time.monotonic()
+        if is_stale(error):
+            self._trusted_since = now
+        elif state_of(error) != READ_ONLY and not isinstance(error, TimeoutError):
+            return
+        # Where the server itself is read-only for a while, or slow, new connections are no better.
+        elif now - connection.opened > YOUNG_SECONDS:
+            self._trusted_since = now
+        connection.terminate()
+
+    async def close(self) -> None:
+        """Close what is idle; what is in use is closed when it comes back."""
+        self._closed = True
+        idle, self._idle = self._idle, []
+        await asyncio.gather(*(discard(connection) for connection in idle))
+
+    async def open(self) -> GuardedConnection:
+        """A new one."""
+        connection: GuardedConnection = await asyncpg.connect(**self._arguments)
+        try:
+            await read_json(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        connection.opened = connection.used = time.monotonic()
+        life = LIFE_SECONDS * random.uniform(1 - LIFE_JITTER, 1 + LIFE_JITTER)  # noqa: S311
+        connection.ends = connection.opened + life
+        return connection
+
+    async def _may_be_used(self, connection: GuardedConnection) -> bool:
+        """Whether it lives and is trusted; if not, it is closed.
 
         It costs no trip: the driver has seen the socket close. Only one that was idle for long may have been forgotten
         by something on the way that tells neither side; then so were the others.
         """
-        driver: rls.GuardedConnection = dbapi_connection.driver_connection
-        driver.fresh = False
-        now, opened = time.monotonic(), record.info["opened"]
-        idle, record.info["used"] = now - record.info["used"], now
-        if driver.is_closed() or driver.is_in_transaction() or now > record.info["ends"] or opened < self._since:
-            raise DisconnectionError
-        if idle > IDLE_SECONDS:
-            try:
-                dbapi_connection.run_async(_ping)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-                driver.terminate()
-                raise InvalidatePoolError from error
-
-    def on_error(self, context: ExceptionContext) -> None:
-        """Throw away a connection that SQLAlchemy saw fail in a way that says so, and those that are as old."""
-        error = context.sqlalchemy_exception or context.original_exception
-        opened = 0.0 if context.connection is None else context.connection.info.get("opened", 0.0)
-        if self.lost_with(error, opened):
-            context.is_disconnect = True
-            context.invalidate_pool_on_disconnect = False
-
-    def lost_with(self, error: BaseException, opened: float) -> bool:
-        """Whether a connection is to be thrown away: its session is read-only, or it does not answer."""
-        lost = state_of(error) == READ_ONLY or isinstance(error, TimeoutError)
+        if connection.is_closed():
+            return False
         now = time.monotonic()
-        # Where the server itself is read-only for a while, or slow, new connections are no better.
-        if lost and now - opened > YOUNG_SECONDS:
-            self._since = now
-        return lost
+        if now > connection.ends or connection.opened < self._trusted_since or connection.is_in_transaction():
+            await discard(connection)
+            return False
+        if now - connection.used <= IDLE_SECONDS:
+            return True
+        try:
+            await connection.execute("SELECT 1", timeout=PING_SECONDS)
+        except BaseException as error:
+            connection.terminate()
+            if not isinstance(error, NO_ANSWER):
+                raise
+            self._trusted_since = time.monotonic()
+            return False
+        return True
+
+
+async def discard(connection: GuardedConnection) -> None:
+    """Close a connection; what a cancelled statement still does at the server is ended first."""
+    try:
+        await connection.close(timeout=CLOSE_SECONDS)
+    except NO_ANSWER:
+        connection.terminate()
+    except BaseException:
+        connection.terminate()
+        raise

@@ -1,10 +1,11 @@
 """The guarded transaction: `BEGIN` and the tenant's context in one trip, on every transaction of the runtime engine.
 
-`app.db.session` enters before the first statement. SQLAlchemy begins, commits and rolls back through
-`asyncpg.Connection.transaction()`: `GuardedConnection` answers with one that was entered or does not start, so none can
-begin that row-level security does not cover, and SQLAlchemy still knows that a transaction is open (the same SQL
-through an AUTOCOMMIT engine sends connections back mid-transaction).
+`app.db.session` enters before the first statement, commits and rolls back. `GuardedConnection` begins no other
+transaction and fetches nothing outside of one, so no statement is executed that row-level security does not cover.
 """
+
+from collections.abc import Coroutine
+from typing import Any, NoReturn
 
 import asyncpg
 
@@ -69,42 +70,14 @@ def _literal(identifier: str) -> str:
     return f"'{identifier}'"
 
 
-class GuardedTransaction:
-    """What SQLAlchemy's adapter needs of `asyncpg.transaction.Transaction`: start, commit and rollback.
-
-    With `read_only` the database refuses what writes from there on.
-    """
-
-    def __init__(self, connection: "GuardedConnection", *, read_only: bool = False) -> None:
-        self._connection = connection
-        self._read_only = read_only
-
-    async def start(self) -> None:
-        if self._connection.fresh:
-            await self._connection.execute("BEGIN")
-        elif not self._connection.is_in_transaction():
-            raise RuntimeError("transactions of the runtime engine are opened by app.db.session alone")
-        if self._read_only:
-            await self._connection.execute("SET TRANSACTION READ ONLY")
-
-    async def commit(self) -> None:
-        await self._connection.execute("COMMIT")
-
-    async def rollback(self) -> None:
-        """Of a connection that is given back; its session may have ended the transaction."""
-        if self._connection.is_in_transaction():
-            await self._connection.execute("ROLLBACK")
-
-
 class GuardedConnection(LiveConnection):
-    """A connection whose transactions begin by entering.
+    """A connection whose transactions begin by entering, and whose statements are executed in one."""
 
-    While it is `fresh`, a plain `BEGIN` serves the driver's own look-ups; the pool ends that at check-out.
-    """
-
-    fresh = True
     own_alone = False
     """Whether who entered sees its own messages and conversations alone."""
+
+    # On the clock of `time.monotonic`, for the pool: when it was opened, was used last, and is to be closed.
+    opened = used = ends = 0.0
 
     async def enter(self, entry: str) -> None:
         """Begin a transaction with SQL of this module; on a failure there is none."""
@@ -119,10 +92,13 @@ class GuardedConnection(LiveConnection):
             self.terminate()
             raise
 
-    def transaction(
-        self, *, isolation: str | None = None, readonly: bool = False, deferrable: bool = False
-    ) -> GuardedTransaction:
-        """One with an engine's options; raises `ValueError` on those that come too late, once it has entered."""
-        if deferrable or isolation not in (None, "read_committed"):
-            raise ValueError("a guarded transaction is READ COMMITTED and not deferrable")
-        return GuardedTransaction(self, read_only=readonly)
+    def fetch(self, query: str, *args: Any, **options: Any) -> Coroutine[Any, Any, list[asyncpg.Record]]:
+        """As the driver's, for who has entered; raises `RuntimeError` for who has not."""
+        if not self.is_in_transaction():
+            raise RuntimeError("statements of the runtime are executed in a transaction of app.db.session alone")
+        answer: Coroutine[Any, Any, list[asyncpg.Record]] = super().fetch(query, *args, **options)
+        return answer
+
+    def transaction(self, **_: Any) -> NoReturn:
+        """Raises `RuntimeError`: it would begin without entering, or be one within the session's."""
+        raise RuntimeError("transactions of the runtime are opened by app.db.session alone")

@@ -6,15 +6,14 @@ from types import TracebackType
 import asyncpg
 import structlog
 from sqlalchemy import URL, make_url, text
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.errors import DatabaseUnavailable
 from app.core.principal import Origin, Principal
 from app.db import rls
+from app.db.execution import Connection
 from app.db.failures import FOREIGN_KEY_VIOLATION, domain_error, reason_of, state_of
 from app.db.gate import Gate
-from app.db.pool import create_engine
+from app.db.pool import NO_ANSWER, Pool, discard
 
 NOWHERE = Origin()
 # Lines at the gate that are no tenant's.
@@ -32,6 +31,7 @@ END $$
 """.replace(":", r"\:")
 )
 CUT_OFF = (asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError)
+ROLLBACK_SECONDS = 5
 logger = structlog.get_logger()
 
 
@@ -53,11 +53,8 @@ class Database:
     ) -> None:
         """`share`: connections that one tenant may hold; 0: half of them. `statement_seconds`: of a request."""
         longest = max(statement_seconds, BACKGROUND_SECONDS) + ANSWER_SECONDS
-        self.engine, self.trust = create_engine(
-            make_url(url), pool_size, max_overflow, statement_cache_size, command_seconds=longest
-        )
+        self.pool = Pool(make_url(url), pool_size, statement_cache_size, command_seconds=longest)
         places = pool_size + max_overflow
-        # The pool's own queue would let a newcomer overtake.
         self.gate = Gate(places, share or (places + 1) // 2)
         self._begin_request = rls.begin_within(statement_seconds)
         self._begin_background = rls.begin_within(max(statement_seconds, BACKGROUND_SECONDS))
@@ -104,7 +101,7 @@ class Database:
         if self._probe is not None:
             self._probe.cancel()
             await asyncio.wait({self._probe})
-        await self.engine.dispose()
+        await self.pool.close()
 
 
 class Session:
@@ -118,9 +115,9 @@ class Session:
 
     def __init__(self, database: Database, entry: str, line: str) -> None:
         self._database, self._entry, self._line = database, entry, line
-        self._connection: AsyncConnection | None = None
+        self._connection: Connection | None = None
 
-    async def __aenter__(self) -> AsyncConnection:
+    async def __aenter__(self) -> Connection:
         await self._database.gate.enter(self._line)
         try:
             self._connection = await self._entered(try_again=True)
@@ -129,16 +126,18 @@ class Session:
             raise
         return self._connection
 
-    async def _entered(self, *, try_again: bool) -> AsyncConnection:
+    async def _entered(self, *, try_again: bool) -> Connection:
         try:
-            connection = await self._database.engine.connect()
-        except BaseException as error:
+            connection = Connection(await self._database.pool.take())
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             # Whatever the server says to a new connection, or the driver about how to make one.
-            raise (_unavailable(error) if isinstance(error, SQLAlchemyError) else _translated(error)) from error
+            raise _unavailable(error) from error
+        except OSError as error:
+            raise _translated(error) from error
         try:
-            await _driver(connection).enter(self._entry)
+            await connection.driver.enter(self._entry)
         except BaseException as error:
-            cut_off = isinstance(error, CUT_OFF) and _driver(connection).is_closed()
+            cut_off = isinstance(error, CUT_OFF) and connection.driver.is_closed()
             await self._close(connection, error)
             if not (try_again and cut_off):
                 raise _translated(error) from error
@@ -154,8 +153,7 @@ class Session:
         assert connection is not None
         try:
             if error is None:
-                # The driver's own: each switch to SQLAlchemy's greenlet costs as much as a small query's Python.
-                await _driver(connection).execute("COMMIT")
+                await connection.driver.execute("COMMIT")
         except BaseException as failure:  # noqa: BLE001 - raised again below, once the connection is back
             error = failure
         try:
@@ -169,18 +167,26 @@ class Session:
             if translated is not error or kind is None:
                 raise translated from error
 
-    async def _close(self, connection: AsyncConnection, error: BaseException | None) -> None:
+    async def _close(self, connection: Connection, error: BaseException | None) -> None:
         """Give the connection back, rolled back if it was not committed."""
         if error is None:
-            await connection.close()
+            self._database.pool.give_back(connection.driver)
             return
-        # What failed in SQLAlchemy's hands it has judged itself.
-        if connection.sync_connection and not connection.invalidated:
-            opened = connection.sync_connection.info["opened"]
-            if self._database.trust.lost_with(error, opened):
-                _driver(connection).terminate()
+        self._database.pool.distrust(connection.driver, error)
         # A cancelled task must still give its connection back.
-        await asyncio.shield(asyncio.ensure_future(connection.close()))
+        await asyncio.shield(asyncio.ensure_future(self._roll_back(connection)))
+
+    async def _roll_back(self, connection: Connection) -> None:
+        driver = connection.driver
+        try:
+            if connection.cut:
+                await discard(driver)
+            elif not driver.is_closed() and driver.is_in_transaction():
+                await driver.execute("ROLLBACK", timeout=ROLLBACK_SECONDS)
+        except NO_ANSWER:
+            driver.terminate()
+        finally:
+            self._database.pool.give_back(driver)
 
     async def _enter_again(self) -> None:
         """Raise what entering raises now: the caller, or its tenant, may have been deleted in mid-transaction."""
@@ -205,17 +211,6 @@ class TenantSession:
     def begin_long(self) -> Session:
         """As `begin`, for what reads or deletes a whole tenant's or user's rows: each statement has more time."""
         return self._database.background(rls.enter_as(self.principal), self.principal.tenant_id)
-
-
-def sees_own_alone(connection: AsyncConnection) -> bool:
-    """Whether the caller whose transaction this is sees its own messages and conversations alone."""
-    return _driver(connection).own_alone
-
-
-def _driver(connection: AsyncConnection) -> rls.GuardedConnection:
-    assert connection.sync_connection is not None
-    driver: rls.GuardedConnection = connection.sync_connection.connection.driver_connection  # type: ignore[assignment]
-    return driver
 
 
 def _translated(error: BaseException) -> BaseException:

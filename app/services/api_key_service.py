@@ -5,12 +5,11 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import cast
 
 import structlog
-from sqlalchemy import Row, Table, bindparam, delete, func, select, text
+from sqlalchemy import Table, bindparam, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core import credentials
 from app.core.errors import (
@@ -24,6 +23,7 @@ from app.core.errors import (
 from app.core.ids import is_id, new_id
 from app.core.principal import Principal, Role, Scope
 from app.db import rls
+from app.db.execution import Connection, Row
 from app.db.failures import reason_of
 from app.db.session import Database, TenantSession
 from app.models import ApiKey, User
@@ -76,7 +76,7 @@ logger = structlog.get_logger()
 class NewKey:
     """`secret` is shown this once."""
 
-    row: Row[Any]
+    row: Row
     secret: str
 
 
@@ -122,7 +122,7 @@ class ApiKeyService:
             await record_by(self._db, connection, "api_key.created", key_id, name=name, scopes=values["scopes"])
         return NewKey(row, secret)
 
-    async def _require_room(self, connection: AsyncConnection) -> None:
+    async def _require_room(self, connection: Connection) -> None:
         maker = {**self._own, "role": self._caller.role, "version": self._caller.token_version}
         if (await connection.execute(LOCK_MAKER, maker)).one_or_none() is None:
             raise AuthenticationError

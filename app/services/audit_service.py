@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from sqlalchemy import Row, Table, bindparam, select
+from sqlalchemy import Table, bindparam, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.ids import new_id
 from app.core.principal import Origin, Principal
+from app.db.execution import Connection, Row
 from app.db.session import TenantSession
 from app.models import AuditEntry
 from app.services.pagination import NewestFirst, Page, PageRequest, only, page_of, parameters
@@ -50,7 +50,7 @@ class Actor:
 
 
 async def record(
-    connection: AsyncConnection, actor: Actor, action: str, target_id: str | None = None, **details: Any
+    connection: Connection, actor: Actor, action: str, target_id: str | None = None, **details: Any
 ) -> None:
     """Note an action on a target in the present transaction, which must be in the actor's tenant."""
     values = {
@@ -68,13 +68,13 @@ async def record(
 
 
 async def record_by(
-    db: TenantSession, connection: AsyncConnection, action: str, target_id: str | None = None, **details: Any
+    db: TenantSession, connection: Connection, action: str, target_id: str | None = None, **details: Any
 ) -> None:
     """As `record`, of the caller whose session this is."""
     await record(connection, Actor.of(db.principal, db.origin), action, target_id, **details)
 
 
-async def record_if_of_another(db: TenantSession, connection: AsyncConnection, action: str, thing: Row[Any]) -> None:
+async def record_if_of_another(db: TenantSession, connection: Connection, action: str, thing: Row) -> None:
     """As `record_by`, if the thing is another user's: what people do with their own is not the log's."""
     if thing.user_id != db.principal.user_id:
         await record_by(db, connection, action, thing.id, user_id=thing.user_id)

@@ -9,11 +9,11 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 import structlog
-from sqlalchemy.exc import IntegrityError
 
 from app.core.errors import DatabaseUnavailable
 from app.core.principal import Origin
 from app.db import rls
+from app.db.failures import IntegrityViolation
 from app.db.session import Database
 from app.services.audit_service import Actor, record
 
@@ -80,7 +80,7 @@ class AuditTally:
             except DatabaseUnavailable:
                 logger.warning("audit_tally_lost", reason="database unavailable", tenants=len(taken))
                 return
-            except IntegrityError:
+            except IntegrityViolation:
                 logger.info("audit_tally_lost", reason="the tenant is gone", tenant_id=tenant_id)
 
     async def _note(self, tenant_id: str, counts: Counts) -> None:

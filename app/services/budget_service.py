@@ -1,12 +1,10 @@
 """What a tenant and its users may spend in a month. Messages claim it and settle it when they commit."""
 
-from typing import Any
-
-from sqlalchemy import BigInteger, Row, String, TextClause, bindparam, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import BigInteger, String, TextClause, bindparam, text
 
 from app.core.errors import NotFound
 from app.core.ids import is_id, new_id
+from app.db.execution import Connection, Row
 from app.db.session import TenantSession
 from app.services.audit_service import record_by
 
@@ -79,7 +77,7 @@ class BudgetService:
         self._ceiling = ceiling
         self._tenant_id = db.principal.tenant_id
 
-    async def get(self, user_id: str | None = None) -> Row[Any]:
+    async def get(self, user_id: str | None = None) -> Row:
         """The budget in this month, in micro-USD; raises `NotFound` for a user who is not the tenant's."""
         values = {"tenant_id": self._tenant_id, "user_id": user_id, "ceiling": self._ceiling.micro_usd}
         async with self._db.begin() as connection:
@@ -87,7 +85,7 @@ class BudgetService:
             found = (await connection.execute(READ, values)).one_or_none()
             return found or (await connection.execute(READ_WITHOUT, values)).one()
 
-    async def _require_user(self, connection: AsyncConnection, user_id: str | None, query: TextClause) -> None:
+    async def _require_user(self, connection: Connection, user_id: str | None, query: TextClause) -> None:
         if user_id is None:
             return
         values = {"tenant_id": self._tenant_id, "user_id": user_id}
@@ -98,7 +96,7 @@ class BudgetService:
 class BudgetAdminService(BudgetService):
     """As `BudgetService`, for who may set them."""
 
-    async def set(self, limit_micro_usd: int | None, user_id: str | None = None) -> Row[Any]:
+    async def set(self, limit_micro_usd: int | None, user_id: str | None = None) -> Row:
         """Set the limit (None: none) from now on; raises `NotFound` for a user who is not the tenant's."""
         values = {"tenant_id": self._tenant_id, "user_id": user_id, "ceiling": self._ceiling.micro_usd}
         values |= {"id": new_id(), "limit": limit_micro_usd}
@@ -130,13 +128,13 @@ class SpendingCeiling:
                 await count_from_now_on(connection, tenant_id)
         self._counted.add(tenant_id)
 
-    async def bound(self, connection: AsyncConnection) -> None:
+    async def bound(self, connection: Connection) -> None:
         """Hold what the present transaction claims at its commit to the ceiling."""
         if self.micro_usd is not None:
             await connection.execute(BOUND, {"ceiling": str(self.micro_usd)})
 
 
-async def count_from_now_on(connection: AsyncConnection, tenant_id: str) -> None:
+async def count_from_now_on(connection: Connection, tenant_id: str) -> None:
     """Give the tenant a budget without a limit, if it has none."""
     await connection.execute(LOCK, {"tenant_id": tenant_id})
     values = {"id": new_id(), "tenant_id": tenant_id, "user_id": None, "limit": None}

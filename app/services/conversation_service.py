@@ -1,16 +1,16 @@
 """Conversations: their making, and the turns that go with a message."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
-from sqlalchemy import Row, Table, bindparam, delete, select, text, update
+from sqlalchemy import Table, bindparam, delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.errors import ConversationBusy, NotFound, PermissionDenied, TooManyConversations
 from app.core.ids import is_id, new_id
 from app.core.principal import Principal
-from app.db.session import TenantSession, sees_own_alone
+from app.db.execution import Connection, Row
+from app.db.session import TenantSession
 from app.llm.base import Turn
 from app.models import Conversation, MessageStatus
 from app.services.audit_service import record_by, record_if_of_another
@@ -57,7 +57,7 @@ class ConversationService:
 
     async def create(
         self, title: str | None, system_prompt: str | None, request: IdempotentRequest | None = None
-    ) -> Row[Any]:
+    ) -> Row:
         """A new one of the caller's; raises `TooManyConversations`."""
         values = {
             "id": new_id(),
@@ -75,7 +75,7 @@ class ConversationService:
                 raise TooManyConversations
             return (await connection.execute(INSERT, values)).one()
 
-    async def get(self, conversation_id: str) -> Row[Any]:
+    async def get(self, conversation_id: str) -> Row:
         async with self._db.begin() as connection:
             return await find(connection, self._db.principal, conversation_id)
 
@@ -87,7 +87,7 @@ class ConversationService:
             rows = (await connection.execute(statement, values)).all()
         return page_of(rows, page)
 
-    async def change(self, conversation_id: str, changes: dict[str, str | None]) -> Row[Any]:
+    async def change(self, conversation_id: str, changes: dict[str, str | None]) -> Row:
         """Set some of `title` and `system_prompt`; raises `NotFound`, `PermissionDenied`."""
         async with self._db.begin() as connection:
             found = await find_to_change(connection, self._db.principal, conversation_id)
@@ -108,7 +108,7 @@ class ConversationService:
             await find_to_change(connection, self._db.principal, conversation_id)
             await show_all(connection)  # its messages go with it, an admin's included
             values = {"tenant_id": self._tenant_id, "conversation_id": conversation_id}
-            if (await connection.execute(PENDING, values)).first() is not None:
+            if (await connection.execute(PENDING, values)).all():
                 raise ConversationBusy
             await connection.execute(DELETE_CONVERSATION, values)
             await connection.execute(REMOVE, self._own(conversation_id))
@@ -118,21 +118,19 @@ class ConversationService:
         return {"in_tenant": self._tenant_id, "conversation_id": conversation_id}
 
 
-async def find(
-    connection: AsyncConnection, principal: Principal, conversation_id: str, *, lock: bool = False
-) -> Row[Any]:
+async def find(connection: Connection, principal: Principal, conversation_id: str, *, lock: bool = False) -> Row:
     """A conversation that the caller sees, locked if its messages are about to change; raises `NotFound`."""
     if not is_id(conversation_id):
         raise NotFound
     statement = (LOCK if lock else ONE).to_viewer(connection)
     values = {**viewer(principal), "id": conversation_id}
-    found: Row[Any] | None = (await connection.execute(statement, values)).one_or_none()
+    found: Row | None = (await connection.execute(statement, values)).one_or_none()
     if found is None:
         raise NotFound
     return found
 
 
-async def find_to_change(connection: AsyncConnection, principal: Principal, conversation_id: str) -> Row[Any]:
+async def find_to_change(connection: Connection, principal: Principal, conversation_id: str) -> Row:
     """As `find`, locked; raises `PermissionDenied` for who is neither its owner nor an admin."""
     found = await find(connection, principal, conversation_id, lock=True)
     if found.user_id != principal.user_id and not principal.is_admin:
@@ -141,7 +139,7 @@ async def find_to_change(connection: AsyncConnection, principal: Principal, conv
 
 
 async def turns_before(
-    connection: AsyncConnection, principal: Principal, conversation_id: str, message_id: str, room: int
+    connection: Connection, principal: Principal, conversation_id: str, message_id: str, room: int
 ) -> list[Turn]:
     """The system prompt and as many of the earlier turns that the author sees as have room in `room` tokens.
 
@@ -158,7 +156,7 @@ async def turns_before(
         "tenant_id": principal.tenant_id,
         "conversation_id": conversation_id,
         "before": message_id,
-        "own": principal.user_id if sees_own_alone(connection) else None,
+        "own": principal.user_id if connection.own_alone else None,
         "bytes": max(room, 0) * BYTES_PER_TOKEN,
     }
     earlier = (await connection.execute(TURNS, values)).all()
@@ -167,7 +165,7 @@ async def turns_before(
     return [*system, *_newest_that_fit(earlier, room)]
 
 
-def _newest_that_fit(newest_first: Sequence[Row[Any]], room: int) -> list[Turn]:
+def _newest_that_fit(newest_first: Sequence[Row], room: int) -> list[Turn]:
     kept: list[Turn] = []
     for row in newest_first:
         if not row.response.strip():

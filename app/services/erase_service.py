@@ -15,10 +15,10 @@ from typing import Any
 
 import structlog
 from sqlalchemy import DateTime, Interval, String, TextClause, bindparam, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.errors import DatabaseUnavailable, NameNotConfirmed
 from app.db import rls
+from app.db.execution import Connection
 from app.db.failures import state_of
 from app.db.session import Database, TenantSession
 
@@ -131,7 +131,7 @@ class TenantEraser:
             counts[table] = await self._empty(tenant_id, statement)
         counts["history"] = await self._erase_history(tenant_id)
 
-        async def finish(connection: AsyncConnection) -> Any:
+        async def finish(connection: Connection) -> Any:
             return (await connection.execute(FINISH)).scalar_one()
 
         if await self._transaction(tenant_id, finish):
@@ -141,7 +141,7 @@ class TenantEraser:
         count = 0
         position: dict[str, Any] | None = {"created_at": BEGINNING, "id": ""}
 
-        async def batch(connection: AsyncConnection) -> Any:
+        async def batch(connection: Connection) -> Any:
             return (await connection.execute(statement, {"tenant_id": tenant_id, **(position or {})})).one()
 
         while position and (last := await self._transaction(tenant_id, batch)):
@@ -152,14 +152,14 @@ class TenantEraser:
     async def _erase_history(self, tenant_id: str) -> int:
         count = 0
 
-        async def batch(connection: AsyncConnection) -> Any:
+        async def batch(connection: Connection) -> Any:
             return (await connection.execute(ERASE_HISTORY, {"rows": self._batch_rows})).scalar_one()
 
         while erased := await self._transaction(tenant_id, batch):
             count += erased
         return count
 
-    async def _transaction(self, tenant_id: str, work: Callable[[AsyncConnection], Awaitable[Any]]) -> Any:
+    async def _transaction(self, tenant_id: str, work: Callable[[Connection], Awaitable[Any]]) -> Any:
         """What `work` returns; None if the tenant is gone. What the database gave up for another begins again."""
         while True:
             try:

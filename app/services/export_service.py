@@ -3,11 +3,9 @@
 import json
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any
-
-from sqlalchemy import Row
 
 from app.core.lines import one_line
+from app.db.execution import Row
 from app.db.session import TenantSession
 from app.services.audit_service import record_by
 from app.services.export_tables import EXPORTED, PAGE_ROWS, ExportedTable
@@ -34,7 +32,7 @@ class ExportService:
             rows = (await connection.execute(tenant.first_page, {"tenant_id": tenant_id})).all()
         return self._pieces(tenant.type, rows)
 
-    async def _pieces(self, first_type: str, first_rows: Sequence[Row[Any]]) -> AsyncGenerator[bytes]:
+    async def _pieces(self, first_type: str, first_rows: Sequence[Row]) -> AsyncGenerator[bytes]:
         counts = Counter({exported.type: 0 for exported in EXPORTED})
         counts[first_type] = len(first_rows)
         yield _lines(first_rows)
@@ -48,7 +46,7 @@ class ExportService:
                 rows = [] if last else await self._page(exported, rows[-1])
         yield json.dumps({"type": "end", "counts": counts}).encode() + b"\n"
 
-    async def _page(self, exported: ExportedTable, after: Row[Any] | None) -> Sequence[Row[Any]]:
+    async def _page(self, exported: ExportedTable, after: Row | None) -> Sequence[Row]:
         values = {"tenant_id": self._db.principal.tenant_id}
         statement = exported.first_page
         if after is not None:
@@ -58,5 +56,5 @@ class ExportService:
             return (await connection.execute(statement, values)).all()
 
 
-def _lines(rows: Sequence[Row[Any]]) -> bytes:
+def _lines(rows: Sequence[Row]) -> bytes:
     return one_line("".join(f"{row.line}\n" for row in rows)).encode()

@@ -5,9 +5,8 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Row
-
 from app.core.errors import ProviderError
+from app.db.execution import Row
 
 
 class Reader:
@@ -53,7 +52,7 @@ class Generation:
         "readers", "row", "started", "streams", "task", "tenant_id", "thoughts",
     )  # fmt: skip
 
-    def __init__(self, row: Row[Any], claim: int | None, *, streams: bool) -> None:
+    def __init__(self, row: Row, claim: int | None, *, streams: bool) -> None:
         self.row = row
         self.id: str = row.id
         self.tenant_id: str = row.tenant_id
@@ -62,7 +61,7 @@ class Generation:
         self.streams = streams
         self.task: asyncio.Task[None]
         self.started = asyncio.get_running_loop().time()
-        self.ended: asyncio.Future[Row[Any] | None] = asyncio.get_running_loop().create_future()
+        self.ended: asyncio.Future[Row | None] = asyncio.get_running_loop().create_future()
         self.ended.add_done_callback(_retrieve)
         self.calling = True
         self.cancelled = False

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Interval, Row, bindparam, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Interval, bindparam, text
 
 from app.core.errors import IdempotencyKeyReused
 from app.core.principal import Principal
+from app.db.execution import Connection, Row
 
 KEPT_FOR = timedelta(hours=24)
 
@@ -66,7 +66,7 @@ class IdempotencyKeys:
         return {**_owned(request, principal), **kept, "resource_id": resource_id}
 
     async def claim(
-        self, connection: AsyncConnection, principal: Principal, request: IdempotentRequest | None, resource_id: str
+        self, connection: Connection, principal: Principal, request: IdempotentRequest | None, resource_id: str
     ) -> str | None:
         """Claim the key for the thing that is about to be made; the id of what it made before, if it did.
 
@@ -78,20 +78,18 @@ class IdempotencyKeys:
         claimed = await connection.execute(CLAIM, self.parameters(request, principal, resource_id))
         return await self.made_before(connection, principal, request) if claimed.one_or_none() is None else None
 
-    async def made_before(self, connection: AsyncConnection, principal: Principal, request: IdempotentRequest) -> str:
+    async def made_before(self, connection: Connection, principal: Principal, request: IdempotentRequest) -> str:
         """The id of what a key made that could not be claimed; raises `IdempotencyKeyReused`."""
         return self._same((await connection.execute(FIND, _owned(request, principal))).one(), request, principal)
 
-    async def look(
-        self, connection: AsyncConnection, principal: Principal, request: IdempotentRequest | None
-    ) -> str | None:
+    async def look(self, connection: Connection, principal: Principal, request: IdempotentRequest | None) -> str | None:
         """The id of what the key has made, claiming nothing: before work that a replay needs not; else as `claim`."""
         if request is None:
             return None
         found = (await connection.execute(LOOK, _owned(request, principal))).one_or_none()
         return None if found is None else self._same(found, request, principal)
 
-    def _same(self, found: Row[Any], request: IdempotentRequest, principal: Principal) -> str:
+    def _same(self, found: Row, request: IdempotentRequest, principal: Principal) -> str:
         if found.request_hash not in {_keyed_hash(key, request, principal) for key in self._secret_keys}:
             raise IdempotencyKeyReused
         return str(found.resource_id)

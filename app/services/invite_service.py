@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, cast
+from typing import cast
 
-from sqlalchemy import Interval, Row, Table, bindparam, delete, func, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Interval, Table, bindparam, delete, func, select, text
 
 from app.core import credentials
 from app.core.errors import AuthenticationError, NotFound, TooManyInvites
 from app.core.ids import is_id, new_id
+from app.db.execution import Connection, Row
 from app.db.session import TenantSession
 from app.models import Invite, User, UserRole
 from app.services.audit_service import record_by
@@ -57,7 +57,7 @@ ACCEPT = delete(Invite).where(*GOOD).returning(invites.c.id, invites.c.user_id)
 class NewInvite:
     """`token` is shown this once."""
 
-    row: Row[Any]
+    row: Row
     token: str
 
 
@@ -85,7 +85,7 @@ class InviteService:
             await record_by(self._db, connection, "invite.created", invite_id, email=email)
         return NewInvite(row, token)
 
-    async def _require_room(self, connection: AsyncConnection, email: str) -> None:
+    async def _require_room(self, connection: Connection, email: str) -> None:
         sender = {"tenant_id": self._tenant_id, "user_id": self._db.principal.user_id}
         await connection.execute(LOCK_TENANT, {"tenant_id": self._tenant_id})
         if (await connection.execute(IS_ADMIN, sender)).one_or_none() is None:  # demoted while this waited
@@ -112,16 +112,16 @@ class InviteService:
             await record_by(self._db, connection, "invite.revoked", invite_id, email=email)
 
 
-async def find_open(connection: AsyncConnection, tenant_id: str, email: str, token: str) -> Row[Any] | None:
+async def find_open(connection: Connection, tenant_id: str, email: str, token: str) -> Row | None:
     """As `accept`, and nothing is used up."""
     values = {"tenant_id": tenant_id, "email": email, "token_hash": credentials.digest(token)}
-    return cast("Row[Any] | None", (await connection.execute(FIND_OPEN, values)).one_or_none())
+    return (await connection.execute(FIND_OPEN, values)).one_or_none()
 
 
-async def accept(connection: AsyncConnection, tenant_id: str, email: str, token: str) -> Row[Any] | None:
+async def accept(connection: Connection, tenant_id: str, email: str, token: str) -> Row | None:
     """Use up the invite of an email in the present transaction: its `id` and its sender's `user_id`.
 
     None if the token is not that of an open one, or its sender is no admin any more.
     """
     values = {"tenant_id": tenant_id, "email": email, "token_hash": credentials.digest(token)}
-    return cast("Row[Any] | None", (await connection.execute(ACCEPT, values)).one_or_none())
+    return (await connection.execute(ACCEPT, values)).one_or_none()

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import Row, TextClause
+from sqlalchemy import TextClause
 
 from app.core.completion import Completion
 from app.core.errors import (
@@ -21,6 +21,7 @@ from app.core.errors import (
     TooManyRunning,
 )
 from app.db import rls
+from app.db.execution import Row
 from app.db.failures import may_pass, reason_of
 from app.db.session import Database
 from app.llm.base import Turn
@@ -70,7 +71,7 @@ class MessageEngine:
         if not self._tenants[tenant_id]:
             del self._tenants[tenant_id]
 
-    def start(self, row: Row[Any], turns: list[Turn], claim: int | None, *, streams: bool) -> Generation:
+    def start(self, row: Row, turns: list[Turn], claim: int | None, *, streams: bool) -> Generation:
         """Run a message that was admitted and reserved."""
         older = self._running.get(row.id)
         if older is not None:  # the sweep has ended it while it ran here: its answer would come too late
@@ -162,7 +163,7 @@ class MessageEngine:
             return message_end.cancelled(self.llm, generation, turns)
         return message_end.completed(self.llm, generation, turns, completion)
 
-    async def _settle(self, generation: Generation, statement: TextClause, end: dict[str, Any]) -> Row[Any] | None:
+    async def _settle(self, generation: Generation, statement: TextClause, end: dict[str, Any]) -> Row | None:
         """Store the end, again and again until its lease is over: an answer that was paid for is not lost to a failure.
 
         None if the message was deleted or ended by another meanwhile.

@@ -1,31 +1,29 @@
 """One message by its id, as far as the caller sees it."""
 
-from typing import Any
-
-from sqlalchemy import Row, bindparam, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import bindparam, select
 
 from app.core.errors import NotFound, PermissionDenied
 from app.core.ids import is_id
 from app.core.principal import Principal
+from app.db.execution import Connection, Row
 from app.services.message_list import IN_TENANT, SHOWN, messages
 from app.services.visibility import Visible, viewer
 
 ONE = Visible(select(*SHOWN).where(IN_TENANT, messages.c.id == bindparam("id")), messages, lambda visible: visible)
 
 
-async def find(connection: AsyncConnection, principal: Principal, message_id: str) -> Row[Any]:
+async def find(connection: Connection, principal: Principal, message_id: str) -> Row:
     """Raises `NotFound`, the same for another tenant's and for none."""
     if not is_id(message_id):
         raise NotFound
     values = {**viewer(principal), "id": message_id}
-    message: Row[Any] | None = (await connection.execute(ONE.to_viewer(connection), values)).one_or_none()
+    message: Row | None = (await connection.execute(ONE.to_viewer(connection), values)).one_or_none()
     if message is None:
         raise NotFound
     return message
 
 
-async def find_to_change(connection: AsyncConnection, principal: Principal, message_id: str) -> Row[Any]:
+async def find_to_change(connection: Connection, principal: Principal, message_id: str) -> Row:
     """As `find`; raises `PermissionDenied` for who is neither its author nor an admin."""
     message = await find(connection, principal, message_id)
     if message.user_id != principal.user_id and not principal.is_admin:

@@ -4,9 +4,9 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import DateTime, Integer, Row, String, bindparam, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import DateTime, Integer, String, bindparam, text
 
+from app.db.execution import Connection, Row
 from app.services.message_list import MessageFilter
 from app.services.message_statements import COLUMNS
 from app.services.pagination import PAGE_BYTES, Page, PageRequest, Position, cursor_at, position_of
@@ -53,7 +53,7 @@ def search_values(tenant_id: str, narrowed: MessageFilter, page: PageRequest) ->
     }
 
 
-async def search(connection: AsyncConnection, tenant_id: str, narrowed: MessageFilter, page: PageRequest) -> Page:
+async def search(connection: Connection, tenant_id: str, narrowed: MessageFilter, page: PageRequest) -> Page:
     """A page of what `narrowed` finds. It may be short, or empty, where a next one goes on with the search."""
     values = search_values(tenant_id, narrowed, page)
     hits = (await connection.execute(SEARCH, values)).all()
@@ -64,6 +64,6 @@ async def search(connection: AsyncConnection, tenant_id: str, narrowed: MessageF
     return Page(shown, _goes_on(hits[-1], values["skip"]) if hits and not hits[-1].matches else None)
 
 
-def _goes_on(end: Row[Any], skip: int) -> str:
+def _goes_on(end: Row, skip: int) -> str:
     """Where the search ended for the work that it took; what it has not skipped is skipped by the next page."""
     return cursor_at(Position(end.hit_at, end.hit_id, max(skip - (end.n - 1), 0)))

@@ -10,9 +10,7 @@ from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, TextClause
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import TextClause
 
 from app.core.errors import (
     AppError,
@@ -23,7 +21,9 @@ from app.core.errors import (
     provider_failure,
 )
 from app.core.ids import new_id
-from app.db.session import TenantSession, sees_own_alone
+from app.db.execution import Connection, Row
+from app.db.failures import IntegrityViolation, violates
+from app.db.session import TenantSession
 from app.llm.base import Turn
 from app.models import MessageStatus
 from app.services.audit_service import record_by, record_if_of_another
@@ -61,7 +61,7 @@ class Prompt:
 class Sent:
     """A message as it was reserved, with its run; or, without one, as it is: its idempotency key made it before."""
 
-    row: Row[Any]
+    row: Row
     generation: Generation | None
 
 
@@ -99,7 +99,7 @@ class MessageService:
         """Answer a failed or cancelled message again; raises as `send`, `MessageRunning`, `MessageEnded`."""
         return await self._admitted(self._retry(message_id, streams=streams))
 
-    async def outcome(self, sent: Sent) -> Row[Any]:
+    async def outcome(self, sent: Sent) -> Row:
         """Wait for the end; raises `ProviderError` if the message failed: it is kept, and the error names it."""
         row, error = sent.row, None
         if sent.generation is not None:
@@ -155,7 +155,7 @@ class MessageService:
                 return await self._replay(connection, made, prompt)
         return Sent(reserved, self._engine.start(reserved, turns, claim, streams=prompt.streams))
 
-    async def _replay(self, connection: AsyncConnection, message_id: str, prompt: Prompt) -> Sent:
+    async def _replay(self, connection: Connection, message_id: str, prompt: Prompt) -> Sent:
         row = await find(connection, self._db.principal, message_id)
         if row.status == MessageStatus.PENDING and not prompt.background:
             raise IdempotencyKeyInFlight(row.id)
@@ -176,7 +176,7 @@ class MessageService:
         return Sent(reserved, self._engine.start(reserved, turns, claim, streams=streams))
 
     async def _turns(
-        self, connection: AsyncConnection, content: str, conversation_id: str | None, message_id: str
+        self, connection: Connection, content: str, conversation_id: str | None, message_id: str
     ) -> list[Turn]:
         earlier: list[Turn] = []
         if conversation_id is not None:
@@ -185,21 +185,21 @@ class MessageService:
         return [*earlier, Turn("user", content)]
 
     async def _reserve(
-        self, connection: AsyncConnection, statement: TextClause, values: dict[str, Any], claim: int | None
-    ) -> Row[Any] | None:
+        self, connection: Connection, statement: TextClause, values: dict[str, Any], claim: int | None
+    ) -> Row | None:
         """The pending message; None if the statement's condition did not hold. Budgets are claimed at the commit."""
         values |= {"tenant_id": self._tenant_id, "lease": self._engine.lease, "claim": claim}
         await self._intake.ceiling.bound(connection)
         try:
             return (await connection.execute(statement, values)).one_or_none()
-        except IntegrityError as error:
-            if "uq_messages_pending_conversation" in str(error.orig):
+        except IntegrityViolation as error:
+            if violates(error, "uq_messages_pending_conversation"):
                 raise ConversationBusy from None
             raise
 
     # --- following and ending
 
-    async def cancel(self, message_id: str) -> Row[Any]:
+    async def cancel(self, message_id: str) -> Row:
         """Stop a message; what was written so far is kept. Still `pending` if its process does not answer.
 
         Raises:
@@ -246,7 +246,7 @@ class MessageService:
     def _read_of(self, message_id: str) -> Read:
         return shared_read(self._db, self._signals.looks, message_id)
 
-    async def _wait_for_end(self, message: Row[Any]) -> Row[Any]:
+    async def _wait_for_end(self, message: Row) -> Row:
         reader = Reader()
         asyncio.get_running_loop().call_later(CANCEL_WAIT_SECONDS, reader.close)
         async for event in follow_stored(message, self._read_of(message.id), self._signals, reader, 0):
@@ -256,7 +256,7 @@ class MessageService:
 
     # --- reading and deleting
 
-    async def get(self, message_id: str) -> Row[Any]:
+    async def get(self, message_id: str) -> Row:
         """One message of the tenant; raises `NotFound`, the same for another tenant's and for none."""
         async with self._db.begin() as connection:
             return await find(connection, self._db.principal, message_id)
@@ -286,7 +286,7 @@ class MessageService:
         if narrowed.q is not None:
             self._search_indexer.searched(self._tenant_id)
         async with self._db.begin() as connection:
-            if not narrowed.has_an_index(own_alone=sees_own_alone(connection)):
+            if not narrowed.has_an_index(own_alone=connection.own_alone):
                 return await search(connection, self._tenant_id, narrowed, page)
             statement = listing(narrowed.conditions()).to_viewer(connection).page(page)
             values = {**viewer(self._db.principal), **narrowed.parameters(), **parameters(page)}

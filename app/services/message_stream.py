@@ -5,11 +5,11 @@ The text's offset in characters is the same in both, so a reader may begin in on
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Row, text
+from sqlalchemy import text
 
 from app.core.errors import AppError, DatabaseUnavailable
+from app.db.execution import Row
 from app.db.session import TenantSession
 from app.models import MessageStatus
 from app.services.generation import Generation, Reader
@@ -47,28 +47,28 @@ class Delta:
 class End:
     """The message as it is stored now; `error` says why it failed, or why nobody knows its end."""
 
-    row: Row[Any] | None
+    row: Row | None
     error: AppError | None = None
 
 
-Event = Row[Any] | Delta | End | None
+Event = Row | Delta | End | None
 """The message first, then deltas, then one end. None: nothing new, the reader is still there."""
 
-Read = Callable[[int], Awaitable[tuple[Row[Any], Sequence[Row[Any]]]]]
+Read = Callable[[int], Awaitable[tuple[Row, Sequence[Row]]]]
 """The message, and its stored deltas that reach beyond an offset."""
 
 
 def shared_read(db: TenantSession, looks: SharedLooks, message_id: str) -> Read:
     """Reads as the caller, together with the caller's other readers of the message."""
 
-    async def read(offset: int) -> tuple[Row[Any], Sequence[Row[Any]]]:
+    async def read(offset: int) -> tuple[Row, Sequence[Row]]:
         async with db.begin() as connection:
             row = await find(connection, db.principal, message_id)
             values = {"tenant_id": db.principal.tenant_id, "id": message_id, "attempt": row.attempts, "offset": offset}
             return row, (await connection.execute(READ_DELTAS, values)).all()
 
-    async def look(offset: int) -> tuple[Row[Any], Sequence[Row[Any]]]:
-        found: tuple[Row[Any], Sequence[Row[Any]]] = await looks.look((message_id, db.principal), offset, read)
+    async def look(offset: int) -> tuple[Row, Sequence[Row]]:
+        found: tuple[Row, Sequence[Row]] = await looks.look((message_id, db.principal), offset, read)
         return found
 
     return look
@@ -104,7 +104,7 @@ async def follow_running(
 
 
 async def follow_stored(
-    row: Row[Any], read: Read, signals: MessageSignals, reader: Reader, offset: int
+    row: Row, read: Read, signals: MessageSignals, reader: Reader, offset: int
 ) -> AsyncIterator[Event]:
     """A message that has ended, or runs in another process."""
     yield row
@@ -148,7 +148,7 @@ def _ending(generation: Generation, offset: int) -> Sequence[Event]:
     return [End(None, generation.error)] if row is None else _rest(row, offset, generation.error)
 
 
-def _rest(row: Row[Any], offset: int, error: AppError | None = None) -> Sequence[Event]:
+def _rest(row: Row, offset: int, error: AppError | None = None) -> Sequence[Event]:
     """The text that the reader has not seen, and the end."""
     piece = row.response[offset:]
     ending = End(row, error)

@@ -11,7 +11,6 @@ from sqlalchemy import (
     BindParameter,
     Column,
     ColumnElement,
-    Row,
     Select,
     Table,
     and_,
@@ -25,6 +24,7 @@ from sqlalchemy.types import DateTime, String
 
 from app.core.errors import InvalidCursor
 from app.core.ids import is_id
+from app.db.execution import Row
 
 # Rows are passed over one by one.
 MAX_SKIP, MAX_LIMIT = 10_000, 100
@@ -45,7 +45,7 @@ class PageRequest:
 class Page:
     """`next_cursor` is None on the last page."""
 
-    rows: Sequence[Row[Any]]
+    rows: Sequence[Row]
     next_cursor: str | None
 
 
@@ -136,7 +136,7 @@ def parameters(page: PageRequest) -> dict[str, Any]:
     return {"limit": page.limit + 1, "last_created_at": position.created_at, "last_id": position.id}
 
 
-def page_of(rows: Sequence[Row[Any]], page: PageRequest) -> Page:
+def page_of(rows: Sequence[Row], page: PageRequest) -> Page:
     # A page that was cut for its bytes may have a next one, however few its rows are.
     cut = bool(rows) and getattr(rows[-1], "bytes", 0) >= PAGE_BYTES
     if len(rows) <= page.limit and not cut:

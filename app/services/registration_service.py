@@ -3,14 +3,14 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, cast
 
-from sqlalchemy import Row, Table, bindparam, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Table, bindparam, select
 
 from app.core.errors import InviteRequired, RegistrationClosed, TenantNotFound
 from app.core.ids import is_id
 from app.core.principal import Origin
 from app.core.security import PasswordHasher
 from app.db import rls
+from app.db.execution import Connection, Row
 from app.db.session import Database
 from app.models import RegistrationMode, Tenant, UserRole
 from app.services.audit_service import Actor, record
@@ -35,7 +35,7 @@ class RegistrationService:
         self._passwords = passwords
         self._origin = origin
 
-    async def register(self, tenant_id: str, email: str, password: str, invite: str | None = None) -> Row[Any]:
+    async def register(self, tenant_id: str, email: str, password: str, invite: str | None = None) -> Row:
         """The new user, as the tenant's registration allows; an invite is used up in the same transaction.
 
         Raises:
@@ -45,7 +45,7 @@ class RegistrationService:
         """
         return await self._add(tenant_id, email, password, UserRole.USER, invite, "anonymous")
 
-    async def create_admin(self, tenant_id: str, email: str, password: str) -> Row[Any]:
+    async def create_admin(self, tenant_id: str, email: str, password: str) -> Row:
         """An admin, by an operator of the service; raises `TenantNotFound`, `EmailTaken`."""
         return await self._add(tenant_id, email, password, UserRole.ADMIN, None, "operator")
 
@@ -57,7 +57,7 @@ class RegistrationService:
         role: UserRole,
         invite: str | None,
         actor_type: Literal["anonymous", "operator"],
-    ) -> Row[Any]:
+    ) -> Row:
         if not is_id(tenant_id):
             raise TenantNotFound
         anonymous = actor_type == "anonymous"
@@ -75,11 +75,11 @@ class RegistrationService:
 
 
 async def _admit(
-    connection: AsyncConnection,
+    connection: Connection,
     tenant_id: str,
     email: str,
     invite: str | None,
-    find: Callable[[AsyncConnection, str, str, str], Awaitable[Row[Any] | None]],
+    find: Callable[[Connection, str, str, str], Awaitable[Row | None]],
     *,
     anonymous: bool,
 ) -> dict[str, Any]:

@@ -71,5 +71,5 @@ class SearchIndexer:
     async def _look_at_all(self) -> None:
         self._looked_at.clear()
         async with self._database.background(rls.ENTER_NO_TENANT) as connection:
-            behind = (await connection.execute(TO_INDEX)).scalars().all()
+            behind = (await connection.execute(TO_INDEX)).scalars()
         self._due.update(dict.fromkeys(behind))

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import structlog
-from sqlalchemy import Interval, Row, String, bindparam, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Interval, String, bindparam, text
 
 from app.core import credentials
 from app.core.errors import AuthenticationError, FreshLoginRequired, InvalidCredentials, InvalidRefreshToken
@@ -15,6 +13,7 @@ from app.core.ids import new_id
 from app.core.principal import Origin, Principal
 from app.core.security import TokenService
 from app.db import rls
+from app.db.execution import Connection, Row
 from app.db.session import Database, TenantSession
 from app.services.audit_service import Actor, record, record_by
 from app.services.user_service import SELECT_USER
@@ -73,7 +72,7 @@ class Granted:
     expires_in: int
     refresh_token: str
     refresh_expires_in: int
-    user: Row[Any]
+    user: Row
 
 
 class SessionService:
@@ -99,7 +98,7 @@ class SessionService:
         self._longest = longest
         self._fresh = fresh
 
-    async def begin(self, connection: AsyncConnection, user: Principal) -> Granted:
+    async def begin(self, connection: Connection, user: Principal) -> Granted:
         """Begin a session of a user who has just proved who it is, in the present transaction.
 
         Raises:
@@ -154,7 +153,7 @@ class SessionService:
             await connection.execute(END_ALL if everywhere else END, values)
             await record_by(db, connection, "session.ended", db.principal.session_id, everywhere=everywhere)
 
-    async def _end_reused(self, connection: AsyncConnection, principal: Principal, origin: Origin) -> None:
+    async def _end_reused(self, connection: Connection, principal: Principal, origin: Origin) -> None:
         key = {"tenant_id": principal.tenant_id, "id": principal.session_id}
         if (await connection.execute(END, key)).one_or_none() is None:
             return  # ended a moment ago, which is why the token was not found live
@@ -172,7 +171,7 @@ class SessionService:
         return Principal(found.user_id, found.tenant_id, found.role, found.token_version, session_id)
 
     async def _rotate(
-        self, connection: AsyncConnection, principal: Principal, refresh_token: str
+        self, connection: Connection, principal: Principal, refresh_token: str
     ) -> tuple[str, timedelta] | None:
         """The successor of a token that is live, or was until a moment ago, and its life; None: it is neither."""
         salt = credentials.new_salt()
@@ -192,10 +191,10 @@ class SessionService:
         raise InvalidRefreshToken  # derived by a process with a key that this one lacks: no reuse
 
     async def _grant(
-        self, connection: AsyncConnection, principal: Principal, refresh_token: str, life: timedelta
+        self, connection: Connection, principal: Principal, refresh_token: str, life: timedelta
     ) -> Granted:
         identity = {"tenant_id": principal.tenant_id, "id": principal.user_id}
-        user: Row[Any] | None = (await connection.execute(SELECT_USER, identity)).one_or_none()
+        user: Row | None = (await connection.execute(SELECT_USER, identity)).one_or_none()
         if user is None:  # deleted since the transaction began
             raise AuthenticationError
         access_token = self._tokens.mint(principal)

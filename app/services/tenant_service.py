@@ -2,17 +2,18 @@
 
 import hmac
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from sqlalchemy import Row, bindparam, select, text, update
+from sqlalchemy import bindparam, select, text, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import IntegrityError
 
 from app.core.errors import AuthenticationError, OperatorTokenRequired, TenantNameTaken
 from app.core.ids import new_id
 from app.core.principal import Origin
 from app.core.security import PasswordHasher
 from app.db import rls
+from app.db.execution import Row
+from app.db.failures import IntegrityViolation, violates
 from app.db.session import Database, TenantSession
 from app.models import RegistrationMode, Tenant, UserRole
 from app.services.audit_service import Actor, record, record_by
@@ -65,7 +66,7 @@ class TenantService:
 
     async def create(
         self, name: str, admin: FirstAdmin | None = None, operator_token: str | None = None
-    ) -> tuple[Row[Any], Row[Any] | None]:
+    ) -> tuple[Row, Row | None]:
         """The tenant and its first admin, both stored or neither.
 
         Raises:
@@ -77,13 +78,13 @@ class TenantService:
             raise OperatorTokenRequired
         return await self._create(name, admin, "anonymous" if expected is None else "operator")
 
-    async def create_by_operator(self, name: str, admin: FirstAdmin) -> tuple[Row[Any], Row[Any] | None]:
+    async def create_by_operator(self, name: str, admin: FirstAdmin) -> tuple[Row, Row | None]:
         """As `create`, by an operator on the command line."""
         return await self._create(name, admin, "operator")
 
     async def _create(
         self, name: str, admin: FirstAdmin | None, actor_type: Literal["anonymous", "operator"]
-    ) -> tuple[Row[Any], Row[Any] | None]:
+    ) -> tuple[Row, Row | None]:
         tenant_id = new_id()
         actor = Actor(tenant_id, actor_type, self._origin)
         hashed = await self._hash_unless_taken(name, admin) if admin else ""
@@ -114,7 +115,7 @@ class TenantSettingsService:
         self._db = db
         self._tenant_id = db.principal.tenant_id
 
-    async def get(self) -> Row[Any]:
+    async def get(self) -> Row:
         async with self._db.begin() as connection:
             return _still_there((await connection.execute(SELECT_TENANT, {"tenant_id": self._tenant_id})).one_or_none())
 
@@ -122,7 +123,7 @@ class TenantSettingsService:
 class TenantAdminService(TenantSettingsService):
     """As `TenantSettingsService`, for who may change them."""
 
-    async def change(self, changes: dict[str, str]) -> Row[Any]:
+    async def change(self, changes: dict[str, str]) -> Row:
         """Set some of `name`, `registration` and `message_visibility`; raises `TenantNameTaken`."""
         if not changes:
             return await self.get()
@@ -130,8 +131,8 @@ class TenantAdminService(TenantSettingsService):
         async with self._db.begin() as connection:
             try:
                 changed = await connection.execute(statement, {"tenant_id": self._tenant_id})
-            except IntegrityError as error:
-                if "uq_tenants_name" in str(error.orig):
+            except IntegrityViolation as error:
+                if violates(error, "uq_tenants_name"):
                     raise TenantNameTaken from None
                 raise
             tenant = _still_there(changed.one_or_none())
@@ -139,7 +140,7 @@ class TenantAdminService(TenantSettingsService):
             return tenant
 
 
-def _still_there(tenant: Row[Any] | None) -> Row[Any]:
+def _still_there(tenant: Row | None) -> Row:
     if tenant is None:  # deleted since the transaction began
         raise AuthenticationError
     return tenant

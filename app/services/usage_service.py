@@ -8,9 +8,10 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 
 import structlog
-from sqlalchemy import BindParameter, Date, DateTime, Row, TextClause, bindparam, text
+from sqlalchemy import BindParameter, Date, DateTime, TextClause, bindparam, text
 
 from app.core.errors import DatabaseUnavailable
+from app.db.execution import Row
 from app.db.session import TenantSession
 
 Grouping = Literal["day", "user", "model"]
@@ -66,7 +67,7 @@ class UsageService:
     def __init__(self, db: TenantSession) -> None:
         self._db = db
 
-    async def usage(self, since: datetime, until: datetime, grouping: Grouping) -> Sequence[Row[Any]]:
+    async def usage(self, since: datetime, until: datetime, grouping: Grouping) -> Sequence[Row]:
         """Totals of the messages sent from `since` to before `until`, by `key`, in its order."""
         await self._add_up()
         values = {"tenant_id": self._db.principal.tenant_id}

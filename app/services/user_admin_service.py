@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from sqlalchemy import Row, bindparam, case, delete, func, null, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import bindparam, case, delete, func, null, select, update
 
 from app.core.errors import LastAdmin, NotFound
 from app.core.ids import is_id, new_id
 from app.core.security import PasswordHasher
+from app.db.execution import Connection, Row
 from app.db.session import TenantSession
 from app.models import User, UserRole
 from app.services.api_key_service import REVOKE_ADMIN_KEYS, REVOKE_ALL_KEYS
@@ -50,9 +50,7 @@ class UserAdminService:
         self._tenant_id = db.principal.tenant_id
         self._passwords = passwords
 
-    async def create(
-        self, email: str, password: str, role: UserRole, request: IdempotentRequest | None = None
-    ) -> Row[Any]:
+    async def create(self, email: str, password: str, role: UserRole, request: IdempotentRequest | None = None) -> Row:
         """The new user of the caller's tenant; raises `EmailTaken`, `NotFound` if the key made one that is gone."""
         user_id, caller = new_id(), self._db.principal
         async with self._db.begin() as connection:
@@ -67,7 +65,7 @@ class UserAdminService:
             await record_by(self._db, connection, "user.created", user_id, role=role.value)
             return made_now
 
-    async def change(self, user_id: str, role: UserRole | None, disabled: bool | None) -> Row[Any]:
+    async def change(self, user_id: str, role: UserRole | None, disabled: bool | None) -> Row:
         """Set role and disabling (None: as it is), in force at the user's next request.
 
         What the user made in the old role or before it was disabled ends with it, and does not come back.
@@ -85,7 +83,7 @@ class UserAdminService:
             if _is_admin(before):
                 await self._require_admin(connection)
             identity = {"tenant_id": self._tenant_id, "id": user_id}
-            after: Row[Any] = (await connection.execute(SELECT_USER, identity)).one()
+            after: Row = (await connection.execute(SELECT_USER, identity)).one()
             if changes := _changes(before, after):
                 await self._end_what_it_made(connection, user_id, changes)
                 await record_by(self._db, connection, "user.changed", user_id, **changes)
@@ -106,20 +104,20 @@ class UserAdminService:
                 await self._require_admin(connection)
             await record_by(self._db, connection, "user.deleted", user_id, email=user.email)
 
-    async def _lock_and_find(self, connection: AsyncConnection, user_id: str) -> Row[Any]:
+    async def _lock_and_find(self, connection: Connection, user_id: str) -> Row:
         if not is_id(user_id):
             raise NotFound
         await connection.execute(LOCK_TENANT, {"tenant_id": self._tenant_id})
         return await self._find(connection, user_id)
 
-    async def _find(self, connection: AsyncConnection, user_id: str) -> Row[Any]:
+    async def _find(self, connection: Connection, user_id: str) -> Row:
         found = await connection.execute(SELECT_USER, {"tenant_id": self._tenant_id, "id": user_id})
-        user: Row[Any] | None = found.one_or_none()
+        user: Row | None = found.one_or_none()
         if user is None:
             raise NotFound
         return user
 
-    async def _end_what_it_made(self, connection: AsyncConnection, user_id: str, changes: dict[str, Any]) -> None:
+    async def _end_what_it_made(self, connection: Connection, user_id: str, changes: dict[str, Any]) -> None:
         """In both directions: what an earlier demotion or disabling may have left must not revive."""
         owner = {"tenant_id": self._tenant_id, "user_id": user_id}
         await connection.execute(REVOKE_ALL_INVITES, owner)
@@ -129,7 +127,7 @@ class UserAdminService:
         else:
             await connection.execute(REVOKE_ADMIN_KEYS, owner)
 
-    async def _require_admin(self, connection: AsyncConnection) -> None:
+    async def _require_admin(self, connection: Connection) -> None:
         if not (await connection.execute(ADMINS, {"tenant_id": self._tenant_id})).scalar_one():
             raise LastAdmin
 
@@ -137,11 +135,11 @@ class UserAdminService:
         return {"in_tenant": self._tenant_id, "of_user": user_id}
 
 
-def _is_admin(user: Row[Any]) -> bool:
+def _is_admin(user: Row) -> bool:
     return bool(user.role == UserRole.ADMIN and user.disabled_at is None)
 
 
-def _changes(before: Row[Any], after: Row[Any]) -> dict[str, Any]:
+def _changes(before: Row, after: Row) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     if before.role != after.role:
         changes["role"] = after.role

@@ -2,12 +2,12 @@
 
 from typing import Any, cast
 
-from sqlalchemy import Row, Select, Table, bindparam, select, text
+from sqlalchemy import Select, Table, bindparam, select, text
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.errors import AuthenticationError, EmailTaken
 from app.core.ids import new_id
+from app.db.execution import Connection, Row
 from app.db.session import TenantSession
 from app.models import User, UserRole
 from app.services.audit_tally import AuditTally
@@ -34,15 +34,15 @@ INSERT_USER = (
 )
 
 
-async def require_free(connection: AsyncConnection, email: str) -> None:
+async def require_free(connection: Connection, email: str) -> None:
     """Raise `EmailTaken`: before a password is hashed in vain. Whether it still is free, inserting decides."""
     if (await connection.execute(EMAIL_TAKEN, {"email": email})).scalar_one():
         raise EmailTaken
 
 
 async def insert_user(
-    connection: AsyncConnection, tenant_id: str, email: str, hashed_password: str, role: UserRole, user_id: str = ""
-) -> Row[Any]:
+    connection: Connection, tenant_id: str, email: str, hashed_password: str, role: UserRole, user_id: str = ""
+) -> Row:
     """Insert into the tenant that the transaction is in; raises `EmailTaken`."""
     values = {
         "id": user_id or new_id(),
@@ -63,10 +63,10 @@ class ProfileService:
     def __init__(self, db: TenantSession) -> None:
         self._db = db
 
-    async def me(self) -> Row[Any]:
+    async def me(self) -> Row:
         identity = {"tenant_id": self._db.principal.tenant_id, "id": self._db.principal.user_id}
         async with self._db.begin() as connection:
-            user: Row[Any] | None = (await connection.execute(SELECT_USER, identity)).one_or_none()
+            user: Row | None = (await connection.execute(SELECT_USER, identity)).one_or_none()
         if user is None:
             raise AuthenticationError
         return user

@@ -8,10 +8,9 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Select, Table, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.principal import Principal
-from app.db.session import sees_own_alone
+from app.db.execution import Connection
 from app.services.pagination import only
 
 SHOW_ALL = text("SELECT set_config('app.viewer', '*', true)")
@@ -28,12 +27,12 @@ class Visible(Generic[Form]):
         self.all = form(statement)
         self.own = form(statement.where(only(table.c.user_id, "viewer_id")))
 
-    def to_viewer(self, connection: AsyncConnection) -> Form:
+    def to_viewer(self, connection: Connection) -> Form:
         """The one for the caller whose transaction this is."""
-        return self.own if sees_own_alone(connection) else self.all
+        return self.own if connection.own_alone else self.all
 
 
-async def show_all(connection: AsyncConnection) -> None:
+async def show_all(connection: Connection) -> None:
     """Let the rest of the transaction reach all rows of the tenant, for what concerns also those that are not shown."""
     await connection.execute(SHOW_ALL)
 

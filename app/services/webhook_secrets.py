@@ -5,12 +5,11 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 
-from sqlalchemy import Interval, Row, bindparam, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Interval, bindparam, text
 
 from app.core.errors import AuthenticationError
+from app.db.execution import Connection, Row
 from app.db.session import TenantSession
 from app.services.audit_service import record_by
 
@@ -34,12 +33,12 @@ class WebhookSecrets:
     def __init__(self, secret_keys: Sequence[str]) -> None:
         self._secret_keys = tuple(key.encode() for key in secret_keys)
 
-    async def of_tenant(self, connection: AsyncConnection, tenant_id: str) -> list[bytes]:
+    async def of_tenant(self, connection: Connection, tenant_id: str) -> list[bytes]:
         """Each that a receiver may still verify with, the present one first; none of a tenant that is being erased."""
         state = (await connection.execute(STATE, {"tenant_id": tenant_id})).one_or_none()
         return self.derive(tenant_id, state) if state else []
 
-    def derive(self, tenant_id: str, state: Row[Any]) -> list[bytes]:
+    def derive(self, tenant_id: str, state: Row) -> list[bytes]:
         versions = [state.version, state.version - 1] if state.both else [state.version]
         names = [f"webhook:{tenant_id}:{version}" if version else f"webhook:{tenant_id}" for version in versions]
         return [hmac.digest(key, name.encode(), hashlib.sha256) for key in self._secret_keys for name in names]

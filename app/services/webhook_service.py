@@ -12,11 +12,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import Interval, Row, Text, bindparam, text
+from sqlalchemy import Interval, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.core.errors import DatabaseUnavailable, InvalidWebhookUrl
 from app.db import rls
+from app.db.execution import Row
 from app.db.session import Database
 from app.services.message_statements import COLUMNS
 from app.services.webhook_secrets import WebhookSecrets
@@ -56,7 +57,7 @@ class WebhookService:
         database: Database,
         secrets: WebhookSecrets,
         allowed_networks: Sequence[Network],
-        body_of: Callable[[Row[Any]], dict[str, Any]],
+        body_of: Callable[[Row], dict[str, Any]],
     ) -> None:
         self._database = database
         self._secrets = secrets
@@ -134,7 +135,7 @@ class WebhookService:
             await connection.execute(NOTE, {**values, "attempts": message.attempts, "pause": pause})
         _log(delivery, message, gave_up=pause is None)
 
-    def _body(self, message: Row[Any]) -> bytes:
+    def _body(self, message: Row) -> bytes:
         event = {
             "type": f"message.{message.status}",
             "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -156,7 +157,7 @@ async def _logged(work: Awaitable[object]) -> None:
         logger.exception("webhooks_failed")
 
 
-def _log(delivery: Delivery, message: Row[Any], *, gave_up: bool) -> None:
+def _log(delivery: Delivery, message: Row, *, gave_up: bool) -> None:
     fields = {"message_id": message.id, "tenant_id": message.tenant_id, "reason": delivery.reason}
     if delivery.ok:
         logger.info("webhook_delivered", **fields)

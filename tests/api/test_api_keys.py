@@ -11,8 +11,8 @@ from fastapi import FastAPI
 
 from tests.api.problems import assert_problem, without_request_id
 from tests.helpers import PASSWORD, Member, Tenant, join, send
-from tests.isolation.test_statements import statements_of
 from tests.sessions import actions_of, status_of
+from tests.statements import statements
 
 ALL = ["messages:read", "messages:write", "admin"]
 
@@ -62,7 +62,7 @@ async def test_a_mistyped_key_costs_no_look_up(app: FastAPI, client: httpx.Async
     typos = [typo for typo in typos if typo != key]
     wrong_token = await client.get("/me", headers=bearer("no token"))
 
-    with statements_of(app) as seen:
+    with statements() as seen:
         answers = [await client.get("/me", headers={"Authorization": f"Bearer {typo}".encode()}) for typo in typos]
 
     assert seen == []

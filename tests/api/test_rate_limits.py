@@ -16,8 +16,8 @@ from main import create_app, lifespan
 from tests.api.problems import assert_problem
 from tests.api.test_api_keys import make_key
 from tests.helpers import PASSWORD, Tenant, unique_email
-from tests.isolation.test_statements import statements_of
 from tests.sessions import status_of
+from tests.statements import statements
 
 Limited = Callable[..., AbstractAsyncContextManager[FastAPI]]
 OPEN = ("/create-tenant", "/register", "/login", "/token")
@@ -221,7 +221,7 @@ async def test_ended_credentials_cost_their_tenant_nothing_and_the_database_one_
         assert [await status_of(here, credential) for credential in ended] == [200, 200]
         await client.delete(f"/admin/users/{acme.user.id}", headers=acme.admin.headers)
         first = [await status_of(here, credential) for credential in ended]
-        with statements_of(app) as seen:
+        with statements() as seen:
             more = [await status_of(here, credential) for credential in ended * 10]
         async with client_at(app, "203.0.113.1") as elsewhere:
             others = [await elsewhere.get("/me", headers=acme.admin.headers) for _ in range(3)]

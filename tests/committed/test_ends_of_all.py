@@ -6,9 +6,9 @@ from typing import Any
 import asyncpg
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db import rls
+from app.db.execution import Connection
 from app.db.session import Database, Session
 from app.services.delta_writer import DeltaWriter
 from app.services.generation import Generation
@@ -111,11 +111,11 @@ async def test_a_connection_is_given_back_although_its_task_is_cancelled_meanwhi
     database_url: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database, gate = Database(database_url, pool_size=1), Gate()
-    close = AsyncConnection.close
+    roll_back = Session._roll_back
 
-    async def close_slowly(self: AsyncConnection) -> None:
+    async def roll_back_slowly(self: Session, connection: Connection) -> None:
         await gate.passed()
-        await close(self)
+        await roll_back(self, connection)
 
     async def fail() -> None:
         async with database.session(rls.ENTER_NO_TENANT) as connection:
@@ -124,13 +124,13 @@ async def test_a_connection_is_given_back_although_its_task_is_cancelled_meanwhi
 
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(AsyncConnection, "close", close_slowly)
+            patch.setattr(Session, "_roll_back", roll_back_slowly)
             failing = asyncio.create_task(fail())
             await within_patience(gate.reached.wait(), "the connection to be given back")
             failing.cancel()
             await asyncio.wait([failing])
             gate.opened.set()
-            await until(lambda: database.engine.pool.checkedout() == 0, "the connection to be back")
+            await until(lambda: database.pool.in_use == 0, "the connection to be back")
         await database.check()
     finally:
         await database.close()

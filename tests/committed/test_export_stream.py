@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from tests.committed.conftest import Serve
 from tests.committed.providers import HeldProvider
 from tests.helpers import Tenant, make_tenant
-from tests.isolation.test_statements import statements_of
+from tests.statements import statements
 from tests.waiting import until
 
 # More than the buffers of both sides hold, in pages of two rows.
@@ -50,7 +50,7 @@ def pages_of(seen: list[str]) -> int:
 async def stalled(app: FastAPI) -> None:
     """Return when the server waits for the client to read; it holds no connection meanwhile."""
     await until(lambda: any(map(waits_for_its_reader, asyncio.all_tasks())), "the server to wait for its reader")
-    assert app.state.container.database.engine.pool.checkedout() == 0
+    assert app.state.container.database.pool.in_use == 0
 
 
 def waits_for_its_reader(task: "asyncio.Task[object]") -> bool:
@@ -71,7 +71,7 @@ async def test_while_a_client_does_not_read_no_connection_is_held_and_no_page_is
     listen: Serve, superuser: asyncpg.Connection
 ) -> None:
     async with large(listen, superuser) as (app, client, acme):
-        with statements_of(app) as seen:
+        with statements() as seen:
             async with export(client, acme) as response:
                 assert response.status_code == 200
                 pieces = response.aiter_raw()
@@ -93,7 +93,7 @@ async def test_an_admin_who_is_disabled_meanwhile_gets_no_further_page_and_no_en
             read.extend(piece)
 
     async with large(listen, superuser) as (app, client, acme):
-        with statements_of(app) as seen:
+        with statements() as seen:
             async with export(client, acme) as response:
                 pieces = response.aiter_raw()
                 await anext(pieces)
@@ -102,7 +102,7 @@ async def test_an_admin_who_is_disabled_meanwhile_gets_no_further_page_and_no_en
                 with pytest.raises(httpx.RemoteProtocolError):
                     await read_rest(pieces)
             assert pages_of(seen) < MESSAGES // 4
-        assert app.state.container.database.engine.pool.checkedout() == 0
+        assert app.state.container.database.pool.in_use == 0
     assert read
     assert b'"end"' not in read
 
@@ -111,7 +111,7 @@ async def test_a_client_that_leaves_ends_its_export_and_leaves_nothing_behind(
     listen: Serve, superuser: asyncpg.Connection
 ) -> None:
     async with large(listen, superuser) as (app, client, acme):
-        with statements_of(app) as seen:
+        with statements() as seen:
             async with export(client, acme) as response:
                 pieces = response.aiter_raw()
                 await anext(pieces)
@@ -119,5 +119,5 @@ async def test_a_client_that_leaves_ends_its_export_and_leaves_nothing_behind(
                 assert serving()
             await until(lambda: not serving(), "the export to end")
             assert pages_of(seen) < MESSAGES // 4
-        assert app.state.container.database.engine.pool.checkedout() == 0
+        assert app.state.container.database.pool.in_use == 0
         assert (await client.get("/me", headers=acme.admin.headers)).status_code == 200

@@ -9,14 +9,14 @@ import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import URL, event
-from sqlalchemy.util import await_only
+from sqlalchemy import URL
 
 from app.core.ids import new_id
 from app.db import rls
 from tests.api.problems import assert_problem
 from tests.conftest import dsn
 from tests.helpers import PASSWORD, Member, Tenant, unique_email
+from tests.statements import before_statements
 
 DELETE_USER = "DELETE FROM users WHERE id = $1"
 DELETE_TENANT = "DELETE FROM tenants WHERE id = $1"
@@ -60,20 +60,17 @@ def once_entered(caller: Member, happens: Callable[[], Awaitable[Any]]) -> Itera
 
 
 @contextmanager
-def before_the_statement(app: FastAPI, part: str, happens: Callable[[], Awaitable[Any]]) -> Iterator[None]:
+def before_the_statement(part: str, happens: Callable[[], Awaitable[Any]]) -> Iterator[None]:
     """Let something happen once before a statement that is not the first of its transaction."""
-    engine = app.state.container.database.engine.sync_engine
     left = [happens]
 
-    def run(_c: Any, _cur: Any, statement: str, _p: Any, _ctx: Any, _many: bool) -> None:
+    async def run(statement: str) -> str:
         if part in statement and left:
-            await_only(left.pop()())
+            await left.pop()()
+        return statement
 
-    event.listen(engine, "before_cursor_execute", run)
-    try:
+    with before_statements(run):
         yield
-    finally:
-        event.remove(engine, "before_cursor_execute", run)
     assert not left, "the statement was never issued"
 
 
@@ -110,7 +107,7 @@ async def test_a_caller_who_is_disabled_while_its_password_is_looked_up_is_refus
     app: FastAPI, client: httpx.AsyncClient, superuser: asyncpg.Connection, acme: Tenant
 ) -> None:
     disable = "UPDATE users SET disabled_at = now() WHERE id = $1"
-    with before_the_statement(app, "auth_lookup", lambda: superuser.execute(disable, acme.user.id)):
+    with before_the_statement("auth_lookup", lambda: superuser.execute(disable, acme.user.id)):
         answer = await client.put("/me/password", json=NEW_PASSWORD, headers=acme.user.headers)
     assert_problem(answer, 401)
 
@@ -142,7 +139,7 @@ async def test_a_session_that_is_continued_twice_while_its_user_is_deleted_ends(
     login = await client.post("/login", json={"email": acme.user.email, "password": PASSWORD})
     body = {"refresh_token": login.json()["refresh_token"]}
     assert (await client.post("/refresh", json=body)).status_code == 200
-    with before_the_statement(app, "FROM users", lambda: superuser.execute(DELETE_USER, acme.user.id)):
+    with before_the_statement("FROM users", lambda: superuser.execute(DELETE_USER, acme.user.id)):
         answer = await client.post("/refresh", json=body)
     assert_problem(answer, 401)
 
@@ -151,7 +148,7 @@ async def test_who_registers_finds_the_tenant_there_until_the_end(
     app: FastAPI, client: httpx.AsyncClient, superuser: asyncpg.Connection, acme: Tenant, deletion: Deletion
 ) -> None:
     """The deletion waits for the new user, and takes it along."""
-    with before_the_statement(app, "INSERT INTO users", lambda: deletion.begin(DELETE_TENANT, acme.id)):
+    with before_the_statement("INSERT INTO users", lambda: deletion.begin(DELETE_TENANT, acme.id)):
         body = {"email": unique_email(), "password": PASSWORD, "tenant_id": acme.id}
         answer = await client.post("/register", json=body)
     await deletion.end()
@@ -173,7 +170,7 @@ async def test_a_user_who_gets_a_budget_cannot_be_deleted_before_it_is_set(
     app: FastAPI, client: httpx.AsyncClient, acme: Tenant, deletion: Deletion
 ) -> None:
     """The deletion waits for the budget, and takes it along."""
-    with before_the_statement(app, "pg_advisory_xact_lock", lambda: deletion.begin(DELETE_USER, acme.user.id)):
+    with before_the_statement("pg_advisory_xact_lock", lambda: deletion.begin(DELETE_USER, acme.user.id)):
         answer = await client.put(
             f"/admin/users/{acme.user.id}/budget", json={"limit_micro_usd": 1}, headers=acme.admin.headers
         )

@@ -55,7 +55,7 @@ async def test_no_connection_is_held_while_the_provider_is_awaited(serve: Serve,
             ]
             await provider.wait_for_calls(50)
 
-            assert app.state.container.database.engine.pool.checkedout() == 0
+            assert app.state.container.database.pool.in_use == 0
             assert {row["status"] for row in await rows_of(superuser, acme)} == {"pending"}
             in_transaction = await superuser.fetchval(
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
@@ -81,7 +81,7 @@ async def test_a_request_that_is_cancelled_leaves_a_message_that_is_answered(
         await provider.wait_for_calls(1)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert app.state.container.database.engine.pool.checkedout() == 0
+        assert app.state.container.database.pool.in_use == 0
         (row,) = await rows_of(superuser, acme)
         assert row["status"] == "pending"
         provider.release.set()

@@ -125,7 +125,7 @@ async def test_a_column_whose_type_changes_under_the_prepared_statements(
         await owner.execute("ALTER TABLE messages ALTER COLUMN model TYPE text")
         provider.release.set()
         await stored(sending)
-        assert log.reasons == ["InvalidCachedStatementError"]
+        assert log.reasons == ["InvalidCachedStatementError 0A000"]
     await owner.close()
 
 

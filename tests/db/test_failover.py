@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
@@ -15,7 +16,7 @@ from app.core.errors import DatabaseUnavailable
 from app.db import pool, rls, session
 from app.db.session import Database
 from main import create_app, lifespan
-from tests.conftest import client_of, make_settings
+from tests.conftest import client_of, dsn, make_settings
 from tests.helpers import make_tenant
 from tests.own_database import OwnDatabase, own_database
 
@@ -136,6 +137,26 @@ async def test_one_read_only_session_takes_those_as_old_with_it(
     await database.close()
 
 
+async def test_a_table_that_changed_under_prepared_statements_costs_one_transaction(own: OwnDatabase) -> None:
+    owner = await asyncpg.connect(dsn(own.url))
+    await owner.execute("CREATE TABLE plain AS SELECT 1 AS value; GRANT SELECT ON plain TO llm_saas_app")
+    database = Database(own.url, pool_size=3, share=3)
+    statement, together = text("SELECT value FROM plain"), asyncio.Barrier(3)
+
+    async def read() -> None:
+        async with database.session(rls.ENTER_NO_TENANT) as connection:
+            await connection.execute(statement)
+            await together.wait()
+
+    await asyncio.gather(*(read() for _ in range(3)))
+    await owner.execute("ALTER TABLE plain ALTER COLUMN value TYPE bigint")
+    with pytest.raises(DatabaseUnavailable):
+        await read()
+    await asyncio.gather(*(read() for _ in range(3)))
+    await owner.close()
+    await database.close()
+
+
 @pytest.mark.parametrize(
     "state", ["08006", "25006", "28000", "28P01", "3D000", "40P01", "53300", "55P03", "57P03", "58000"]
 )
@@ -190,7 +211,7 @@ async def test_readiness_does_not_wait_for_a_database_that_does_not_answer(
         for _ in range(3):  # and does not ask ever more
             with pytest.raises(DatabaseUnavailable):
                 await database.check()
-        assert database.engine.pool.checkedout() == 1
+        assert database.pool.in_use == 1
         await asyncio.wait_for(database.close(), PATIENCE_SECONDS)
 
 
@@ -198,18 +219,16 @@ async def test_a_connection_is_replaced_when_its_time_is_over(database_url: URL)
     database = Database(database_url, pool_size=1)
     before = await pids_of(database, 1)
     assert await pids_of(database, 1) == before
-    async with database.engine.connect() as connection:
-        assert connection.sync_connection is not None
-        connection.sync_connection.info["ends"] = 0
+    async with database.session(rls.ENTER_NO_TENANT) as connection:
+        connection.driver.ends = 0
     assert await pids_of(database, 1) != before
     await database.close()
 
 
 async def test_the_socket_notices_that_nobody_is_there(database_url: URL) -> None:
     database = Database(database_url, pool_size=1)
-    async with database.engine.connect() as connection:
-        driver = (await connection.get_raw_connection()).driver_connection
-        of_it = driver._transport.get_extra_info("socket")
+    async with database.session(rls.ENTER_NO_TENANT) as connection:
+        of_it = connection.driver._transport.get_extra_info("socket")
         assert of_it.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             assert of_it.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 5000

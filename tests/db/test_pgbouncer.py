@@ -66,7 +66,7 @@ async def test_interleaved_tenants_see_only_their_own(pooled: URL, acme: Tenant,
     async def ask(tenant: Tenant) -> None:
         principal = Principal(tenant.user.id, tenant.id, "user", 0)
         async with database.tenant_session(principal).begin() as connection:
-            assert (await connection.execute(text("SELECT id FROM tenants"))).scalars().all() == [tenant.id]
+            assert (await connection.execute(text("SELECT id FROM tenants"))).scalars() == [tenant.id]
             await asyncio.sleep(0)
             assert (await connection.execute(text("SELECT count(*) FROM users"))).scalar_one() == 2
 

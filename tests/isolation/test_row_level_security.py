@@ -5,12 +5,12 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 
 from app.core.errors import AuthenticationError, IsolationUnavailable
 from app.core.ids import new_id
 from app.core.principal import Principal
 from app.db import rls
+from app.db.execution import Connection
 from app.db.session import Database
 from tests.helpers import Tenant, send
 
@@ -33,9 +33,9 @@ async def test_without_a_condition_a_tenant_sees_its_own_rows_alone(
     await send(client, rival.user)
 
     async with database.tenant_session(caller(acme)).begin() as connection:
-        tenants = (await connection.execute(text("SELECT id FROM tenants"))).scalars().all()
-        users = (await connection.execute(text("SELECT tenant_id FROM users"))).scalars().all()
-        messages = (await connection.execute(text("SELECT tenant_id FROM messages"))).scalars().all()
+        tenants = (await connection.execute(text("SELECT id FROM tenants"))).scalars()
+        users = (await connection.execute(text("SELECT tenant_id FROM users"))).scalars()
+        messages = (await connection.execute(text("SELECT tenant_id FROM messages"))).scalars()
 
     assert tenants == [acme.id]
     assert users == [acme.id] * 2
@@ -53,7 +53,7 @@ async def test_without_a_condition_a_user_sees_and_changes_its_own_rows_alone_wh
         [(acme.id, message["id"]) for message in (mine, theirs)],
     )
     admin = Principal(acme.admin.id, acme.id, "admin", 0)
-    change = text("UPDATE messages SET response = 'changed'")
+    change = text("UPDATE messages SET response = 'changed' RETURNING id")
     counts = [f"SELECT count(*) FROM {table}" for table in ("messages", "conversations", "message_deltas")]
     for mode, principal, seen in (
         ("tenant", caller(acme), 2),
@@ -63,7 +63,7 @@ async def test_without_a_condition_a_user_sees_and_changes_its_own_rows_alone_wh
         await superuser.execute("UPDATE tenants SET message_visibility = $1 WHERE id = $2", mode, acme.id)
         async with database.tenant_session(principal).begin() as connection:
             assert [(await connection.execute(text(count))).scalar_one() for count in counts] == [seen] * 3
-            assert (await connection.execute(change)).rowcount == seen
+            assert len((await connection.execute(change)).all()) == seen
 
 
 async def test_a_user_who_sees_its_own_alone_writes_in_nobody_elses_name(
@@ -71,7 +71,7 @@ async def test_a_user_who_sees_its_own_alone_writes_in_nobody_elses_name(
 ) -> None:
     await superuser.execute("UPDATE tenants SET message_visibility = 'own' WHERE id = $1", acme.id)
     insert = text("INSERT INTO messages (id, content, user_id, tenant_id) VALUES (:id, 'x', :user, :tenant)")
-    with pytest.raises(DBAPIError, match="row-level security"):
+    with pytest.raises(asyncpg.PostgresError, match="row-level security"):
         async with database.tenant_session(caller(acme)).begin() as connection:
             await connection.execute(insert, {"id": new_id(), "user": acme.admin.id, "tenant": acme.id})
 
@@ -99,9 +99,9 @@ async def test_updates_without_a_condition_leave_other_tenants_alone(
     await send(client, acme.user)
 
     async with database.tenant_session(caller(acme)).begin() as connection:
-        changed = await connection.execute(text("UPDATE messages SET response = 'changed'"))
+        changed = await connection.execute(text("UPDATE messages SET response = 'changed' RETURNING id"))
 
-    assert changed.rowcount == 1
+    assert len(changed.all()) == 1
     assert await superuser.fetchval("SELECT response FROM messages WHERE id = $1", theirs["id"]) == theirs["response"]
 
 
@@ -113,7 +113,7 @@ async def test_a_row_cannot_be_written_into_another_tenant(
         ({"id": new_id(), "user": rival.user.id, "tenant": rival.id}, "row-level security"),
         ({"id": new_id(), "user": rival.user.id, "tenant": acme.id}, "fk_messages_tenant_id_user_id"),
     ):
-        with pytest.raises((DBAPIError, AuthenticationError)) as refused:
+        with pytest.raises((asyncpg.PostgresError, AuthenticationError)) as refused:
             async with database.tenant_session(caller(acme)).begin() as connection:
                 await connection.execute(insert, values)
         assert refused_by in f"{refused.value} {refused.value.__cause__}"
@@ -121,7 +121,7 @@ async def test_a_row_cannot_be_written_into_another_tenant(
 
 
 async def test_password_hashes_cannot_be_selected(database: Database, acme: Tenant) -> None:
-    with pytest.raises(DBAPIError, match="permission denied"):
+    with pytest.raises(asyncpg.PostgresError, match="permission denied"):
         async with database.tenant_session(caller(acme)).begin() as connection:
             await connection.execute(text("SELECT hashed_password FROM users"))
 
@@ -132,7 +132,7 @@ async def test_the_next_checkout_of_a_connection_remembers_no_tenant(
     database = settings_with_one_connection
     for tenant in (acme, rival, acme):
         async with database.tenant_session(caller(tenant)).begin() as connection:
-            assert (await connection.execute(text("SELECT id FROM tenants"))).scalars().all() == [tenant.id]
+            assert (await connection.execute(text("SELECT id FROM tenants"))).scalars() == [tenant.id]
     async with database.session(rls.ENTER_NO_TENANT) as connection:
         assert (await connection.execute(text("SELECT count(*) FROM tenants"))).scalar_one() == 0
 
@@ -144,10 +144,15 @@ async def settings_with_one_connection(database_url):
     await database.close()
 
 
-async def test_a_transaction_that_did_not_enter_a_tenant_cannot_begin(database: Database) -> None:
-    with pytest.raises(RuntimeError, match="runtime engine"):
-        async with database.engine.connect() as connection:
-            await connection.execute(text("SELECT 1"))
+async def test_a_connection_that_did_not_enter_a_tenant_executes_nothing(database: Database) -> None:
+    driver = await database.pool.take()
+    try:
+        with pytest.raises(RuntimeError, match="of the runtime"):
+            await Connection(driver).execute(text("SELECT 1"))
+        with pytest.raises(RuntimeError, match="of the runtime"):
+            driver.transaction()
+    finally:
+        database.pool.give_back(driver)
 
 
 async def test_a_principal_that_does_not_exist_enters_nowhere(database: Database, acme: Tenant, rival: Tenant) -> None:

@@ -1,22 +1,19 @@
 """Every statement that a route issues names the tenant; and with the conditions cut out, nothing leaks still."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import event
 
 from app.services.llm_service import LLMService
 from app.services.pricing import PriceTable
 from tests.committed.providers import HeldProvider
 from tests.helpers import PASSWORD, Tenant, join, make_tenant, send, unique_email
 from tests.isolation.world import TENANT_TABLES
+from tests.statements import before_statements, statements
 
 
 @dataclass(frozen=True)
@@ -46,21 +43,6 @@ class Audit:
 async def audit(superuser: asyncpg.Connection) -> Audit:
     """Of every table that the catalog has with a tenant's rows."""
     return Audit(("tenants", *(row[0] for row in await superuser.fetch(TENANT_TABLES))))
-
-
-@contextmanager
-def statements_of(app: FastAPI) -> Iterator[list[str]]:
-    engine = app.state.container.database.engine.sync_engine
-    seen: list[str] = []
-
-    def record(_c: Any, _cur: Any, statement: str, _p: Any, _ctx: Any, _many: bool) -> None:
-        seen.append(statement)
-
-    event.listen(engine, "before_cursor_execute", record)
-    try:
-        yield seen
-    finally:
-        event.remove(engine, "before_cursor_execute", record)
 
 
 async def running_message(app: FastAPI, client: httpx.AsyncClient, tenant: Tenant) -> str:
@@ -173,7 +155,7 @@ def operations(app: FastAPI) -> set[tuple[str, str]]:
 async def test_every_statement_on_tenant_data_names_the_tenant(
     app: FastAPI, client: httpx.AsyncClient, audit: Audit
 ) -> None:
-    with statements_of(app) as seen:
+    with statements() as seen:
         called = await call_every_route(app, client)
 
     assert called == operations(app), "a new route must be called here"
@@ -192,20 +174,16 @@ async def test_with_the_conditions_cut_out_row_level_security_alone_leaks_nothin
     mine = await send(client, acme.user, "mine")
     cut: list[str] = []
 
-    def strip(_c: Any, _cur: Any, statement: str, parameters: Any, _ctx: Any, _many: bool) -> tuple[str, Any]:
+    async def strip(statement: str) -> str:
         stripped = audit.without_conditions(statement)
         if stripped != statement:
             cut.append(statement)
-        return stripped, parameters
+        return stripped
 
-    engine = app.state.container.database.engine.sync_engine
-    event.listen(engine, "before_cursor_execute", strip, retval=True)
-    try:
+    with before_statements(strip):
         messages = (await client.get("/messages", headers=acme.user.headers)).json()
         users = (await client.get(f"/tenants/{acme.id}/users", headers=acme.admin.headers)).json()
         me = (await client.get("/me", headers=acme.user.headers)).json()
-    finally:
-        event.remove(engine, "before_cursor_execute", strip)
 
     assert len(cut) == 3
     assert [row["id"] for row in messages] == [mine["id"]]

@@ -1,0 +1,179 @@
+"""How a statement is executed: SQLAlchemy words it, once; the driver executes it each time.
+
+Through SQLAlchemy a small query costs more CPU in its execution than in the driver and the answer together.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import asyncpg
+from sqlalchemy import ClauseElement
+from sqlalchemy.dialects.postgresql.asyncpg import dialect
+from sqlalchemy.sql.dml import UpdateBase
+
+from app.db.rls import GuardedConnection
+
+# Of a jsonb value, in its binary form.
+JSONB_VERSION = b"\x01"
+DIALECT = dialect()  # type: ignore[no-untyped-call]
+NO_VALUES: Mapping[str, Any] = {}
+_REQUIRED = object()
+Convert = Callable[[Any], Any]
+
+
+class Row(tuple[Any, ...]):
+    """A row; its columns are attributes too."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+
+class Result:
+    """What a statement returned, all of it."""
+
+    __slots__ = ("_rows",)
+
+    def __init__(self, rows: list[Row]) -> None:
+        self._rows = rows
+
+    def all(self) -> list[Row]:
+        return self._rows
+
+    def scalars(self) -> list[Any]:
+        """The first column."""
+        return [row[0] for row in self._rows]
+
+    def one(self) -> Row:
+        """Raises `LookupError` unless there is one row."""
+        row = self.one_or_none()
+        if row is None:
+            raise LookupError("no row where one is needed")
+        return row
+
+    def one_or_none(self) -> Row | None:
+        """Raises `LookupError` if there are more."""
+        if len(self._rows) > 1:
+            raise LookupError("more than one row")
+        return self._rows[0] if self._rows else None
+
+    def scalar_one(self) -> Any:
+        return self.one()[0]
+
+    def scalar_one_or_none(self) -> Any:
+        row = self.one_or_none()
+        return None if row is None else row[0]
+
+
+class Connection:
+    """A guarded connection in a transaction that has entered, as a session's block gets it."""
+
+    __slots__ = ("cut", "driver")
+
+    def __init__(self, driver: GuardedConnection) -> None:
+        self.driver = driver
+        self.cut = False
+        """Whether a statement was cancelled while the server worked on it."""
+
+    @property
+    def own_alone(self) -> bool:
+        """Whether who entered sees its own messages and conversations alone."""
+        return self.driver.own_alone
+
+    async def execute(self, statement: ClauseElement, values: Mapping[str, Any] = NO_VALUES) -> Result:
+        """Raises the driver's errors; the session translates those that mean something to the domain."""
+        worded = _worded(statement, values)
+        arguments = worded.arguments(values)
+        try:
+            records = await self.driver.fetch(worded.sql, *arguments)
+        except BaseException as error:
+            self.cut = not isinstance(error, Exception)
+            raise
+        return Result(worded.rows(records))
+
+
+class _Worded:
+    """A statement as the driver takes it. It does not hold the statement: it is forgotten with it."""
+
+    __slots__ = ("_binds", "_converts", "_row", "sql")
+
+    def __init__(self, statement: ClauseElement, keys: Iterable[str] | None) -> None:
+        compiled: Any = statement.compile(dialect=DIALECT, column_keys=keys)
+        if compiled.post_compile_params:
+            raise ValueError("a list is bound as an array: its length would be part of the SQL")
+        self.sql: str = compiled.string
+        binds = {name: bind for bind, name in compiled.bind_names.items()}
+        self._binds = [_bind_of(binds[name]) for name in compiled.positiontup or ()]
+        self._converts: list[Convert | None] = [
+            column.type.dialect_impl(DIALECT).result_processor(DIALECT, None)
+            for column in getattr(statement, "exported_columns", ())
+        ]
+        self._row: Callable[[Iterable[Any]], Row] | None = None
+
+    def arguments(self, values: Mapping[str, Any]) -> list[Any]:
+        found = []
+        for key, default, convert in self._binds:
+            value = values.get(key, default)
+            if value is _REQUIRED:
+                raise LookupError(f"no value for {key!r}")
+            found.append(value if convert is None else convert(value))
+        return found
+
+    def rows(self, records: list[asyncpg.Record]) -> list[Row]:
+        if not records:
+            return []
+        if self._row is None:
+            self._row = _row_of(records[0].keys(), self._converts)
+        return [self._row(record) for record in records]
+
+
+async def read_json(driver: asyncpg.Connection) -> None:
+    """Let JSON come as what it says. It goes as text: types of SQLAlchemy write it."""
+    for name, version in (("json", b""), ("jsonb", JSONB_VERSION)):
+        await driver.set_type_codec(
+            name,
+            schema="pg_catalog",
+            format="binary",
+            encoder=lambda written, version=version: version + written.encode(),
+            decoder=lambda value, version=version: json.loads(value[len(version) :]),
+        )
+
+
+_known: WeakKeyDictionary[ClauseElement, dict[tuple[str, ...], _Worded]] = WeakKeyDictionary()
+
+
+def _worded(statement: ClauseElement, values: Mapping[str, Any]) -> _Worded:
+    # What is inserted or updated may depend on which values there are.
+    keys = tuple(values) if isinstance(statement, UpdateBase) else ()
+    forms = _known.get(statement)
+    if forms is None:
+        forms = _known[statement] = {}
+    worded = forms.get(keys)
+    if worded is None:
+        worded = forms[keys] = _Worded(statement, keys or None)
+    return worded
+
+
+def _bind_of(bind: Any) -> tuple[str, Any, Convert | None]:
+    default = _REQUIRED if bind.required else bind.effective_value
+    return bind.key, default, bind.type.dialect_impl(DIALECT).bind_processor(DIALECT)
+
+
+def _row_of(names: Iterable[str], converts: list[Convert | None]) -> Callable[[Iterable[Any]], Row]:
+    """What makes a row of a record."""
+    columns = {name: property(itemgetter(place)) for place, name in enumerate(names)}
+    row: type[Row] = type("Row", (Row,), {**columns, "__slots__": ()})
+    if not any(converts):
+        return row
+
+    def converted(record: Iterable[Any]) -> Row:
+        return row(
+            value if convert is None else convert(value) for value, convert in zip(record, converts, strict=True)
+        )
+
+    return converted

@@ -12,13 +12,16 @@ from app.db.rls import GuardedConnection
 @contextmanager
 def before_statements(hook: Callable[[str], Awaitable[str]]) -> Iterator[None]:
     """Give each statement to `hook` before it is executed, but for those that begin and end a transaction."""
-    fetch = GuardedConnection.fetch
 
-    async def hooked(self: GuardedConnection, query: str, *args: Any, **options: Any) -> Any:
-        return await fetch(self, await hook(query), *args, **options)
+    def hooked(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def call(self: GuardedConnection, query: str, *args: Any, **options: Any) -> Any:
+            return await method(self, await hook(query), *args, **options)
+
+        return call
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(GuardedConnection, "fetch", hooked)
+        for name in ("fetch", "executemany"):
+            patch.setattr(GuardedConnection, name, hooked(getattr(GuardedConnection, name)))
         yield
 
 

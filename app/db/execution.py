@@ -4,7 +4,7 @@ Through SQLAlchemy a small query costs more CPU in its execution than in the dri
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -95,6 +95,15 @@ class Connection:
             self.cut = not isinstance(error, Exception)
             raise
         return Result(worded.rows(records))
+
+    async def execute_many(self, statement: ClauseElement, values: Sequence[Mapping[str, Any]]) -> None:
+        """Once for each of at least one set of values, in few trips; raises as `execute`."""
+        worded = _worded(statement, values[0])
+        try:
+            await self.driver.executemany(worded.sql, [worded.arguments(each) for each in values])
+        except BaseException as error:
+            self.cut = not isinstance(error, Exception)
+            raise
 
 
 class _Worded:

@@ -94,10 +94,19 @@ class GuardedConnection(LiveConnection):
 
     def fetch(self, query: str, *args: Any, **options: Any) -> Coroutine[Any, Any, list[asyncpg.Record]]:
         """As the driver's, for who has entered; raises `RuntimeError` for who has not."""
-        if not self.is_in_transaction():
-            raise RuntimeError("statements of the runtime are executed in a transaction of app.db.session alone")
+        self._require_entered()
         answer: Coroutine[Any, Any, list[asyncpg.Record]] = super().fetch(query, *args, **options)
         return answer
+
+    def executemany(self, command: str, args: Any, **options: Any) -> Coroutine[Any, Any, None]:
+        """As `fetch`, for many sets of arguments."""
+        self._require_entered()
+        done: Coroutine[Any, Any, None] = super().executemany(command, args, **options)
+        return done
+
+    def _require_entered(self) -> None:
+        if not self.is_in_transaction():
+            raise RuntimeError("statements of the runtime are executed in a transaction of app.db.session alone")
 
     def transaction(self, **_: Any) -> NoReturn:
         """Raises `RuntimeError`: it would begin without entering, or be one within the session's."""

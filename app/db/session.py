@@ -212,6 +212,10 @@ class TenantSession:
         """As `begin`, for what reads or deletes a whole tenant's or user's rows: each statement has more time."""
         return self._database.background(rls.enter_as(self.principal), self.principal.tenant_id)
 
+    def begin_unattended(self) -> Session:
+        """In the caller's tenant and no longer as the caller, for ending what it began: it may be gone by then."""
+        return self._database.background(rls.enter_tenant(self.principal.tenant_id), self.principal.tenant_id)
+
 
 def _translated(error: BaseException) -> BaseException:
     translated = domain_error(error)

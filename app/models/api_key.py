@@ -17,6 +17,13 @@ class ApiKey(TimestampMixin, Base):
     __table_args__ = (
         ForeignKeyConstraint(["tenant_id", "user_id"], ["users.tenant_id", "users.id"], ondelete="CASCADE"),
         Index("ix_api_keys_tenant_id_created_at_id", "tenant_id", text("created_at DESC"), text("id DESC")),
+        Index(
+            "ix_api_keys_tenant_id_user_id_created_at_id",
+            "tenant_id",
+            "user_id",
+            text("created_at DESC"),
+            text("id DESC"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)

@@ -1,11 +1,16 @@
-from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, String, Text, UniqueConstraint, text
+from datetime import datetime
+
+from sqlalchemy import DateTime, ForeignKey, ForeignKeyConstraint, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, TimestampMixin
 
 
 class Conversation(TimestampMixin, Base):
-    """Messages that are sent with the turns before them. `system_prompt` opens each call."""
+    """Messages that are sent with the turns before them. `system_prompt` opens each call.
+
+    `deleting_at`: since when its many messages are being deleted, and nobody finds it any more.
+    """
 
     __tablename__ = "conversations"
     __table_args__ = (
@@ -26,3 +31,4 @@ class Conversation(TimestampMixin, Base):
     user_id: Mapped[str] = mapped_column(String(36))
     title: Mapped[str | None] = mapped_column(String(255))
     system_prompt: Mapped[str | None] = mapped_column(Text)
+    deleting_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

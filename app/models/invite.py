@@ -15,6 +15,13 @@ class Invite(TimestampMixin, Base):
         UniqueConstraint("tenant_id", "email"),
         Index("ix_invites_expires_at", "expires_at"),
         Index("ix_invites_tenant_id_created_at_id", "tenant_id", text("created_at DESC"), text("id DESC")),
+        Index(
+            "ix_invites_tenant_id_user_id_created_at_id",
+            "tenant_id",
+            "user_id",
+            text("created_at DESC"),
+            text("id DESC"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)

@@ -1,9 +1,9 @@
 """Conversations: their making, and the turns that go with a message."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
-from sqlalchemy import Table, bindparam, delete, select, text, update
+from sqlalchemy import Select, Table, bindparam, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.core.errors import ConversationBusy, NotFound, PermissionDenied, TooManyConversations
@@ -14,8 +14,10 @@ from app.db.session import TenantSession
 from app.llm.base import Turn
 from app.models import Conversation, MessageStatus
 from app.services.audit_service import record_by, record_if_of_another
+from app.services.batches import until_done
 from app.services.idempotency import IdempotencyKeys, IdempotentRequest
-from app.services.message_statements import DELETE_CONVERSATION, TURNS
+from app.services.message_statements import TURNS
+from app.services.owned_content import ConversationContent
 from app.services.pagination import NewestFirst, Page, PageRequest, page_of, parameters
 from app.services.pricing import BYTES_PER_TOKEN, estimated_tokens
 from app.services.visibility import Visible, show_all, viewer
@@ -24,10 +26,16 @@ PER_USER = 10_000
 conversations = cast("Table", Conversation.__table__)
 
 IN_TENANT = conversations.c.tenant_id == bindparam("tenant_id")
-_ALL = select(*conversations.c).where(IN_TENANT)
+_ALL = select(*conversations.c).where(IN_TENANT, conversations.c.deleting_at.is_(None))
 _ONE = _ALL.where(conversations.c.id == bindparam("id"))
 ONE = Visible(_ONE, conversations, lambda visible: visible)
 LOCK = Visible(_ONE, conversations, lambda visible: visible.with_for_update())
+# Also one whose deletion was begun: who repeats that goes on with it.
+LOCK_TO_DELETE = Visible(
+    select(*conversations.c).where(IN_TENANT, conversations.c.id == bindparam("id")),
+    conversations,
+    lambda visible: visible.with_for_update(),
+)
 LISTED = Visible(_ALL, conversations, lambda visible: NewestFirst(visible, conversations, ("system_prompt",)))
 INSERT = (
     insert(Conversation)
@@ -35,6 +43,7 @@ INSERT = (
     .returning(*conversations.c)
 )
 OWN = (conversations.c.tenant_id == bindparam("in_tenant"), conversations.c.id == bindparam("conversation_id"))
+MARK = update(Conversation).where(*OWN).values(deleting_at=func.now())
 REMOVE = delete(Conversation).where(*OWN)
 PENDING = text("""
 SELECT messages.id FROM messages WHERE messages.tenant_id = :tenant_id
@@ -100,29 +109,52 @@ class ConversationService:
     async def delete(self, conversation_id: str) -> None:
         """Delete it with its messages.
 
+        If the database goes away in the middle, nobody finds it any more, and the same request again goes on.
+
         Raises:
             NotFound, PermissionDenied
             ConversationBusy: one of its messages is being answered.
         """
+        content = ConversationContent(self._tenant_id, conversation_id)
         async with self._db.begin_long() as connection:
-            await find_to_change(connection, self._db.principal, conversation_id)
+            found = await find_to_change(connection, self._db.principal, conversation_id, LOCK_TO_DELETE)
             await show_all(connection)  # its messages go with it, an admin's included
             values = {"tenant_id": self._tenant_id, "conversation_id": conversation_id}
             if (await connection.execute(PENDING, values)).all():
                 raise ConversationBusy
-            await connection.execute(DELETE_CONVERSATION, values)
-            await connection.execute(REMOVE, self._own(conversation_id))
-            await record_by(self._db, connection, "conversation.deleted", conversation_id)
+            if found.deleting_at is None:
+                await record_by(self._db, connection, "conversation.deleted", conversation_id)
+            if await self._delete_some(connection, content, conversation_id):
+                return
+            # Too much for one transaction: from its commit on nobody finds it, and nothing is sent into it.
+            await connection.execute(MARK, self._own(conversation_id))
+
+        async def go_on(connection: Connection) -> bool:
+            return await self._delete_some(connection, content, conversation_id)
+
+        await until_done(self._db, go_on)
+
+    async def _delete_some(self, connection: Connection, content: ConversationContent, conversation_id: str) -> bool:
+        """Whether it is gone: it goes with the last of its messages."""
+        if not await content.delete_some(connection):
+            return False
+        await connection.execute(REMOVE, self._own(conversation_id))
+        return True
 
     def _own(self, conversation_id: str) -> dict[str, str]:
         return {"in_tenant": self._tenant_id, "conversation_id": conversation_id}
 
 
-async def find(connection: Connection, principal: Principal, conversation_id: str, *, lock: bool = False) -> Row:
+async def find(
+    connection: Connection,
+    principal: Principal,
+    conversation_id: str,
+    one: Visible[Select[Any]] = ONE,
+) -> Row:
     """A conversation that the caller sees, locked if its messages are about to change; raises `NotFound`."""
     if not is_id(conversation_id):
         raise NotFound
-    statement = (LOCK if lock else ONE).to_viewer(connection)
+    statement = one.to_viewer(connection)
     values = {**viewer(principal), "id": conversation_id}
     found: Row | None = (await connection.execute(statement, values)).one_or_none()
     if found is None:
@@ -130,9 +162,14 @@ async def find(connection: Connection, principal: Principal, conversation_id: st
     return found
 
 
-async def find_to_change(connection: Connection, principal: Principal, conversation_id: str) -> Row:
+async def find_to_change(
+    connection: Connection,
+    principal: Principal,
+    conversation_id: str,
+    one: Visible[Select[Any]] = LOCK,
+) -> Row:
     """As `find`, locked; raises `PermissionDenied` for who is neither its owner nor an admin."""
-    found = await find(connection, principal, conversation_id, lock=True)
+    found = await find(connection, principal, conversation_id, one)
     if found.user_id != principal.user_id and not principal.is_admin:
         raise PermissionDenied
     return found

@@ -10,7 +10,7 @@ A killed process leaves the mark; another one goes on. See docs/adr/0016-erasing
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -19,17 +19,14 @@ from sqlalchemy import DateTime, Interval, String, TextClause, bindparam, text
 from app.core.errors import DatabaseUnavailable, NameNotConfirmed
 from app.db import rls
 from app.db.execution import Connection
-from app.db.failures import state_of
 from app.db.session import Database, TenantSession
+from app.services.batches import BATCH_ROWS, BEGINNING, was_rolled_back
 
-BATCH_ROWS = 1000
 # A user takes rows of seven tables along.
 BATCH_USERS = 100
 # Longer than a batch may take: until then the erasure is the process's that began it.
 SILENCE = timedelta(minutes=1)
 LOOK_SECONDS = 20.0
-TRANSACTION_ROLLBACK = "40"  # SQLSTATE class: deadlock, serialization failure
-BEGINNING = datetime(1, 1, 2, tzinfo=UTC)
 
 # Of the transaction's tenant, by functions: the runtime role may neither set nor unset the mark, nor delete a tenant.
 # All processes hear of the mark when the transaction commits.
@@ -139,7 +136,7 @@ class TenantEraser:
 
     async def _empty(self, tenant_id: str, statement: TextClause) -> int:
         count = 0
-        position: dict[str, Any] | None = {"created_at": BEGINNING, "id": ""}
+        position: dict[str, Any] | None = BEGINNING
 
         async def batch(connection: Connection) -> Any:
             return (await connection.execute(statement, {"tenant_id": tenant_id, **(position or {})})).one()
@@ -168,6 +165,6 @@ class TenantEraser:
                         return None
                     return await work(connection)
             except DatabaseUnavailable as error:
-                if error.__cause__ is None or not state_of(error.__cause__).startswith(TRANSACTION_ROLLBACK):
+                if not was_rolled_back(error):
                     raise
                 logger.warning("erasure_repeated", tenant_id=tenant_id, reason="rolled back by the database")

@@ -150,6 +150,7 @@ NOT_EXPORTED = {
     "usage_days": "sums of what the messages say, and deleted_usage",
     "usage_ends": "how far they reach",
     "message_deltas": "the text of messages that still run: it is in `response` once they have ended",
+    "conversations.deleting_at": "set while a deletion goes on",
     "users.hashed_password": "a secret",
     "api_keys.key_hash": "a secret",
     "sessions.token_hash": "a secret",

@@ -124,32 +124,17 @@ RETURNING pg_notify('llm_saas_messages', 'cancel ' || messages.attempts || ' ' |
 """)
 
 # A message that runs is not deleted under its provider's hands: the row is where its answer goes. Its figures stay.
-_DELETE = """
+DELETE = text("""
 WITH gone AS (
   DELETE FROM messages
-  WHERE messages.tenant_id = :tenant_id AND {which} AND messages.status <> 'pending' RETURNING *
+  WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.status <> 'pending' RETURNING *
 ), kept AS (
   INSERT INTO deleted_usage (id, tenant_id, user_id, model, input_tokens, cached_tokens, output_tokens, cost_micro_usd,
                              created_at)
   SELECT id, tenant_id, user_id, model, input_tokens, cached_tokens, output_tokens, cost_micro_usd, created_at FROM gone
 )
 SELECT count(*) FROM gone
-"""
-DELETE = text(_DELETE.format(which="messages.id = :id"))
-DELETE_CONVERSATION = text(_DELETE.format(which="messages.conversation_id = :conversation_id"))
-# The user's, and what admins wrote in its conversations, which go with it. Not an OR, nor a join whose order the
-# planner may guess: either may read the whole tenant. By arrays of ids, each look-up goes by its index.
-DELETE_OF_USER = text(
-    _DELETE.format(
-        which="""messages.id = ANY (ARRAY(
-    SELECT mine.id FROM messages mine WHERE mine.tenant_id = :tenant_id AND mine.user_id = :user_id
-    UNION SELECT held.id FROM messages held
-    WHERE held.tenant_id = :tenant_id AND held.conversation_id = ANY (ARRAY(
-      SELECT conversations.id FROM conversations
-      WHERE conversations.tenant_id = :tenant_id AND conversations.user_id = :user_id))
-  ))"""
-    )
-)
+""")
 
 # The newest first, until `bytes` are full: a conversation may hold more than the memory. What the author does not see
 # is not for its model either, also where an admin runs the author's message again.

@@ -12,9 +12,10 @@ from app.db.session import TenantSession
 from app.models import User, UserRole
 from app.services.api_key_service import REVOKE_ADMIN_KEYS, REVOKE_ALL_KEYS
 from app.services.audit_service import record_by
+from app.services.batches import until_done
 from app.services.idempotency import IdempotencyKeys, IdempotentRequest
 from app.services.invite_service import REVOKE_ALL_INVITES
-from app.services.message_statements import DELETE_OF_USER
+from app.services.owned_content import UserContent
 from app.services.session_service import END_ALL
 from app.services.user_service import LOCK_TENANT, SELECT_USER, insert_user, require_free
 
@@ -92,17 +93,41 @@ class UserAdminService:
     async def delete(self, user_id: str) -> None:
         """Delete a user with its messages, conversations, sessions and keys; what it used stays in the usage.
 
+        If the database goes away in the middle, the user is left disabled, and the same request again goes on.
+
         Raises:
             NotFound
             LastAdmin: no enabled admin would be left.
         """
+        content = UserContent(self._tenant_id, user_id)
         async with self._db.begin_long() as connection:
             user = await self._lock_and_find(connection, user_id)
-            await connection.execute(DELETE_OF_USER, {"tenant_id": self._tenant_id, "user_id": user_id})
-            await connection.execute(REMOVE, self._of(user_id))
+            await record_by(self._db, connection, "user.deleted", user_id, email=user.email)
+            if await self._delete_some(connection, user, content):
+                return
+            # Too much for one transaction: from its commit on the user does nothing any more.
+            await connection.execute(SET_DISABLED, {**self._of(user_id), "disabled": True})
             if _is_admin(user):
                 await self._require_admin(connection)
-            await record_by(self._db, connection, "user.deleted", user_id, email=user.email)
+            await self._end_what_it_made(connection, user_id, {"disabled": True})
+
+        async def go_on(connection: Connection) -> bool:
+            try:
+                user = await self._lock_and_find(connection, user_id)
+            except NotFound:
+                return True  # another request was faster
+            return await self._delete_some(connection, user, content)
+
+        await until_done(self._db, go_on)
+
+    async def _delete_some(self, connection: Connection, user: Row, content: UserContent) -> bool:
+        """Whether the user is gone: it goes with the last of its content."""
+        if not await content.delete_some(connection):
+            return False
+        await connection.execute(REMOVE, self._of(user.id))
+        if _is_admin(user):
+            await self._require_admin(connection)
+        return True
 
     async def _lock_and_find(self, connection: Connection, user_id: str) -> Row:
         if not is_id(user_id):

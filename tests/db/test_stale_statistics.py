@@ -6,6 +6,7 @@ work follows from the rows that it is for.
 
 import secrets
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 import pytest
@@ -15,10 +16,18 @@ from sqlalchemy import URL
 from app.core.ids import new_id
 from app.services.api_key_service import ALL_LISTED as KEYS_LISTED
 from app.services.api_key_service import NOTE_USE
+from app.services.batches import BEGINNING, IN_KEY_ORDER
 from app.services.conversation_service import LISTED as CONVERSATIONS
-from app.services.erase_service import BEGINNING, GO_ON, emptying
+from app.services.erase_service import GO_ON, emptying
 from app.services.message_list import listing
 from app.services.message_lookup import ONE
+from app.services.message_statements import DELETE
+from app.services.owned_content import (
+    DELETE_CONVERSATION,
+    conversations_of_user,
+    delete_idempotency_keys,
+    messages_in,
+)
 from app.services.pagination import PageRequest
 from app.services.session_service import END_OLDEST
 from app.services.user_service import USERS_LISTED
@@ -26,7 +35,9 @@ from tests.conftest import TEMPLATE, dsn, execute
 from tests.db.plans import explained, shown, work
 
 ROWS, BATCH, SESSIONS, KEPT = 4_000, 200, 12, 10
-TENANT, USER, KEY = (new_id() for _ in range(3))
+TENANT, USER, KEY, TALK = (new_id() for _ in range(4))
+# Of the user, among the many rows of the tenant.
+OWNED = 600
 PAGE = 20
 LISTED = {
     "messages": listing(frozenset()).all,
@@ -34,7 +45,7 @@ LISTED = {
     "users": USERS_LISTED,
     "keys": KEYS_LISTED,
 }
-TABLES = ("messages", "conversations", "users", "sessions", "api_keys")
+TABLES = ("messages", "conversations", "users", "sessions", "api_keys", "idempotency_keys")
 STATISTICS = {
     "none": "SELECT",
     "of an empty table": "SELECT fill(0, 0); ANALYZE",
@@ -72,8 +83,25 @@ INSERT INTO sessions (id, tenant_id, user_id, token_hash, expires_at, created_at
   SELECT gen_random_uuid()::text, '{TENANT}', '{USER}', 'x', now() + interval '1 day', now() - n * interval '1 second'
   FROM generate_series(1, {SESSIONS}) AS n;
 INSERT INTO api_keys (id, tenant_id, user_id, name, prefix, key_hash, scopes)
-  VALUES ('{KEY}', '{TENANT}', '{USER}', 'x', 'x', '{KEY}', '{{}}')
+  VALUES ('{KEY}', '{TENANT}', '{USER}', 'x', 'x', '{KEY}', '{{}}');
+INSERT INTO conversations (id, tenant_id, user_id) VALUES ('{TALK}', '{TENANT}', '{USER}');
+INSERT INTO conversations (id, tenant_id, user_id, created_at)
+  SELECT gen_random_uuid()::text, '{TENANT}', '{USER}', now() - n * interval '6 seconds'
+  FROM generate_series(1, {OWNED} - 1) AS n;
+INSERT INTO messages (id, tenant_id, user_id, conversation_id, content, status, created_at)
+  SELECT gen_random_uuid()::text, '{TENANT}', '{USER}', '{TALK}', 'x', 'completed', now() - n * interval '6 seconds'
+  FROM generate_series(1, {OWNED}) AS n;
+INSERT INTO idempotency_keys (tenant_id, user_id, key, request_hash, resource_id, expires_at)
+  SELECT '{TENANT}', id, gen_random_uuid()::text, 'x', 'x', now() + interval '1 day' FROM users
+  CROSS JOIN LATERAL generate_series(1, CASE WHEN users.id = '{USER}' THEN {OWNED} ELSE 1 END) AS n
+  WHERE tenant_id = '{TENANT}'
 """
+DELETIONS = {
+    "messages of a user": (messages_in("user_id", BATCH), USER),
+    "messages of a conversation": (messages_in("conversation_id", BATCH), TALK),
+    "conversations of a user": (conversations_of_user(BATCH), USER),
+    "idempotency keys of a user": (delete_idempotency_keys(BATCH), USER),
+}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session", params=STATISTICS)
@@ -101,10 +129,35 @@ async def test_a_batch_of_an_erasure_works_through_its_own_rows(
 ) -> None:
     key = f"SELECT created_at, id FROM {table} WHERE tenant_id = $1 ORDER BY created_at, id OFFSET $2 LIMIT 1"
     middle = await grown.fetchrow(key, TENANT, ROWS // 2)
-    for created_at, row_id in ((BEGINNING, ""), tuple(middle)):
-        values = {"tenant_id": TENANT, "created_at": created_at, "id": row_id}
+    for position in (BEGINNING, dict(middle)):
+        values = {"tenant_id": TENANT, **position}
         plan = await explained(grown, TENANT, emptying(table, BATCH), values, generic=generic, first=GO_ON)
         assert work(plan) < 12 * BATCH, shown(plan)
+
+
+@pytest.mark.parametrize("generic", [False, True], ids=["custom plan", "generic plan"])
+@pytest.mark.parametrize("kind", DELETIONS)
+async def test_a_batch_of_a_deletion_works_through_its_own_rows(
+    grown: asyncpg.Connection, kind: str, generic: bool
+) -> None:
+    key = "SELECT created_at, id FROM messages WHERE conversation_id = $1 ORDER BY created_at, id OFFSET $2 LIMIT 1"
+    middle = await grown.fetchrow(key, TALK, OWNED // 2)
+    for position in (BEGINNING, dict(middle)):
+        statement, owner = DELETIONS[kind]
+        values = {"tenant_id": TENANT, "owner": owner, **position}
+        plan = await explained(grown, TENANT, statement, values, generic=generic, first=IN_KEY_ORDER)
+        assert work(plan) < 12 * BATCH, shown(plan)
+
+
+@pytest.mark.parametrize("generic", [False, True], ids=["custom plan", "generic plan"])
+@pytest.mark.parametrize(("table", "statement"), [("messages", DELETE), ("conversations", DELETE_CONVERSATION)])
+async def test_what_is_deleted_by_its_key_is_found_by_it(
+    grown: asyncpg.Connection, table: str, statement: Any, generic: bool
+) -> None:
+    found = await grown.fetchval(f"SELECT id FROM {table} WHERE tenant_id = $1 LIMIT 1", TENANT)
+    values = {"tenant_id": TENANT, "id": found}
+    plan = await explained(grown, TENANT, statement, values, generic=generic, first=IN_KEY_ORDER)
+    assert work(plan) < 15, shown(plan)
 
 
 @pytest.mark.parametrize("generic", [False, True], ids=["custom plan", "generic plan"])

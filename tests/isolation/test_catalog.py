@@ -99,6 +99,19 @@ async def test_every_foreign_key_between_tenant_tables_carries_the_tenant(superu
         assert "tenant_id" in row["columns"], dict(row)
 
 
+async def test_whatever_belongs_to_a_user_is_found_by_an_index(superuser: asyncpg.Connection) -> None:
+    """Deleting a user looks into each of these tables: without one it would read the rows of the whole tenant."""
+    rows = await superuser.fetch(
+        "SELECT conrelid::regclass::text AS child, EXISTS ("
+        "  SELECT FROM pg_index WHERE indrelid = conrelid AND indpred IS NULL AND indisvalid AND ARRAY("
+        "    SELECT attname::text FROM unnest(indkey[0:1]) WITH ORDINALITY AS led (attnum, place)"
+        "    JOIN pg_attribute USING (attnum) WHERE attrelid = conrelid ORDER BY place) = '{tenant_id,user_id}'"
+        ") AS indexed FROM pg_constraint WHERE contype = 'f' AND confrelid = 'users'::regclass"
+    )
+    assert {row["child"] for row in rows} >= {"messages", "conversations", "sessions", "api_keys", "invites", "budgets"}
+    assert [row["child"] for row in rows if not row["indexed"]] == []
+
+
 async def test_the_runtime_role_owns_nothing_and_bypasses_nothing(superuser: asyncpg.Connection) -> None:
     role = await superuser.fetchrow("SELECT * FROM pg_roles WHERE rolname = 'llm_saas_app'")
     assert not any(role[name] for name in ("rolsuper", "rolbypassrls", "rolcreaterole", "rolcreatedb", "rolcanlogin"))

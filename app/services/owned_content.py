@@ -1,0 +1,126 @@
+"""What a conversation or a user holds, deleted some rows a transaction. The figures of its messages stay.
+
+A message that runs is left for the row that holds it to take along: until then its row is where its answer goes.
+
+Rows are found along an index and deleted each by its key: one DELETE for all of them would be a join, or an array,
+that a planner without statistics compares with each row of the tenant.
+"""
+
+from typing import Any
+
+from sqlalchemy import TextClause, text
+
+from app.db.execution import Connection
+from app.services.batches import BATCH_ROWS, BEGINNING, IN_KEY_ORDER, owned
+from app.services.message_statements import DELETE
+
+_ENDED = " AND messages.status <> 'pending'"
+
+
+def messages_in(owner: str, rows: int = BATCH_ROWS) -> TextClause:
+    return owned("messages", owner, rows, further=_ENDED)
+
+
+def conversations_of_user(rows: int = BATCH_ROWS) -> TextClause:
+    """With whether each holds something. Locked: nothing is said in them any more."""
+    holds = f"""
+, (SELECT messages.id FROM messages
+   WHERE messages.tenant_id = :tenant_id AND messages.conversation_id = conversations.id{_ENDED}
+   ORDER BY messages.created_at DESC, messages.id DESC LIMIT 1) IS NOT NULL AS holds"""
+    return text(f"{owned('conversations', 'user_id', rows, selected=holds).text} FOR UPDATE")
+
+
+def delete_idempotency_keys(rows: int = BATCH_ROWS) -> TextClause:
+    return text(f"""
+WITH bound AS (
+  SELECT COALESCE(
+    (SELECT idempotency_keys.key FROM idempotency_keys
+     WHERE idempotency_keys.tenant_id = :tenant_id AND idempotency_keys.user_id = :owner
+     ORDER BY idempotency_keys.key OFFSET {rows} - 1 LIMIT 1),
+    (SELECT max(idempotency_keys.key) FROM idempotency_keys
+     WHERE idempotency_keys.tenant_id = :tenant_id AND idempotency_keys.user_id = :owner)) AS key
+), gone AS (
+  DELETE FROM idempotency_keys
+  WHERE idempotency_keys.tenant_id = :tenant_id AND idempotency_keys.user_id = :owner
+    AND idempotency_keys.key <= (SELECT bound.key FROM bound)
+  RETURNING idempotency_keys.key
+)
+SELECT count(*) FROM gone
+""")
+
+
+IN_CONVERSATION = messages_in("conversation_id")
+OF_USER = messages_in("user_id")
+CONVERSATIONS_OF_USER = conversations_of_user()
+DELETE_CONVERSATION = text(
+    "DELETE FROM conversations WHERE conversations.tenant_id = :tenant_id AND conversations.id = :id"
+)
+DELETE_IDEMPOTENCY_KEYS = delete_idempotency_keys()
+
+
+class _Messages:
+    """The messages of an owner, by one of these statements. What was deleted is not passed again."""
+
+    def __init__(self, found: TextClause, tenant_id: str, owner: str) -> None:
+        self._found, self._tenant_id, self._owner = found, tenant_id, owner
+        self._position = BEGINNING
+
+    async def delete_some(self, connection: Connection, room: int = BATCH_ROWS) -> int | None:
+        """How many went; None if there may be more than a batch or than `room`."""
+        if room == 0:
+            return None
+        whole, values = self._position is BEGINNING, {"tenant_id": self._tenant_id, "owner": self._owner}
+        found = (await connection.execute(self._found, {**values, **self._position})).all()[:room]
+        if found:
+            await connection.execute_many(DELETE, [{"tenant_id": self._tenant_id, "id": row.id} for row in found])
+        if len(found) == min(room, BATCH_ROWS):
+            self._position = {"created_at": found[-1].created_at, "id": found[-1].id}
+            return None
+        # What lies before it may have ended since: the last batch of all begins at the beginning.
+        self._position = BEGINNING
+        return len(found) if whole else None
+
+
+class ConversationContent:
+    """The messages of a conversation in which nobody says anything any more."""
+
+    def __init__(self, tenant_id: str, conversation_id: str) -> None:
+        self._messages = _Messages(IN_CONVERSATION, tenant_id, conversation_id)
+
+    async def delete_some(self, connection: Connection) -> bool:
+        """Whether nothing is left."""
+        await connection.execute(IN_KEY_ORDER)
+        return await self._messages.delete_some(connection) is not None
+
+
+class UserContent:
+    """A user's messages, its conversations with what others wrote there, and its idempotency keys."""
+
+    def __init__(self, tenant_id: str, user_id: str) -> None:
+        self._tenant_id = tenant_id
+        self._owner = {"tenant_id": tenant_id, "owner": user_id}
+        self._messages = _Messages(OF_USER, tenant_id, user_id)
+
+    async def delete_some(self, connection: Connection) -> bool:
+        """Whether nothing is left but the few rows that may go with the user: sessions, keys, what runs."""
+        await connection.execute(IN_KEY_ORDER)
+        deleted = await self._messages.delete_some(connection)
+        if deleted is None or not await self._delete_conversations(connection, BATCH_ROWS - deleted):
+            return False
+        keys: int = (await connection.execute(DELETE_IDEMPOTENCY_KEYS, self._owner)).scalar_one()
+        return keys < BATCH_ROWS
+
+    async def _delete_conversations(self, connection: Connection, room: int) -> bool:
+        """Whether none is left. They go once they are empty, `room` messages at most with them."""
+        conversations = (await connection.execute(CONVERSATIONS_OF_USER, {**self._owner, **BEGINNING})).all()
+        for conversation in conversations:
+            if conversation.holds:
+                held = _Messages(IN_CONVERSATION, self._tenant_id, conversation.id)
+                deleted = await held.delete_some(connection, room)
+                if deleted is None:
+                    return False
+                room -= deleted
+        if conversations:
+            ids: list[dict[str, Any]] = [{"tenant_id": self._tenant_id, "id": row.id} for row in conversations]
+            await connection.execute_many(DELETE_CONVERSATION, ids)
+        return len(conversations) < BATCH_ROWS

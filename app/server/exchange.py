@@ -39,6 +39,7 @@ class Exchange(RequestResponseCycle):
         self._outflow = outflow
         self.given_up = False
         self._until_closed = False
+        self._head = b""
 
     def give_up(self, status: int) -> None:
         """Do not wait for the rest of the body: who reads it hears of a disconnect, and finds the status in `state`."""
@@ -66,6 +67,9 @@ class Exchange(RequestResponseCycle):
             return
         if message["type"] == "http.response.start" and not self.response_started:
             self._write_head(message["status"], [*self.default_headers, *message.get("headers", ())])
+            # A body of known length follows at once, and goes in the same packet; a stream's may take its time.
+            if not self.expected_content_length:
+                self._write(b"")
         elif message["type"] == "http.response.body" and self.response_started and not self.response_complete:
             self._write_body(message.get("body", b""), more=message.get("more_body", False))
         else:
@@ -94,7 +98,7 @@ class Exchange(RequestResponseCycle):
         lines = b"".join([name + b": " + value + b"\r\n" for name, value in headers])
         if not lines.count(b"\r") == lines.count(b"\n") == lines.count(b"\r\n") == len(headers) or b"\0" in lines:
             raise RuntimeError("A header of the answer holds a line break")
-        self._write(STATUS_LINE[status] + lines + b"\r\n")
+        self._head = STATUS_LINE[status] + lines + b"\r\n"
         if self.access_log:
             self._log_access(status)
 
@@ -105,6 +109,7 @@ class Exchange(RequestResponseCycle):
     def _write_body(self, body: bytes, *, more: bool) -> None:
         if self.scope["method"] == "HEAD":
             self.expected_content_length = 0
+            self._write(b"")
         elif self.chunked_encoding:
             framed = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
             self._write(framed if more else framed + b"0\r\n\r\n")
@@ -122,9 +127,12 @@ class Exchange(RequestResponseCycle):
             self.on_response()
 
     def _write(self, data: bytes) -> None:
-        if data:
-            self._outflow.written += len(data)
-            self.transport.write(data)
+        """Write it after the head, if that was not written yet."""
+        pieces = [piece for piece in (self._head, data) if piece]
+        self._head = b""
+        if pieces:
+            self._outflow.written += sum(map(len, pieces))
+            self.transport.writelines(pieces)
 
     def _log_access(self, status: int) -> None:
         self.access_logger.info(

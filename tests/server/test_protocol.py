@@ -12,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.server import Protocol
+from app.server.exchange import Exchange
 from tests.helpers import Tenant
 from tests.server.raw import Connection, connected, exchanged, listening
 
@@ -209,6 +210,55 @@ async def test_a_reader_that_does_not_read_is_cut_off() -> None:
                 await connection.send(b"GET " + path + b" HTTP/1.1\r\nHost: test\r\n\r\n")
                 await until_closed(connection)
         gone.set()
+
+
+class Writes:
+    """A transport that remembers what was written at once."""
+
+    def __init__(self, transport: Any, seen: list[bytes]) -> None:
+        self._transport, self._seen = transport, seen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def writelines(self, pieces: list[bytes]) -> None:
+        self._seen.append(b"".join(pieces))
+        self._transport.writelines(pieces)
+
+
+async def test_an_answer_of_known_length_is_written_at_once(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    make, written = Exchange.__init__, []
+
+    def recorded(self: Exchange, **arguments: Any) -> None:
+        make(self, **arguments)
+        self.transport = Writes(self.transport, written)  # type: ignore[assignment]
+
+    monkeypatch.setattr(Exchange, "__init__", recorded)
+    async with connected(port) as connection:
+        for method in (b"GET", b"HEAD", b"GET"):
+            await connection.send(method + b" /health HTTP/1.1\r\nHost: test\r\n\r\n")
+            if method == b"HEAD":
+                head, body = await connection.reader.readuntil(b"\r\n\r\n"), b""
+            else:
+                head, body = await connection.answer()
+                assert body
+            assert written.pop() == head + body
+            assert not written
+
+
+async def test_the_head_of_a_stream_does_not_wait_for_its_first_piece() -> None:
+    read = asyncio.Event()
+
+    async def stream(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await read.wait()
+        await send({"type": "http.response.body", "body": b"piece"})
+
+    async with listening(stream) as port, connected(port) as connection:
+        await connection.send(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+        assert (await connection.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        read.set()
+        assert b"piece" in await connection.rest()
 
 
 async def until_closed(connection: Connection, piece: bytes = b"\r\n") -> None:

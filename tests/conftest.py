@@ -22,11 +22,14 @@ from fastapi import FastAPI
 from sqlalchemy import URL, make_url
 
 from app.core.config import Settings
+from app.core.rate_limits import shared
+from app.db import connection, gate, pool, rls, session
 from app.db.embedded import EmbeddedPostgres
 from app.db.provision import migrate
 from app.db.roles import REVOKE_TEMPORARY
 from main import create_app, lifespan
 from tests.helpers import Tenant, make_tenant
+from tests.waiting import PATIENCE_SECONDS
 
 TEMPLATE = "template_llm_saas"
 SECRET_KEY = secrets.token_hex(32)
@@ -79,6 +82,19 @@ def _loopback_only() -> Iterator[None]:
         patch.setattr(socket.socket, "connect", checked_connect)
         patch.setattr(socket.socket, "connect_ex", checked_connect_ex)
         patch.setattr(socket, "getaddrinfo", without_look_up)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patient() -> Iterator[None]:
+    """A stall of this machine is no outage. Tests that are about one of these bounds set their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connection, "CONNECT_TIMEOUT_SECONDS", PATIENCE_SECONDS)
+        patch.setattr(gate, "WAIT_SECONDS", PATIENCE_SECONDS)
+        patch.setattr(pool, "PING_SECONDS", PATIENCE_SECONDS)
+        patch.setattr(rls, "ENTER_SECONDS", PATIENCE_SECONDS)
+        patch.setattr(session, "CHECK_SECONDS", PATIENCE_SECONDS)
+        patch.setattr(shared, "TIMEOUT_SECONDS", PATIENCE_SECONDS)
         yield
 
 

@@ -19,7 +19,7 @@ from app.services.pricing import PriceTable
 from main import create_app, lifespan
 from tests.conftest import client_of
 from tests.helpers import Tenant
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 Serve = Callable[..., AbstractAsyncContextManager[tuple[FastAPI, httpx.AsyncClient]]]
 
@@ -59,7 +59,9 @@ def listen(settings: Settings) -> Serve:
         prices = PriceTable(configured.llm_prices)
         app.state.container.engine.llm = LLMService(provider, prices, configured.llm_max_output_tokens)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        async with httpx.AsyncClient(base_url=url, timeout=30, limits=httpx.Limits(max_connections=None)) as client:
+        async with httpx.AsyncClient(
+            base_url=url, timeout=PATIENCE_SECONDS, limits=httpx.Limits(max_connections=None)
+        ) as client:
             yield app, client
         server.should_exit = True
         await task

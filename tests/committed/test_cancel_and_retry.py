@@ -131,9 +131,7 @@ async def test_of_many_retries_at_once_one_runs(serve: Serve) -> None:
         provider.release.clear()
         retries = [asyncio.create_task(client.post(url, headers=acme.user.headers)) for _ in range(20)]
         await provider.wait_for_calls(2)
-        done, _ = await asyncio.wait(retries, return_when=asyncio.FIRST_COMPLETED)
-        while len(done) < 19:
-            done, _ = await asyncio.wait(retries, timeout=0.1)
+        await until(lambda: sum(retry.done() for retry in retries) == 19, "the others to be refused")
         provider.release.set()
         statuses = sorted([(await retry).status_code for retry in retries])
     assert statuses == [200] + [409] * 19

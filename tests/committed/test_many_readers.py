@@ -15,6 +15,7 @@ from tests.committed.conftest import Serve
 from tests.committed.providers import HeldProvider
 from tests.committed.sse import following, rest, text_of
 from tests.helpers import make_tenant
+from tests.waiting import until
 
 READERS = 30
 
@@ -44,9 +45,7 @@ async def test_readers_that_wake_together_look_once_and_each_sees_what_it_has_no
 
         reading = [asyncio.create_task(read()) for _ in range(READERS)]
         signals = there_app.state.container.signals
-        async with asyncio.timeout(60):
-            while len(signals._readers.get(sent["id"], ())) < READERS:
-                await asyncio.sleep(0.01)
+        await until(lambda: len(signals._readers.get(sent["id"], ())) == READERS, "all to read")
         looks.clear()
         for reader in signals._readers[sent["id"]]:
             reader.wake()
@@ -108,9 +107,7 @@ async def test_a_user_has_so_many_streams_and_those_that_end_free_their_place(li
                 async with following(client, sent["id"], acme.admin.headers) as other:
                     await anext(other)
         provider.release.set()
-        async with asyncio.timeout(60):
-            while app.state.container.signals._open_streams:
-                await asyncio.sleep(0.01)
+        await until(lambda: not app.state.container.signals._open_streams, "the streams to end")
         assert (await client.get(path, headers=acme.user.headers)).status_code == 200
 
 

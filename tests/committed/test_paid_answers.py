@@ -18,8 +18,8 @@ from tests.committed.providers import HeldProvider
 from tests.conftest import dsn
 from tests.helpers import Tenant, make_tenant
 from tests.own_database import OwnDatabase, own_database
+from tests.waiting import until, within_patience
 
-PATIENCE_SECONDS = 60
 # The first statement of a settlement, broken by the state that its test asks for.
 BREAK = """
 CREATE FUNCTION break_it() RETURNS trigger LANGUAGE plpgsql AS
@@ -44,9 +44,7 @@ class Log:
     def exception(self, event: str, **fields: Any) -> None: ...
 
     async def retried(self, times: int) -> list[str]:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while len(self.reasons) < times:
-                await asyncio.sleep(0.01)
+        await until(lambda: len(self.reasons) >= times, f"{times} attempts to store it")
         return self.reasons
 
 
@@ -81,7 +79,7 @@ async def answering(serve: Serve, url: str) -> AsyncIterator[tuple[HeldProvider,
 
 
 async def stored(sending: "asyncio.Task[httpx.Response]") -> None:
-    answer = await asyncio.wait_for(sending, PATIENCE_SECONDS)
+    answer = await within_patience(sending, "the answer")
     assert (answer.status_code, answer.json().get("response")) == (201, "answer to x")
 
 
@@ -166,7 +164,7 @@ async def test_what_can_never_succeed_is_given_up_at_once(serve: Serve, own: Own
     async with answering(serve, own.text) as (provider, _, sending):
         await owner.execute(BREAK.format(state=state))
         provider.release.set()
-        assert (await asyncio.wait_for(sending, PATIENCE_SECONDS)).status_code == 503
+        assert (await within_patience(sending, "the answer")).status_code == 503
         assert log.reasons == []
     await owner.close()
 

@@ -80,12 +80,6 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return events
 
 
-@pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stall of this machine is no outage of Redis."""
-    monkeypatch.setattr(shared, "TIMEOUT_SECONDS", PATIENCE_SECONDS)
-
-
 @pytest.fixture
 def serve(settings: Settings) -> Any:
     @contextlib.asynccontextmanager

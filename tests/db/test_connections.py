@@ -17,9 +17,8 @@ from app.db.listener import Listener
 from app.db.provision import provision
 from app.db.session import Database
 from tests.own_database import OwnDatabase, own_database
+from tests.waiting import until
 from tests.webhooks.test_tls import certificate
-
-PATIENCE_SECONDS = 60
 
 
 @asynccontextmanager
@@ -111,20 +110,17 @@ async def test_the_owners_url_may_have_parameters_too(template_url: URL) -> None
         await provision(make_url(with_query(own.url, "sslmode=prefer&application_name=owner")), own.url)
 
 
-async def heard_by(own: OwnDatabase, heard: "asyncio.Queue[str]", word: str) -> None:
+async def heard_by(own: OwnDatabase, heard: list[str], word: str) -> None:
     """Say it until it is heard; nobody tells when the listener listens."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            engine = plain_engine(own.url)
-            async with engine.begin() as connection:
-                await connection.execute(text("SELECT pg_notify('words', :word)"), {"word": word})
-            await engine.dispose()
-            try:
-                while await asyncio.wait_for(heard.get(), 0.1) != word:
-                    pass
-            except TimeoutError:
-                continue
-            return
+    engine = plain_engine(own.url)
+
+    async def said_and_heard() -> bool:
+        async with engine.begin() as connection:
+            await connection.execute(text("SELECT pg_notify('words', :word)"), {"word": word})
+        return word in heard
+
+    await until(said_and_heard, f"{word} to be heard")
+    await engine.dispose()
 
 
 async def test_the_listener_comes_back_whatever_the_server_says_to_a_new_connection(
@@ -136,15 +132,13 @@ async def test_the_listener_comes_back_whatever_the_server_says_to_a_new_connect
     monkeypatch.setattr(listener.logger, "warning", lambda _event, reason: reasons.append(reason), raising=False)
 
     async def refused(reason: str) -> None:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while reason not in reasons:
-                await asyncio.sleep(0.01)
+        await until(lambda: reason in reasons, reason)
 
     async with own_database(template_url) as own:
         login = f"ear_{own.url.database}"
         await own.admin.execute(f"CREATE ROLE {login} LOGIN PASSWORD 'old'")
-        heard: asyncio.Queue[str] = asyncio.Queue()
-        ear = Listener(own.url.set(username=login, password="old"), "words", heard.put_nowait)
+        heard: list[str] = []
+        ear = Listener(own.url.set(username=login, password="old"), "words", heard.append)
         task = asyncio.create_task(ear.run())
         try:
             await heard_by(own, heard, "first")

@@ -19,8 +19,7 @@ from main import create_app, lifespan
 from tests.conftest import client_of, dsn, make_settings
 from tests.helpers import make_tenant
 from tests.own_database import OwnDatabase, own_database
-
-PATIENCE_SECONDS = 60
+from tests.waiting import PATIENCE_SECONDS, within_patience
 
 
 @pytest.fixture
@@ -172,11 +171,11 @@ async def test_what_passes_by_itself_is_unavailable(database_url: URL, state: st
 async def test_a_forgotten_connection_that_was_idle_costs_no_request(
     database_url: URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "IDLE_SECONDS", 0)
-    monkeypatch.setattr(pool, "PING_SECONDS", 0.2)
     async with proxied(database_url) as (url, proxy):
         database = Database(url, pool_size=3, share=3)
         before = await pids_of(database, 3)
+        monkeypatch.setattr(pool, "IDLE_SECONDS", 0)
+        monkeypatch.setattr(pool, "PING_SECONDS", 1)
         proxy.forget()
         assert not await pids_of(database, 3) & before
         await database.close()
@@ -185,11 +184,11 @@ async def test_a_forgotten_connection_that_was_idle_costs_no_request(
 async def test_a_forgotten_connection_costs_one_request_its_bound_and_takes_the_others_with_it(
     database_url: URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rls, "ENTER_SECONDS", 0.2)
     monkeypatch.setattr(pool, "YOUNG_SECONDS", 0)
     async with proxied(database_url) as (url, proxy):
         database = Database(url, pool_size=3, share=3)
         before = await pids_of(database, 3)
+        monkeypatch.setattr(rls, "ENTER_SECONDS", 0.2)
         proxy.forget()
         with pytest.raises(DatabaseUnavailable):
             async with database.session(rls.ENTER_NO_TENANT) as connection:
@@ -203,7 +202,6 @@ async def test_readiness_does_not_wait_for_a_database_that_does_not_answer(
     database_url: URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "CHECK_SECONDS", 0.1)
-    monkeypatch.setattr(rls, "ENTER_SECONDS", PATIENCE_SECONDS)
     async with proxied(database_url) as (url, proxy):
         database = Database(url, pool_size=1)
         await pids_of(database, 1)
@@ -212,7 +210,7 @@ async def test_readiness_does_not_wait_for_a_database_that_does_not_answer(
             with pytest.raises(DatabaseUnavailable):
                 await database.check()
         assert database.pool.in_use == 1
-        await asyncio.wait_for(database.close(), PATIENCE_SECONDS)
+        await within_patience(database.close(), "the end of the pool")
 
 
 async def test_a_connection_is_replaced_when_its_time_is_over(database_url: URL) -> None:

@@ -7,6 +7,7 @@ import pytest
 from app.core.errors import DatabaseBusy
 from app.db import gate as gates
 from app.db.gate import Gate
+from tests.waiting import within_patience
 
 
 async def turns(count: int = 20) -> None:
@@ -61,7 +62,7 @@ async def test_who_goes_away_leaves_the_line_and_loses_no_place() -> None:
     gate.leave("a")
     gone[2].cancel()  # as its place comes
     await asyncio.gather(*gone, return_exceptions=True)
-    await asyncio.wait_for(last, 60)
+    await within_patience(last, "the last one's turn")
     gate.leave("a")
     assert (gate._free, gate._held, gate._lines) == (1, {}, {})
 

@@ -14,8 +14,8 @@ from main import create_app, lifespan
 from tests.api.problems import assert_problem
 from tests.conftest import client_of, make_settings
 from tests.helpers import Member, make_tenant
+from tests.waiting import patience, until
 
-PATIENCE_SECONDS = 60
 TWELVE = 12
 
 
@@ -29,17 +29,15 @@ async def hold(database: Database, member: Member, release: asyncio.Event, begun
 
 
 async def test_twelve_slow_transactions_of_one_tenant_do_not_keep_another_from_starting(
-    database_url: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database_url: URL, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(gate, "WAIT_SECONDS", PATIENCE_SECONDS)
     app = create_app(make_settings(database_url, tmp_path, db_pool_size=4))
     async with lifespan(app), client_of(app) as client:
         acme, rival = await make_tenant(client), await make_tenant(client)
         database, release, begun = app.state.container.database, asyncio.Event(), list[int]()
         slow = [asyncio.create_task(hold(database, acme.user, release, begun)) for _ in range(TWELVE)]
-        while len(begun) < 2:
-            await asyncio.sleep(0)
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        await until(lambda: len(begun) == 2, "the slow ones to begin")
+        async with patience("the other tenant's turn"):
             for _ in range(TWELVE):
                 assert (await client.get("/me", headers=rival.user.headers)).status_code == 200
         assert len(begun) == 2  # half of the connections
@@ -57,8 +55,7 @@ async def test_who_waits_too_long_behind_its_own_tenant_is_told_when_to_come_aga
         acme = await make_tenant(client)
         database, release, begun = app.state.container.database, asyncio.Event(), list[int]()
         slow = asyncio.create_task(hold(database, acme.user, release, begun))
-        while not begun:
-            await asyncio.sleep(0)
+        await until(lambda: begun, "the slow one to begin")
         monkeypatch.setattr(gate, "WAIT_SECONDS", 0.01)
         refused = await client.get("/me", headers=acme.user.headers)
         assert_problem(refused, 503)

@@ -1,6 +1,5 @@
 """When a provider is asked again: what may pass, what another dialect mends, and never through a long Retry-After."""
 
-import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +11,7 @@ from app.llm.openai_compatible import OpenAICompatibleProvider
 from tests.llm.loopback import Answer, completion, loopback, problem
 from tests.llm.scripted import ANSWER, Scripted
 from tests.llm.wire import KEY, OPENAI, TURNS, limits, served_by, sse, streamed
+from tests.waiting import within_patience
 
 
 @pytest.mark.parametrize(("wait", "longest", "calls"), [("0.01", 5, 3), ("8", 5, 1), ("3600", 5, 1), ("0.01", 0, 1)])
@@ -149,5 +149,5 @@ async def test_a_redirection_is_not_followed_with_the_key() -> None:
 
     async with served_by(OPENAI, handler) as (provider, server):
         with pytest.raises(ProviderRejected):
-            await asyncio.wait_for(provider.complete(TURNS), 30)
+            await within_patience(provider.complete(TURNS), "the refusal")
     assert len(server.requests) == 1

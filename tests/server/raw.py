@@ -9,8 +9,7 @@ from typing import Any
 import uvicorn
 
 from app.server import Protocol
-
-HANGS_AFTER_SECONDS = 60
+from tests.waiting import patience
 
 
 @asynccontextmanager
@@ -58,7 +57,7 @@ class Connection:
 
 @asynccontextmanager
 async def connected(port: int) -> AsyncIterator[Connection]:
-    async with asyncio.timeout(HANGS_AFTER_SECONDS):
+    async with patience("what a connection is to bring"):
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**24)
         try:
             yield Connection(reader, writer)

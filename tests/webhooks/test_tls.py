@@ -122,7 +122,7 @@ def test_a_handshake_that_never_ends_is_cut_and_its_connection_closed() -> None:
                 sending = asyncio.create_task(client.deliver(f"https://{HOST}/hook", "msg", b"{}", [b"secret"]))
                 await within_patience(receiver.arrived.wait(), "the connection")
                 clock.move_on(3600)
-                delivery = await sending
+                delivery = await within_patience(sending, "the cut")
             assert delivery == Delivery(ok=False, final=False, reason="timeout")
             await within_patience(receiver.done.wait(), "the connection to be closed")
         await client.close()

@@ -15,23 +15,26 @@ from app.db.session import TenantSession
 BATCH_ROWS = 1000
 TRANSACTION_ROLLBACK = "40"  # SQLSTATE class: deadlock, serialization failure
 BEGINNING: dict[str, Any] = {"created_at": datetime(1, 1, 2, tzinfo=UTC), "id": ""}
-# Statistics may be older than the rows: a planner that expects one row takes any index. Without sorting, the one in
-# the order of the batches is the only way to them.
-IN_KEY_ORDER = text("SELECT set_config('enable_sort', 'off', true)")
+# Statistics may be older than the rows, and a plan that is kept as old as the connection: a planner that expects one
+# row takes any index. Without sorting, the one in the order of the batches is the only way to them; and without reading
+# from end to end, a row's place is the cheapest way to it, whatever else is expected.
+ALONG_THE_KEY = text("SELECT set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true)")
 logger = structlog.get_logger()
 
 
 def owned(table: str, owner: str, rows: int, *, selected: str = "", further: str = "") -> TextClause:
-    """SQL for the next rows after (`created_at`, `id`) whose column `owner` is `:owner`, in the order of that key.
+    """SQL that locks the next rows after (`created_at`, `id`) whose column `owner` is `:owner`, in that order.
+
+    Until the transaction ends they stay at the `place` that it gives.
 
     `owner` is a range and leads the order: were it one value, the order would be another index's as well, along which
-    the rows of the whole tenant lie. `further`: what follows the conditions' last, and `selected` the columns'.
+    the rows of the whole tenant lie. `selected` follows the columns, `further` the conditions.
     """
     return text(f"""
-SELECT {table}.created_at, {table}.id{selected} FROM {table}
+SELECT {table}.ctid AS place, {table}.created_at, {table}.id{selected} FROM {table}
 WHERE {table}.tenant_id = :tenant_id AND {table}.{owner} >= :owner AND {table}.{owner} <= :owner
   AND ({table}.created_at, {table}.id) > (:created_at, :id){further}
-ORDER BY {table}.{owner} DESC, {table}.created_at, {table}.id LIMIT {rows}
+ORDER BY {table}.{owner} DESC, {table}.created_at, {table}.id LIMIT {rows} FOR UPDATE
 """).bindparams(bindparam("created_at", type_=DateTime(timezone=True)), bindparam("id", type_=String))
 
 

@@ -2,17 +2,17 @@
 
 A message that runs is left for the row that holds it to take along: until then its row is where its answer goes.
 
-Rows are found along an index and deleted each by its key: one DELETE for all of them would be a join, or an array,
-that a planner without statistics compares with each row of the tenant.
+Rows are found along an index and deleted each at its place: one DELETE for all of them would be a join, or an array,
+that a planner without statistics compares with each row of the tenant, and their keys it may look for along any index.
 """
 
 from typing import Any
 
 from sqlalchemy import TextClause, text
 
-from app.db.execution import Connection
-from app.services.batches import BATCH_ROWS, BEGINNING, IN_KEY_ORDER, owned
-from app.services.message_statements import DELETE
+from app.db.execution import Connection, Row
+from app.services.batches import ALONG_THE_KEY, BATCH_ROWS, BEGINNING, owned
+from app.services.message_statements import deleting
 
 _ENDED = " AND messages.status <> 'pending'"
 
@@ -22,12 +22,13 @@ def messages_in(owner: str, rows: int = BATCH_ROWS) -> TextClause:
 
 
 def conversations_of_user(rows: int = BATCH_ROWS) -> TextClause:
-    """With whether each holds something. Locked: nothing is said in them any more."""
+    """With whether each holds something. Locked, so nothing is said in them any more."""
     holds = f"""
 , (SELECT messages.id FROM messages
-   WHERE messages.tenant_id = :tenant_id AND messages.conversation_id = conversations.id{_ENDED}
-   ORDER BY messages.created_at DESC, messages.id DESC LIMIT 1) IS NOT NULL AS holds"""
-    return text(f"{owned('conversations', 'user_id', rows, selected=holds).text} FOR UPDATE")
+   WHERE messages.tenant_id = :tenant_id AND messages.conversation_id >= conversations.id
+     AND messages.conversation_id <= conversations.id{_ENDED}
+   ORDER BY messages.conversation_id, messages.created_at DESC, messages.id DESC LIMIT 1) IS NOT NULL AS holds"""
+    return owned("conversations", "user_id", rows, selected=holds)
 
 
 def delete_idempotency_keys(rows: int = BATCH_ROWS) -> TextClause:
@@ -52,8 +53,9 @@ SELECT count(*) FROM gone
 IN_CONVERSATION = messages_in("conversation_id")
 OF_USER = messages_in("user_id")
 CONVERSATIONS_OF_USER = conversations_of_user()
+DELETE_MESSAGE = deleting("messages.ctid = :place")
 DELETE_CONVERSATION = text(
-    "DELETE FROM conversations WHERE conversations.tenant_id = :tenant_id AND conversations.id = :id"
+    "DELETE FROM conversations WHERE conversations.tenant_id = :tenant_id AND conversations.ctid = :place"
 )
 DELETE_IDEMPOTENCY_KEYS = delete_idempotency_keys()
 
@@ -72,7 +74,7 @@ class _Messages:
         whole, values = self._position is BEGINNING, {"tenant_id": self._tenant_id, "owner": self._owner}
         found = (await connection.execute(self._found, {**values, **self._position})).all()[:room]
         if found:
-            await connection.execute_many(DELETE, [{"tenant_id": self._tenant_id, "id": row.id} for row in found])
+            await connection.execute_many(DELETE_MESSAGE, _places(self._tenant_id, found))
         if len(found) == min(room, BATCH_ROWS):
             self._position = {"created_at": found[-1].created_at, "id": found[-1].id}
             return None
@@ -89,7 +91,7 @@ class ConversationContent:
 
     async def delete_some(self, connection: Connection) -> bool:
         """Whether nothing is left."""
-        await connection.execute(IN_KEY_ORDER)
+        await connection.execute(ALONG_THE_KEY)
         return await self._messages.delete_some(connection) is not None
 
 
@@ -103,7 +105,7 @@ class UserContent:
 
     async def delete_some(self, connection: Connection) -> bool:
         """Whether nothing is left but the few rows that may go with the user: sessions, keys, what runs."""
-        await connection.execute(IN_KEY_ORDER)
+        await connection.execute(ALONG_THE_KEY)
         deleted = await self._messages.delete_some(connection)
         if deleted is None or not await self._delete_conversations(connection, BATCH_ROWS - deleted):
             return False
@@ -121,6 +123,9 @@ class UserContent:
                     return False
                 room -= deleted
         if conversations:
-            ids: list[dict[str, Any]] = [{"tenant_id": self._tenant_id, "id": row.id} for row in conversations]
-            await connection.execute_many(DELETE_CONVERSATION, ids)
+            await connection.execute_many(DELETE_CONVERSATION, _places(self._tenant_id, conversations))
         return len(conversations) < BATCH_ROWS
+
+
+def _places(tenant_id: str, rows: list[Row]) -> list[dict[str, Any]]:
+    return [{"tenant_id": tenant_id, "place": row.place} for row in rows]

@@ -16,14 +16,14 @@ from sqlalchemy import URL
 from app.core.ids import new_id
 from app.services.api_key_service import ALL_LISTED as KEYS_LISTED
 from app.services.api_key_service import NOTE_USE
-from app.services.batches import BEGINNING, IN_KEY_ORDER
+from app.services.batches import ALONG_THE_KEY, BEGINNING
 from app.services.conversation_service import LISTED as CONVERSATIONS
 from app.services.erase_service import GO_ON, emptying
 from app.services.message_list import listing
 from app.services.message_lookup import ONE
-from app.services.message_statements import DELETE
 from app.services.owned_content import (
     DELETE_CONVERSATION,
+    DELETE_MESSAGE,
     conversations_of_user,
     delete_idempotency_keys,
     messages_in,
@@ -145,18 +145,18 @@ async def test_a_batch_of_a_deletion_works_through_its_own_rows(
     for position in (BEGINNING, dict(middle)):
         statement, owner = DELETIONS[kind]
         values = {"tenant_id": TENANT, "owner": owner, **position}
-        plan = await explained(grown, TENANT, statement, values, generic=generic, first=IN_KEY_ORDER)
+        plan = await explained(grown, TENANT, statement, values, generic=generic, first=ALONG_THE_KEY)
         assert work(plan) < 12 * BATCH, shown(plan)
 
 
 @pytest.mark.parametrize("generic", [False, True], ids=["custom plan", "generic plan"])
-@pytest.mark.parametrize(("table", "statement"), [("messages", DELETE), ("conversations", DELETE_CONVERSATION)])
-async def test_what_is_deleted_by_its_key_is_found_by_it(
+@pytest.mark.parametrize(("table", "statement"), [("messages", DELETE_MESSAGE), ("conversations", DELETE_CONVERSATION)])
+async def test_what_is_deleted_at_its_place_is_found_there(
     grown: asyncpg.Connection, table: str, statement: Any, generic: bool
 ) -> None:
-    found = await grown.fetchval(f"SELECT id FROM {table} WHERE tenant_id = $1 LIMIT 1", TENANT)
-    values = {"tenant_id": TENANT, "id": found}
-    plan = await explained(grown, TENANT, statement, values, generic=generic, first=IN_KEY_ORDER)
+    found = await grown.fetchval(f"SELECT ctid FROM {table} WHERE tenant_id = $1 LIMIT 1", TENANT)
+    values = {"tenant_id": TENANT, "place": found}
+    plan = await explained(grown, TENANT, statement, values, generic=generic, first=ALONG_THE_KEY)
     assert work(plan) < 15, shown(plan)
 
 

@@ -26,7 +26,7 @@ class Listener:
         pause = FIRST_RETRY_SECONDS
         while True:
             try:
-                connection = await asyncpg.connect(**self._arguments)
+                connection = await self._connect()
             except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
                 logger.warning("listener_not_connected", reason=type(error).__name__)
                 await asyncio.sleep(pause)
@@ -35,6 +35,15 @@ class Listener:
             pause = FIRST_RETRY_SECONDS
             await self._listen(connection)
             await asyncio.sleep(pause)
+
+    async def _connect(self) -> asyncpg.Connection:
+        """Cut short, the driver leaves behind an error that nobody reads: what is being opened is closed when it is."""
+        opening = asyncio.ensure_future(asyncpg.connect(**self._arguments))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close)
+            raise
 
     async def _listen(self, connection: asyncpg.Connection) -> None:
         """Until the connection is cut off."""
@@ -49,3 +58,8 @@ class Listener:
             logger.warning("listener_disconnected", reason="terminated")
         finally:
             connection.terminate()
+
+
+def _close(opening: "asyncio.Future[asyncpg.Connection]") -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().terminate()

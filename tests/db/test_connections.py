@@ -1,6 +1,7 @@
 """Every kind of connection reads the URL in the same way: the pool, the owner's engine, the listener."""
 
 import asyncio
+import gc
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -159,3 +160,30 @@ async def test_the_listener_comes_back_whatever_the_server_says_to_a_new_connect
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             await own.admin.execute(f"DROP ROLE {login}")
+
+
+def test_a_listener_that_ends_while_it_connects_leaves_no_error_behind() -> None:
+    left: list[str] = []
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(8)
+        writer.close()
+
+    async def end_after(turns: int, url: str) -> None:
+        task = asyncio.create_task(Listener(url, "words", left.append).run())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task})
+        await until(lambda: len(asyncio.all_tasks()) == 1, "what was being opened to end")
+        gc.collect()
+
+    async def end_at_any_moment() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: left.append(context["message"]))
+        server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+        for turns in range(12):
+            await end_after(turns, f"postgresql://x@127.0.0.1:{server.sockets[0].getsockname()[1]}/x")
+        server.close()
+
+    asyncio.run(end_at_any_moment())
+    assert left == []

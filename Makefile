@@ -68,7 +68,7 @@ SCALE ?= 1
 soak: dev
 	$(BIN)/python -m soak --scale $(SCALE)
 
-postman: dev
+postman: dev clients
 	docs/postman/run.sh
 
 # The OpenAPI description: linted, and made into clients. Needs Node.

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import DateTime, String, TextClause, bindparam, text
+from sqlalchemy import BigInteger, DateTime, String, TextClause, bindparam, text
 
 from app.core.errors import DatabaseUnavailable
 from app.db.execution import Connection
@@ -22,20 +22,26 @@ ALONG_THE_KEY = text("SELECT set_config('enable_sort', 'off', true), set_config(
 logger = structlog.get_logger()
 
 
-def owned(table: str, owner: str, rows: int, *, selected: str = "", further: str = "") -> TextClause:
-    """SQL that locks the next rows after (`created_at`, `id`) whose column `owner` is `:owner`, in that order.
+def owned(table: str, owner: str, columns: str, *, further: str = "", then: str = "") -> TextClause:
+    """SQL that locks the next `:rows` after (`created_at`, `id`) whose column `owner` is `:owner`, in that order.
 
-    Until the transaction ends they stay at the `place` that it gives.
-
+    Until the transaction ends they stay at the `place` that it gives, before the `columns`, which begin with the two.
     `owner` is a range and leads the order: were it one value, the order would be another index's as well, along which
-    the rows of the whole tenant lie. `selected` follows the columns, `further` the conditions.
+    the rows of the whole tenant lie. `further`: conditions; `then`: parts of the WITH that use what was `found`.
     """
     return text(f"""
-SELECT {table}.ctid AS place, {table}.created_at, {table}.id{selected} FROM {table}
-WHERE {table}.tenant_id = :tenant_id AND {table}.{owner} >= :owner AND {table}.{owner} <= :owner
-  AND ({table}.created_at, {table}.id) > (:created_at, :id){further}
-ORDER BY {table}.{owner} DESC, {table}.created_at, {table}.id LIMIT {rows} FOR UPDATE
-""").bindparams(bindparam("created_at", type_=DateTime(timezone=True)), bindparam("id", type_=String))
+WITH found AS (
+  SELECT {table}.ctid AS place, {columns} FROM {table}
+  WHERE {table}.tenant_id = :tenant_id AND {table}.{owner} >= :owner AND {table}.{owner} <= :owner
+    AND ({table}.created_at, {table}.id) > (:created_at, :id){further}
+  ORDER BY {table}.{owner} DESC, {table}.created_at, {table}.id LIMIT :rows FOR UPDATE
+){then}
+SELECT * FROM found ORDER BY created_at, id
+""").bindparams(
+        bindparam("created_at", type_=DateTime(timezone=True)),
+        bindparam("id", type_=String),
+        bindparam("rows", type_=BigInteger),
+    )
 
 
 async def until_done(db: TenantSession, step: Callable[[Connection], Awaitable[bool]]) -> None:

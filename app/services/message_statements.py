@@ -9,7 +9,7 @@ does not fit fails as a whole.
 
 from typing import Any
 
-from sqlalchemy import BigInteger, BindParameter, Integer, Interval, String, TextClause, bindparam, text
+from sqlalchemy import BigInteger, BindParameter, Integer, Interval, String, bindparam, text
 
 from app.services.idempotency import CLAIM_SQL
 
@@ -123,26 +123,17 @@ WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.status 
 RETURNING pg_notify('llm_saas_messages', 'cancel ' || messages.attempts || ' ' || messages.id)
 """)
 
-
-def deleting(which: str) -> TextClause:
-    """SQL that deletes the one message that fits; its figures stay. A count.
-
-    None that runs: the row is where its answer goes.
-    """
-    return text(f"""
+# A message that runs is not deleted under its provider's hands: the row is where its answer goes. Its figures stay.
+FIGURES = "id, tenant_id, user_id, model, input_tokens, cached_tokens, output_tokens, cost_micro_usd, created_at"
+DELETE = text(f"""
 WITH gone AS (
   DELETE FROM messages
-  WHERE messages.tenant_id = :tenant_id AND {which} AND messages.status <> 'pending' RETURNING *
+  WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.status <> 'pending' RETURNING *
 ), kept AS (
-  INSERT INTO deleted_usage (id, tenant_id, user_id, model, input_tokens, cached_tokens, output_tokens, cost_micro_usd,
-                             created_at)
-  SELECT id, tenant_id, user_id, model, input_tokens, cached_tokens, output_tokens, cost_micro_usd, created_at FROM gone
+  INSERT INTO deleted_usage ({FIGURES}) SELECT {FIGURES} FROM gone
 )
 SELECT count(*) FROM gone
 """)
-
-
-DELETE = deleting("messages.id = :id")
 
 # The newest first, until `bytes` are full: a conversation may hold more than the memory. What the author does not see
 # is not for its model either, also where an admin runs the author's message again.

@@ -12,23 +12,26 @@ from sqlalchemy import TextClause, text
 
 from app.db.execution import Connection, Row
 from app.services.batches import ALONG_THE_KEY, BATCH_ROWS, BEGINNING, owned
-from app.services.message_statements import deleting
+from app.services.message_statements import FIGURES
 
 _ENDED = " AND messages.status <> 'pending'"
+_FIGURES = ", ".join(f"messages.{column}" for column in FIGURES.split(", "))
+_KEEP_FIGURES = f", kept AS (INSERT INTO deleted_usage ({FIGURES}) SELECT {FIGURES} FROM found)"
+_HOLDS = f"""
+(SELECT messages.id FROM messages
+ WHERE messages.tenant_id = :tenant_id AND messages.conversation_id >= conversations.id
+   AND messages.conversation_id <= conversations.id{_ENDED}
+ ORDER BY messages.conversation_id, messages.created_at DESC, messages.id DESC LIMIT 1) IS NOT NULL AS holds"""
 
-
-def messages_in(owner: str, rows: int = BATCH_ROWS) -> TextClause:
-    return owned("messages", owner, rows, further=_ENDED)
-
-
-def conversations_of_user(rows: int = BATCH_ROWS) -> TextClause:
-    """With whether each holds something. Locked, so nothing is said in them any more."""
-    holds = f"""
-, (SELECT messages.id FROM messages
-   WHERE messages.tenant_id = :tenant_id AND messages.conversation_id >= conversations.id
-     AND messages.conversation_id <= conversations.id{_ENDED}
-   ORDER BY messages.conversation_id, messages.created_at DESC, messages.id DESC LIMIT 1) IS NOT NULL AS holds"""
-    return owned("conversations", "user_id", rows, selected=holds)
+# Their figures are kept by the same statement: what was found is deleted in this transaction.
+IN_CONVERSATION = owned("messages", "conversation_id", _FIGURES, further=_ENDED, then=_KEEP_FIGURES)
+OF_USER = owned("messages", "user_id", _FIGURES, further=_ENDED, then=_KEEP_FIGURES)
+# With whether each holds something. Locked, so nothing is said in them any more.
+CONVERSATIONS_OF_USER = owned("conversations", "user_id", f"conversations.created_at, conversations.id, {_HOLDS}")
+DELETE_MESSAGE = text("DELETE FROM messages WHERE messages.tenant_id = :tenant_id AND messages.ctid = :place")
+DELETE_CONVERSATION = text(
+    "DELETE FROM conversations WHERE conversations.tenant_id = :tenant_id AND conversations.ctid = :place"
+)
 
 
 def delete_idempotency_keys(rows: int = BATCH_ROWS) -> TextClause:
@@ -50,13 +53,6 @@ SELECT count(*) FROM gone
 """)
 
 
-IN_CONVERSATION = messages_in("conversation_id")
-OF_USER = messages_in("user_id")
-CONVERSATIONS_OF_USER = conversations_of_user()
-DELETE_MESSAGE = deleting("messages.ctid = :place")
-DELETE_CONVERSATION = text(
-    "DELETE FROM conversations WHERE conversations.tenant_id = :tenant_id AND conversations.ctid = :place"
-)
 DELETE_IDEMPOTENCY_KEYS = delete_idempotency_keys()
 
 
@@ -68,14 +64,12 @@ class _Messages:
         self._position = BEGINNING
 
     async def delete_some(self, connection: Connection, room: int = BATCH_ROWS) -> int | None:
-        """How many went; None if there may be more than a batch or than `room`."""
-        if room == 0:
-            return None
-        whole, values = self._position is BEGINNING, {"tenant_id": self._tenant_id, "owner": self._owner}
-        found = (await connection.execute(self._found, {**values, **self._position})).all()[:room]
+        """How many went; None if there may be more than there is room for."""
+        whole, values = self._position is BEGINNING, {"tenant_id": self._tenant_id, "owner": self._owner, "rows": room}
+        found = (await connection.execute(self._found, {**values, **self._position})).all()
         if found:
             await connection.execute_many(DELETE_MESSAGE, _places(self._tenant_id, found))
-        if len(found) == min(room, BATCH_ROWS):
+        if len(found) == room:
             self._position = {"created_at": found[-1].created_at, "id": found[-1].id}
             return None
         # What lies before it may have ended since: the last batch of all begins at the beginning.
@@ -114,9 +108,13 @@ class UserContent:
 
     async def _delete_conversations(self, connection: Connection, room: int) -> bool:
         """Whether none is left. They go once they are empty, `room` messages at most with them."""
-        conversations = (await connection.execute(CONVERSATIONS_OF_USER, {**self._owner, **BEGINNING})).all()
+        conversations = (
+            await connection.execute(CONVERSATIONS_OF_USER, {**self._owner, **BEGINNING, "rows": BATCH_ROWS})
+        ).all()
         for conversation in conversations:
             if conversation.holds:
+                if not room:
+                    return False
                 held = _Messages(IN_CONVERSATION, self._tenant_id, conversation.id)
                 deleted = await held.delete_some(connection, room)
                 if deleted is None:

@@ -22,11 +22,12 @@ from app.services.erase_service import GO_ON, emptying
 from app.services.message_list import listing
 from app.services.message_lookup import ONE
 from app.services.owned_content import (
+    CONVERSATIONS_OF_USER,
     DELETE_CONVERSATION,
     DELETE_MESSAGE,
-    conversations_of_user,
+    IN_CONVERSATION,
+    OF_USER,
     delete_idempotency_keys,
-    messages_in,
 )
 from app.services.pagination import PageRequest
 from app.services.session_service import END_OLDEST
@@ -97,9 +98,9 @@ INSERT INTO idempotency_keys (tenant_id, user_id, key, request_hash, resource_id
   WHERE tenant_id = '{TENANT}'
 """
 DELETIONS = {
-    "messages of a user": (messages_in("user_id", BATCH), USER),
-    "messages of a conversation": (messages_in("conversation_id", BATCH), TALK),
-    "conversations of a user": (conversations_of_user(BATCH), USER),
+    "messages of a user": (OF_USER, USER),
+    "messages of a conversation": (IN_CONVERSATION, TALK),
+    "conversations of a user": (CONVERSATIONS_OF_USER, USER),
     "idempotency keys of a user": (delete_idempotency_keys(BATCH), USER),
 }
 
@@ -144,7 +145,7 @@ async def test_a_batch_of_a_deletion_works_through_its_own_rows(
     middle = await grown.fetchrow(key, TALK, OWNED // 2)
     for position in (BEGINNING, dict(middle)):
         statement, owner = DELETIONS[kind]
-        values = {"tenant_id": TENANT, "owner": owner, **position}
+        values = {"tenant_id": TENANT, "owner": owner, "rows": BATCH, **position}
         plan = await explained(grown, TENANT, statement, values, generic=generic, first=ALONG_THE_KEY)
         assert work(plan) < 12 * BATCH, shown(plan)
 

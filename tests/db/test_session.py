@@ -20,7 +20,7 @@ SLOW = text("SELECT pg_sleep(30)")
 
 @pytest.fixture
 async def database(database_url: URL) -> AsyncIterator[Database]:
-    database = Database(database_url, pool_size=2)
+    database = Database(database_url, pool_size=2, share=2, statement_seconds=60)
     yield database
     await database.close()
 

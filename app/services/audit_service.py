@@ -100,11 +100,6 @@ class AuditService:
         self._db = db
         self._tally = tally
 
-    async def note(self, action: str) -> None:
-        """Record what has no transaction of its own; raises `AuthenticationError` as each transaction does."""
-        async with self._db.begin() as connection:
-            await record_by(self._db, connection, action)
-
     async def list(self, page: PageRequest, narrowed: AuditFilter) -> Page:
         caller = self._db.principal
         self._tally.count(caller.tenant_id, "audit_log.read", caller.user_id, self._db.origin)

@@ -33,7 +33,6 @@ class Log:
 
     def __init__(self) -> None:
         self.reasons: list[str] = []
-        self._retried = asyncio.Condition()
 
     def warning(self, event: str, **fields: Any) -> None:
         if event == "settle_retried":

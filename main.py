@@ -14,9 +14,12 @@ from pydantic import ValidationError
 from starlette.types import ASGIApp, Scope
 
 from app import __version__
-from app.api.cors import CrossOrigin
 from app.api.docs import install_docs_policy, install_front_page
 from app.api.errors import install_error_handlers, refusal
+from app.api.http.cors import CrossOrigin
+from app.api.http.request_bounds import RequestBounds
+from app.api.http.request_context import RequestContextMiddleware
+from app.api.http.response_headers import ResponseHeaders
 from app.api.openapi import CONTACT, DESCRIPTION, LICENSE, SERVERS, SUMMARY, TAGS, install_openapi
 from app.api.routes import admin, api_keys, auth, conversations, health, messages, tenants, usage, well_known
 from app.container import Container
@@ -25,11 +28,8 @@ from app.core.config import Settings, get_settings
 from app.core.errors import AppError
 from app.core.hosts import TrustedHosts
 from app.core.logging import configure_logging
-from app.core.middleware import RequestContextMiddleware
-from app.core.misspelt import misspelt_here
-from app.core.openings import openings
-from app.core.request_bounds import RequestBounds
-from app.core.response_headers import ResponseHeaders
+from app.core.settings.misspelt import misspelt_here
+from app.core.settings.openings import openings
 from app.db.provision import ready_database
 from app.server import Protocol, install
 from app.welcome import welcome

@@ -6,12 +6,12 @@ process may take: one that serves requests beside a worker leaves it to that (BA
 
 from app.core.supervision import Loop, Supervisor
 from app.db.session import Database
+from app.messages.engine import MessageEngine
+from app.messages.search_indexer import SearchIndexer
+from app.messages.signals import MessageSignals
+from app.messages.sweeper import sweep_forever
 from app.services.audit_tally import AuditTally
 from app.services.erase_service import TenantEraser
-from app.services.message_engine import MessageEngine
-from app.services.message_signals import MessageSignals
-from app.services.message_sweeper import sweep_forever
-from app.services.search_indexer import SearchIndexer
 from app.services.webhook_service import WebhookService
 
 SWEEPS_PER_LEASE = 4

@@ -5,24 +5,24 @@ from datetime import timedelta
 
 from app.background import supervise
 from app.core.config import Settings
+from app.core.credentials.refused import RefusedCredentials
 from app.core.rate_limits.limiter import RateLimiter
-from app.core.refused import RefusedCredentials
 from app.core.security import PasswordHasher, TokenService
 from app.core.supervision import Supervisor
 from app.db.session import Database
 from app.llm.factory import create_provider
+from app.llm.pricing import PriceTable
+from app.messages.engine import MessageEngine
+from app.messages.idempotency import IdempotencyKeys
+from app.messages.search_indexer import SearchIndexer
+from app.messages.signals import MessageSignals
 from app.schemas.message import MessageRead
 from app.services.api_key_service import ApiKeyAuthenticator
 from app.services.audit_tally import AuditTally
 from app.services.budget_service import SpendingCeiling
 from app.services.erase_service import TenantEraser
-from app.services.idempotency import IdempotencyKeys
 from app.services.intake import Intake
 from app.services.llm_service import LLMService
-from app.services.message_engine import MessageEngine
-from app.services.message_signals import MessageSignals
-from app.services.pricing import PriceTable
-from app.services.search_indexer import SearchIndexer
 from app.services.session_service import SessionService
 from app.services.tenant_service import CreationPolicy
 from app.services.webhook_secrets import WebhookSecrets

@@ -6,7 +6,7 @@ from fastapi import Depends, Request
 from fastapi.security import OAuth2PasswordBearer
 
 from app.container import Container
-from app.core.credentials import API_KEY_PREFIX
+from app.core.credentials.opaque_tokens import API_KEY_PREFIX
 from app.core.errors import AuthenticationError, InsufficientScope, PermissionDenied, SessionRequired
 from app.core.principal import Origin, Principal, Scope
 from app.db.session import Database, TenantSession

@@ -15,7 +15,7 @@ from typing import Self
 import asyncpg
 from sqlalchemy import URL
 
-from app.core.keys import KeyRing, shared_key
+from app.core.credentials.keys import KeyRing, shared_key
 from app.core.principal import Principal
 from app.core.security import PasswordHasher, TokenService
 from app.db.embedded import EmbeddedPostgres

@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from app.core.credentials.keys import KeyRing, shared_key
 from app.core.ids import new_id
-from app.core.keys import KeyRing, shared_key
 from app.core.principal import Principal
 from app.core.security import TokenService
 

@@ -11,12 +11,12 @@ from urllib.parse import quote_plus
 import asyncpg
 from sqlalchemy import URL
 
-from app.core.keys import KeyRing, shared_key
+from app.core.credentials.keys import KeyRing, shared_key
 from app.core.principal import Principal
 from app.core.security import TokenService
 from app.db.provision import migrate
 from app.db.session import Database
-from app.services.search_indexer import SearchIndexer
+from app.messages.search_indexer import SearchIndexer
 from benchmarks.client import load, percentile, request_bytes
 from benchmarks.environment import SECRET_KEY, Server, dsn, serving
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 from sqlalchemy import URL
 
-from app.core.keys import KeyRing, shared_key
+from app.core.credentials.keys import KeyRing, shared_key
 from app.core.principal import Principal
 from app.core.security import TokenService
 from benchmarks.client import load, percentile, request_bytes

@@ -7,7 +7,7 @@ from fastapi.dependencies.utils import get_flat_params
 from fastapi.params import Query
 from fastapi.routing import APIRoute
 
-from app.services.pagination import Page
+from app.db.pagination import Page
 
 # Where the page begins; the cursor takes their place.
 POSITION = {"skip", "cursor"}

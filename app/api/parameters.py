@@ -7,11 +7,11 @@ from fastapi import Depends, Header, Path, Query
 from pydantic import AfterValidator, AwareDatetime
 from pydantic_core import PydanticCustomError
 
+from app.db.pagination import MAX_LIMIT, MAX_SKIP, PageRequest
+from app.messages.listing import MessageFilter
 from app.models import MessageStatus
 from app.schemas.base import ANY_CASE, EARLIEST, LATEST, STORABLE
 from app.services.audit_service import AuditFilter
-from app.services.message_list import MessageFilter
-from app.services.pagination import MAX_LIMIT, MAX_SKIP, PageRequest
 
 
 def _within_reach(skip: int) -> int:

@@ -13,10 +13,10 @@ from starlette.types import Receive, Scope, Send
 from app.api.errors import problem_of
 from app.core.errors import AppError, InvalidPosition, provider_failure
 from app.core.lines import one_line
+from app.messages.generation import Reader
+from app.messages.stream import ENDED, Delta, End, Event, Position
 from app.models import MessageStatus
 from app.schemas.message import MessageRead
-from app.services.generation import Reader
-from app.services.message_stream import ENDED, Delta, End, Event, Position
 
 HEARTBEAT = b": still here\n\n"
 END = "end"

@@ -14,10 +14,10 @@ from typing import Any
 from jose import jwt
 from passlib.context import CryptContext
 
+from app.core.credentials.keys import KeyRing
+from app.core.credentials.passwords import normalise_password
 from app.core.errors import AuthenticationError
 from app.core.ids import is_id, new_id
-from app.core.keys import KeyRing
-from app.core.passwords import normalise_password
 from app.core.principal import Principal
 from app.core.turns import Turns
 

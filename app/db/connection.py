@@ -9,7 +9,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from app.core.database_url import driver_options, trusts_the_system
+from app.core.settings.database_url import driver_options, trusts_the_system
 
 CONNECT_TIMEOUT_SECONDS = 5
 # The address is the driver's to read: SQLAlchemy hands it parameters that it does not have.

@@ -3,8 +3,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from app.core.emails import InvalidEmailError, normalise_email
-from app.core.passwords import (
+from app.core.credentials.emails import InvalidEmailError, normalise_email
+from app.core.credentials.passwords import (
     MAX_PASSWORD_BYTES,
     MIN_PASSWORD_CHARACTERS,
     is_common,

@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import Table, bindparam, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from app.core import credentials
+from app.core.credentials import opaque_tokens
 from app.core.errors import (
     AuthenticationError,
     DatabaseUnavailable,
@@ -25,10 +25,10 @@ from app.core.principal import Principal, Role, Scope
 from app.db import rls
 from app.db.execution import Connection, Row
 from app.db.failures import reason_of
+from app.db.pagination import NewestFirst, Page, PageRequest, page_of, parameters
 from app.db.session import Database, TenantSession
 from app.models import ApiKey, User
 from app.services.audit_service import record_by
-from app.services.pagination import NewestFirst, Page, PageRequest, page_of, parameters
 from app.services.session_service import SessionService
 
 keys, users = cast("Table", ApiKey.__table__), cast("Table", User.__table__)
@@ -106,13 +106,13 @@ class ApiKeyService:
         if expires_at is not None and expires_at <= datetime.now(UTC):
             raise TimeIsPast
         await self._sessions.require_fresh(self._db)
-        secret, key_id = credentials.new_api_key(), new_id()
+        secret, key_id = opaque_tokens.new_api_key(), new_id()
         values = {
             **self._own,
             "id": key_id,
             "name": name,
-            "prefix": secret[: credentials.SHOWN_CHARACTERS],
-            "key_hash": credentials.digest(secret),
+            "prefix": secret[: opaque_tokens.SHOWN_CHARACTERS],
+            "key_hash": opaque_tokens.digest(secret),
             "scopes": sorted(set(scopes)),
             "expires_at": expires_at,
         }
@@ -161,9 +161,9 @@ class ApiKeyAuthenticator:
 
     async def principal_of(self, key: str) -> Principal:
         """The caller; raises `AuthenticationError`. Its use is noted, right to the minute."""
-        if not credentials.is_api_key(key):
+        if not opaque_tokens.is_api_key(key):
             raise AuthenticationError
-        key_hash = credentials.digest(key)
+        key_hash = opaque_tokens.digest(key)
         principal, note_after = self._known.get(key_hash) or (await self._look_up(key_hash), 0.0)
         if time.monotonic() < note_after:
             return principal

@@ -14,9 +14,9 @@ from sqlalchemy.dialects.postgresql import insert
 from app.core.ids import new_id
 from app.core.principal import Origin, Principal
 from app.db.execution import Connection, Row
+from app.db.pagination import NewestFirst, Page, PageRequest, only, page_of, parameters
 from app.db.session import TenantSession
 from app.models import AuditEntry
-from app.services.pagination import NewestFirst, Page, PageRequest, only, page_of, parameters
 
 if TYPE_CHECKING:  # it writes with what is here
     from app.services.audit_tally import AuditTally

@@ -3,9 +3,9 @@
 import structlog
 from sqlalchemy import bindparam, text, update
 
-from app.core.emails import login_name
+from app.core.credentials.emails import login_name
+from app.core.credentials.passwords import too_long
 from app.core.errors import AuthenticationError, InvalidCredentials, WrongPassword
-from app.core.passwords import too_long
 from app.core.principal import Origin, Principal
 from app.core.rate_limits.limiter import RateLimiter
 from app.core.security import PasswordHasher

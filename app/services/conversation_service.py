@@ -9,18 +9,18 @@ from sqlalchemy.dialects.postgresql import insert
 from app.core.errors import ConversationBusy, NotFound, PermissionDenied, TooManyConversations
 from app.core.ids import is_id, new_id
 from app.core.principal import Principal
+from app.db.batches import until_done
 from app.db.execution import Connection, Row
+from app.db.pagination import NewestFirst, Page, PageRequest, page_of, parameters
 from app.db.session import TenantSession
+from app.db.visibility import Visible, show_all, viewer
 from app.llm.base import Turn
+from app.llm.pricing import BYTES_PER_TOKEN, estimated_tokens
+from app.messages.idempotency import IdempotencyKeys, IdempotentRequest
+from app.messages.owned_content import ConversationContent
+from app.messages.statements import TURNS
 from app.models import Conversation, MessageStatus
 from app.services.audit_service import record_by, record_if_of_another
-from app.services.batches import until_done
-from app.services.idempotency import IdempotencyKeys, IdempotentRequest
-from app.services.message_statements import TURNS
-from app.services.owned_content import ConversationContent
-from app.services.pagination import NewestFirst, Page, PageRequest, page_of, parameters
-from app.services.pricing import BYTES_PER_TOKEN, estimated_tokens
-from app.services.visibility import Visible, show_all, viewer
 
 PER_USER = 10_000
 conversations = cast("Table", Conversation.__table__)

@@ -18,9 +18,9 @@ from sqlalchemy import DateTime, Interval, String, TextClause, bindparam, text
 
 from app.core.errors import DatabaseUnavailable, NameNotConfirmed
 from app.db import rls
+from app.db.batches import BATCH_ROWS, BEGINNING, was_rolled_back
 from app.db.execution import Connection
 from app.db.session import Database, TenantSession
-from app.services.batches import BATCH_ROWS, BEGINNING, was_rolled_back
 
 # A user takes rows of seven tables along.
 BATCH_USERS = 100

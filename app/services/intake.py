@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from app.messages.idempotency import IdempotencyKeys
 from app.services.budget_service import SpendingCeiling
-from app.services.idempotency import IdempotencyKeys
 from app.services.webhook_service import WebhookService
 
 

@@ -6,14 +6,14 @@ from typing import cast
 
 from sqlalchemy import Interval, Table, bindparam, delete, func, select, text
 
-from app.core import credentials
+from app.core.credentials import opaque_tokens
 from app.core.errors import AuthenticationError, NotFound, TooManyInvites
 from app.core.ids import is_id, new_id
 from app.db.execution import Connection, Row
+from app.db.pagination import NewestFirst, Page, PageRequest, page_of, parameters
 from app.db.session import TenantSession
 from app.models import Invite, User, UserRole
 from app.services.audit_service import record_by
-from app.services.pagination import NewestFirst, Page, PageRequest, page_of, parameters
 from app.services.user_service import LOCK_TENANT
 
 invites, users = cast("Table", Invite.__table__), cast("Table", User.__table__)
@@ -70,13 +70,13 @@ class InviteService:
 
     async def create(self, email: str, life: timedelta) -> NewInvite:
         """An invite in the place of the one that the email may have; raises `TooManyInvites`."""
-        token, invite_id = credentials.new_invite_token(), new_id()
+        token, invite_id = opaque_tokens.new_invite_token(), new_id()
         values = {
             "id": invite_id,
             "tenant_id": self._tenant_id,
             "user_id": self._db.principal.user_id,
             "email": email,
-            "token_hash": credentials.digest(token),
+            "token_hash": opaque_tokens.digest(token),
             "life": life,
         }
         async with self._db.begin() as connection:
@@ -114,7 +114,7 @@ class InviteService:
 
 async def find_open(connection: Connection, tenant_id: str, email: str, token: str) -> Row | None:
     """As `accept`, and nothing is used up."""
-    values = {"tenant_id": tenant_id, "email": email, "token_hash": credentials.digest(token)}
+    values = {"tenant_id": tenant_id, "email": email, "token_hash": opaque_tokens.digest(token)}
     return (await connection.execute(FIND_OPEN, values)).one_or_none()
 
 
@@ -123,5 +123,5 @@ async def accept(connection: Connection, tenant_id: str, email: str, token: str)
 
     None if the token is not that of an open one, or its sender is no admin any more.
     """
-    values = {"tenant_id": tenant_id, "email": email, "token_hash": credentials.digest(token)}
+    values = {"tenant_id": tenant_id, "email": email, "token_hash": opaque_tokens.digest(token)}
     return (await connection.execute(ACCEPT, values)).one_or_none()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from app.core.completion import Completion
 from app.llm.base import LLMProvider, OnText, Turn
 from app.llm.circuit_breaker import CALLER
-from app.services.pricing import PriceTable, most_input_tokens
+from app.llm.pricing import PriceTable, most_input_tokens
 
 
 class LLMService:

@@ -23,25 +23,25 @@ from app.core.errors import (
 from app.core.ids import new_id
 from app.db.execution import Connection, Row
 from app.db.failures import IntegrityViolation, violates
+from app.db.pagination import Page, PageRequest, page_of, parameters
 from app.db.session import TenantSession
+from app.db.visibility import viewer
 from app.llm.base import Turn
+from app.llm.pricing import estimated_tokens
+from app.messages.engine import MessageEngine
+from app.messages.generation import Generation, Reader
+from app.messages.idempotency import IdempotentRequest
+from app.messages.listing import MessageFilter, listing
+from app.messages.lookup import find, find_to_change
+from app.messages.search import search
+from app.messages.search_indexer import SearchIndexer
+from app.messages.signals import MessageSignals
+from app.messages.statements import DELETE, REQUEST_CANCEL, RESERVE, RESERVE_ONCE, RETRY
+from app.messages.stream import ENDED, End, Event, Position, Read, follow_running, follow_stored, shared_read
 from app.models import MessageStatus
 from app.services.audit_service import record_by, record_if_of_another
 from app.services.conversation_service import turns_before
-from app.services.generation import Generation, Reader
-from app.services.idempotency import IdempotentRequest
 from app.services.intake import Intake
-from app.services.message_engine import MessageEngine
-from app.services.message_list import MessageFilter, listing
-from app.services.message_lookup import find, find_to_change
-from app.services.message_search import search
-from app.services.message_signals import MessageSignals
-from app.services.message_statements import DELETE, REQUEST_CANCEL, RESERVE, RESERVE_ONCE, RETRY
-from app.services.message_stream import ENDED, End, Event, Position, Read, follow_running, follow_stored, shared_read
-from app.services.pagination import Page, PageRequest, page_of, parameters
-from app.services.pricing import estimated_tokens
-from app.services.search_indexer import SearchIndexer
-from app.services.visibility import viewer
 
 CANCEL_WAIT_SECONDS = 3.0
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import structlog
 from sqlalchemy import Interval, String, bindparam, text
 
-from app.core import credentials
+from app.core.credentials import opaque_tokens
 from app.core.errors import AuthenticationError, FreshLoginRequired, InvalidCredentials, InvalidRefreshToken
 from app.core.ids import new_id
 from app.core.principal import Origin, Principal
@@ -106,8 +106,8 @@ class SessionService:
         """
         session_id = new_id()
         owner = {"tenant_id": user.tenant_id, "user_id": user.user_id}
-        token = credentials.new_refresh_token(session_id, self._secret_keys[0])
-        values = {**owner, "id": session_id, "token_hash": credentials.digest(token), "life": self._life}
+        token = opaque_tokens.new_refresh_token(session_id, self._secret_keys[0])
+        values = {**owner, "id": session_id, "token_hash": opaque_tokens.digest(token), "life": self._life}
         if (await connection.execute(BEGIN, {**values, "version": user.token_version})).one_or_none() is None:
             raise InvalidCredentials
         await connection.execute(END_OLDEST, {**owner, "kept": SESSIONS_PER_USER})
@@ -130,7 +130,7 @@ class SessionService:
                     if rotated[1] <= timedelta():  # longer ago than a session may last by now
                         raise InvalidRefreshToken
                     return await self._grant(connection, principal, *rotated)
-                if credentials.was_ours(refresh_token, self._secret_keys):
+                if opaque_tokens.was_ours(refresh_token, self._secret_keys):
                     await self._end_reused(connection, principal, origin)
         except AuthenticationError:
             raise InvalidRefreshToken from None
@@ -161,7 +161,7 @@ class SessionService:
         logger.warning("refresh_token_reused", tenant_id=principal.tenant_id, user_id=principal.user_id)
 
     async def _owner_of(self, refresh_token: str) -> Principal:
-        session_id = credentials.session_of(refresh_token)
+        session_id = opaque_tokens.session_of(refresh_token)
         if not session_id:
             raise InvalidRefreshToken
         async with self._database.session(rls.ENTER_NO_TENANT) as connection:
@@ -174,19 +174,19 @@ class SessionService:
         self, connection: Connection, principal: Principal, refresh_token: str
     ) -> tuple[str, timedelta] | None:
         """The successor of a token that is live, or was until a moment ago, and its life; None: it is neither."""
-        salt = credentials.new_salt()
-        successor = credentials.successors(refresh_token, salt, self._secret_keys)[0]
+        salt = opaque_tokens.new_salt()
+        successor = opaque_tokens.successors(refresh_token, salt, self._secret_keys)[0]
         key = {"tenant_id": principal.tenant_id, "id": principal.session_id}
-        key["presented"] = credentials.digest(refresh_token)
-        values = {**key, "successor": credentials.digest(successor), "salt": salt}
+        key["presented"] = opaque_tokens.digest(refresh_token)
+        values = {**key, "successor": opaque_tokens.digest(successor), "salt": salt}
         lives = {"life": self._life, "longest": self._longest}
         if (rotated := (await connection.execute(ROTATE, {**values, **lives})).one_or_none()) is not None:
             return successor, rotated.life
         current = (await connection.execute(JUST_ROTATED, {**key, "grace": GRACE})).one_or_none()
         if current is None:
             return None
-        for token in credentials.successors(refresh_token, current.salt or "", self._secret_keys):
-            if credentials.digest(token) == current.token_hash:
+        for token in opaque_tokens.successors(refresh_token, current.salt or "", self._secret_keys):
+            if opaque_tokens.digest(token) == current.token_hash:
                 return token, current.life
         raise InvalidRefreshToken  # derived by a process with a key that this one lacks: no reuse
 

@@ -7,15 +7,15 @@ from sqlalchemy import bindparam, case, delete, func, null, select, update
 from app.core.errors import LastAdmin, NotFound
 from app.core.ids import is_id, new_id
 from app.core.security import PasswordHasher
+from app.db.batches import until_done
 from app.db.execution import Connection, Row
 from app.db.session import TenantSession
+from app.messages.idempotency import IdempotencyKeys, IdempotentRequest
+from app.messages.owned_content import UserContent
 from app.models import User, UserRole
 from app.services.api_key_service import REVOKE_ADMIN_KEYS, REVOKE_ALL_KEYS
 from app.services.audit_service import record_by
-from app.services.batches import until_done
-from app.services.idempotency import IdempotencyKeys, IdempotentRequest
 from app.services.invite_service import REVOKE_ALL_INVITES
-from app.services.owned_content import UserContent
 from app.services.session_service import END_ALL
 from app.services.user_service import LOCK_TENANT, SELECT_USER, insert_user, require_free
 

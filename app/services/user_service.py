@@ -8,10 +8,10 @@ from sqlalchemy.dialects.postgresql import insert
 from app.core.errors import AuthenticationError, EmailTaken
 from app.core.ids import new_id
 from app.db.execution import Connection, Row
+from app.db.pagination import NewestFirst, Page, PageRequest, page_of, parameters
 from app.db.session import TenantSession
 from app.models import User, UserRole
 from app.services.audit_tally import AuditTally
-from app.services.pagination import NewestFirst, Page, PageRequest, page_of, parameters
 
 users = cast("Table", User.__table__)
 

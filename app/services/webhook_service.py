@@ -19,7 +19,7 @@ from app.core.errors import DatabaseUnavailable, InvalidWebhookUrl
 from app.db import rls
 from app.db.execution import Row
 from app.db.session import Database
-from app.services.message_statements import COLUMNS
+from app.messages.statements import COLUMNS
 from app.services.webhook_secrets import WebhookSecrets
 from app.webhooks.client import MAX_CONNECTIONS, Delivery, WebhookClient
 from app.webhooks.guard import ON_BEHALF_OF, Network

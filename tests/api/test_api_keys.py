@@ -73,7 +73,7 @@ async def test_a_mistyped_key_costs_no_look_up(app: FastAPI, client: httpx.Async
 
 
 async def test_a_key_that_nobody_made_is_refused(client: httpx.AsyncClient, acme: Tenant) -> None:
-    from app.core.credentials import new_api_key
+    from app.core.credentials.opaque_tokens import new_api_key
 
     assert await status_of(client, new_api_key()) == 401
 

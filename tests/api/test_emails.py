@@ -8,7 +8,7 @@ import pytest
 
 from app import cli
 from app.core.config import Settings
-from app.core.emails import login_name, normalise_email
+from app.core.credentials.emails import login_name, normalise_email
 from app.core.ids import new_id
 from tests.api.problems import assert_problem
 from tests.api.test_joining import invite, register

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from app.services.pagination import PAGE_BYTES
+from app.db.pagination import PAGE_BYTES
 from tests.helpers import Tenant
 
 TEXT = "\U0001f4a1" * 40_000  # 160,000 bytes

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.core.credentials import session_of
+from app.core.credentials.opaque_tokens import session_of
 from app.core.ids import new_id
 from app.services import session_service
 from tests.api.problems import assert_problem, without_request_id
@@ -219,7 +219,7 @@ async def test_a_user_has_a_hundred_sessions_at_most_and_the_oldest_end(
 async def test_the_sweep_forgets_expired_sessions(
     app: FastAPI, client: httpx.AsyncClient, superuser: asyncpg.Connection, acme: Tenant
 ) -> None:
-    from app.services.message_sweeper import sweep
+    from app.messages.sweeper import sweep
 
     member = await join(client, acme.id)
     await superuser.execute("UPDATE sessions SET expires_at = now() - interval '1 s' WHERE user_id = $1", member.id)

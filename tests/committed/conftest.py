@@ -14,8 +14,8 @@ from fastapi import FastAPI
 
 from app.core.config import Settings
 from app.llm.base import LLMProvider
+from app.llm.pricing import PriceTable
 from app.services.llm_service import LLMService
-from app.services.pricing import PriceTable
 from main import create_app, lifespan
 from tests.conftest import client_of
 from tests.helpers import Tenant

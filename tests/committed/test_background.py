@@ -7,7 +7,7 @@ import pytest
 
 from app.core import supervision
 from app.db.listener import Listener
-from app.services import message_signals
+from app.messages import signals
 from tests.api.problems import assert_problem
 from tests.committed.conftest import Serve
 from tests.committed.providers import HeldProvider
@@ -31,7 +31,7 @@ async def test_readers_are_woken_although_the_listener_died_of_what_nobody_fores
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Listener, "run", dies)
-    monkeypatch.setattr(message_signals, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(signals, "LOOK_SECONDS", 0.001)
     woken = asyncio.Event()
 
     class Reader:

@@ -11,10 +11,10 @@ from sqlalchemy import URL
 from app.core.config import Price
 from app.core.errors import AuthenticationError, DatabaseUnavailable
 from app.llm.base import Completion, OnText, Turn
+from app.messages.generation import Reader
+from app.messages.stream import End, follow_stored
+from app.messages.sweeper import sweep
 from app.services import conversation_service
-from app.services.generation import Reader
-from app.services.message_stream import End, follow_stored
-from app.services.message_sweeper import sweep
 from tests.committed.conftest import Serve, rows_of
 from tests.committed.providers import HeldProvider
 from tests.committed.sse import following, rest

@@ -11,7 +11,7 @@ import pytest
 from app.core.config import Price
 from app.core.errors import ProviderError
 from app.llm.base import Completion, OnText, Turn
-from app.services.message_sweeper import sweep
+from app.messages.sweeper import sweep
 from tests.api.problems import assert_problem
 from tests.committed.conftest import Serve, rows_of
 from tests.committed.providers import FailingProvider, HeldProvider

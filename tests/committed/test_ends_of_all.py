@@ -10,8 +10,8 @@ from sqlalchemy import text
 from app.db import rls
 from app.db.execution import Connection
 from app.db.session import Database, Session
-from app.services.delta_writer import DeltaWriter
-from app.services.generation import Generation
+from app.messages.delta_writer import DeltaWriter
+from app.messages.generation import Generation
 from tests.api.problems import assert_problem
 from tests.committed.conftest import Serve, rows_of
 from tests.committed.providers import HeldProvider

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from sqlalchemy import URL
 
 from app.core.errors import ShuttingDown
-from app.services.message_sweeper import sweep
+from app.messages.sweeper import sweep
 from tests.api.problems import assert_problem
 from tests.committed.conftest import Serve, rows_of
 from tests.committed.providers import HeldProvider
@@ -232,7 +232,7 @@ async def test_the_end_of_a_first_run_is_not_the_end_of_the_second(listen: Serve
 async def test_a_cancelling_from_another_process_is_answered_at_once_also_without_a_stream(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.services.message_signals.LOOK_SECONDS", 3600)
+    monkeypatch.setattr("app.messages.signals.LOOK_SECONDS", 3600)
     provider = HeldProvider()
     async with serve(provider) as (_, here), serve(HeldProvider()) as (_, there):
         acme = await make_tenant(here)

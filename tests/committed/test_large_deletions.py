@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import URL
 
 from app.core.ids import new_id
-from app.services.batches import BATCH_ROWS
+from app.db.batches import BATCH_ROWS
 from tests.api.test_api_keys import bearer, make_key
 from tests.api.test_user_admin import second_admin
 from tests.committed.conftest import Serve

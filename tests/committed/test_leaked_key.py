@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import URL
 
 from app import cli
-from app.core import credentials
+from app.core.credentials import opaque_tokens
+from app.core.credentials.keys import KeyRing, shared_key
 from app.core.errors import PermissionDenied
-from app.core.keys import KeyRing, shared_key
 from app.core.principal import Principal
 from app.core.security import TokenService
 from tests.api.test_api_keys import make_key
@@ -24,7 +24,7 @@ LEAKED, NEW = secrets.token_hex(32), secrets.token_hex(32)
 
 def forged(session: Session) -> str:
     """An admin's token for a session that the thief knows of."""
-    user, session_id = session.body["user"], credentials.session_of(session.refresh)
+    user, session_id = session.body["user"], opaque_tokens.session_of(session.refresh)
     tokens = TokenService(KeyRing(shared_key(LEAKED, "HS256")), 60)
     return tokens.mint(Principal(user["id"], user["tenant_id"], "admin", 0, session_id))
 
@@ -35,9 +35,9 @@ async def test_the_documented_procedure_shuts_the_thief_out(template_url: URL, t
             acme = await make_tenant(service)
             seen = await begin(service, acme.admin)
             live = Session.of(await refresh(service, seen.refresh))
-            made_up = credentials.new_refresh_token(credentials.session_of(seen.refresh), LEAKED)
-            derived = credentials.successors(seen.refresh, "", [LEAKED])
-            stolen = [made_up, *derived, *(credentials.successors(seen.refresh, credentials.new_salt(), [LEAKED]))]
+            made_up = opaque_tokens.new_refresh_token(opaque_tokens.session_of(seen.refresh), LEAKED)
+            derived = opaque_tokens.successors(seen.refresh, "", [LEAKED])
+            stolen = [made_up, *derived, *(opaque_tokens.successors(seen.refresh, opaque_tokens.new_salt(), [LEAKED]))]
             token = forged(seen)
             assert await status_of(service, token) == 200, "as long as the key is in use"
             key = (await make_key(service, acme.admin, ["messages:read"]))["key"]
@@ -65,8 +65,8 @@ async def test_with_the_key_and_a_token_of_the_past_nobody_gets_at_the_live_one(
             seen = await begin(service, acme.admin)
             live = Session.of(await refresh(service, seen.refresh))
         async with instance(database_url, tmp_path, **after) as (_, service):
-            for salt in ("", credentials.new_salt()):
-                guess = credentials.successors(seen.refresh, salt, [LEAKED])[0]
+            for salt in ("", opaque_tokens.new_salt()):
+                guess = opaque_tokens.successors(seen.refresh, salt, [LEAKED])[0]
                 assert guess != live.refresh
                 assert (await refresh(service, guess)).status_code == 401
 

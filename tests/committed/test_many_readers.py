@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from app.core.errors import DatabaseUnavailable
-from app.services.generation import Reader
-from app.services.message_stream import Delta, follow_stored
-from app.services.shared_looks import SharedLooks
+from app.messages.generation import Reader
+from app.messages.shared_looks import SharedLooks
+from app.messages.stream import Delta, follow_stored
 from tests.api.problems import assert_problem
 from tests.committed.conftest import Serve
 from tests.committed.providers import HeldProvider

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from app.core.errors import ProviderError, ProviderRejected, ProviderTimeout, ProviderUnavailable
 from app.llm.base import Completion, OnText, Turn
-from app.services.message_sweeper import sweep
+from app.messages.sweeper import sweep
 from tests.committed.conftest import Serve, rows_of
 from tests.committed.providers import FailingProvider, HeldProvider
 from tests.helpers import Tenant, make_tenant

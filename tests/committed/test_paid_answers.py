@@ -12,7 +12,7 @@ from sqlalchemy import URL
 
 from app.core.completion import Completion
 from app.llm.base import Turn
-from app.services import message_engine
+from app.messages import engine
 from tests.committed.conftest import Serve
 from tests.committed.providers import HeldProvider
 from tests.conftest import dsn
@@ -50,8 +50,8 @@ class Log:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     log = Log()
-    monkeypatch.setattr(message_engine, "logger", log)
-    monkeypatch.setattr(message_engine, "LONGEST_RETRY_SECONDS", 0.2)
+    monkeypatch.setattr(engine, "logger", log)
+    monkeypatch.setattr(engine, "LONGEST_RETRY_SECONDS", 0.2)
     return log
 
 

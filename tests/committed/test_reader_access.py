@@ -12,8 +12,8 @@ import pytest
 from app.core.errors import AuthenticationError, DatabaseUnavailable
 from app.core.ids import new_id
 from app.core.principal import Principal
-from app.services import reader_access
-from app.services.reader_access import ReaderAccess
+from app.messages import reader_access
+from app.messages.reader_access import ReaderAccess
 from tests.api.test_api_keys import ALL, bearer, make_key
 from tests.committed.conftest import Serve, rows_of
 from tests.committed.providers import HeldProvider

@@ -168,7 +168,7 @@ async def test_a_reader_of_a_message_that_was_not_streamed_gets_its_text_at_the_
 
 
 async def test_a_silent_stream_shows_that_it_is_alive(listen: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.services.message_signals.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("app.messages.signals.LOOK_SECONDS", 0.05)
     provider = HeldProvider()
     async with listen(provider, stream_heartbeat_seconds=0.1) as (_, client):
         acme = await make_tenant(client)

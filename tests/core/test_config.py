@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from sqlalchemy import make_url
 
 from app.core.config import Settings
+from app.core.credentials.secret_key import load_or_create
 from app.core.ids import new_id
-from app.core.secret_key import load_or_create
 
 GOOD = {
     "environment": "production",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.core.database_url import APPLICATION_NAME, checked_url, driver_options, trusts_the_system
+from app.core.settings.database_url import APPLICATION_NAME, checked_url, driver_options, trusts_the_system
 
 BASE = "postgresql://u:p@db.example:5432/x"
 

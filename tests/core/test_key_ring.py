@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from jose import jwt
 
+from app.core.credentials.keys import Key, KeyRing, asymmetric_key, make_private_key, shared_key, shared_keys
 from app.core.errors import AuthenticationError
-from app.core.keys import Key, KeyRing, asymmetric_key, make_private_key, shared_key, shared_keys
 from app.core.security import TokenService
 from tests.conftest import SECRET_KEY
 from tests.core.test_tokens import CALLER, b64

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from pydantic import ValidationError
 
 from app.core.config import Settings
-from app.core.keys import asymmetric_key, make_private_key
+from app.core.credentials.keys import asymmetric_key, make_private_key
 from app.core.principal import Principal
 from app.core.security import TokenService
 from tests.core.test_config import GOOD, settings

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.core.config import Settings
-from app.core.misspelt import misspelt, misspelt_here
+from app.core.settings.misspelt import misspelt, misspelt_here
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.core.openings import openings
+from app.core.settings.openings import openings
 from tests.core.test_config import GOOD, settings
 
 CLOSED = {

@@ -4,7 +4,7 @@ import pytest
 
 from app.core.config import Price
 from app.llm.base import Turn
-from app.services.pricing import PriceTable, estimated_tokens, most_input_tokens
+from app.llm.pricing import PriceTable, estimated_tokens, most_input_tokens
 
 PRICE = Price(input=1, output=2)
 

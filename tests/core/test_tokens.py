@@ -12,9 +12,9 @@ import pytest
 from fastapi import FastAPI
 from jose import JWTError
 
+from app.core.credentials.keys import KeyRing, shared_key
 from app.core.errors import AuthenticationError
 from app.core.ids import new_id
-from app.core.keys import KeyRing, shared_key
 from app.core.principal import Principal
 from app.core.security import TokenService
 from tests.api.problems import assert_problem

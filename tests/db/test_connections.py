@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, make_url, text
 
-from app.core.database_url import checked_url
 from app.core.errors import DatabaseUnavailable
+from app.core.settings.database_url import checked_url
 from app.db import listener, rls
 from app.db.connection import plain_engine
 from app.db.listener import Listener

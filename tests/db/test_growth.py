@@ -14,12 +14,12 @@ import pytest_asyncio
 from sqlalchemy import URL
 
 from app.core.ids import new_id
+from app.db.pagination import PageRequest
+from app.messages.listing import MessageFilter, listing
+from app.messages.search import SEARCH, search_values
+from app.messages.sweeper import ABANDONED, DELETE_EXPIRED
 from app.models import MessageStatus
 from app.services.audit_service import listing as audit_listing
-from app.services.message_list import MessageFilter, listing
-from app.services.message_search import SEARCH, search_values
-from app.services.message_sweeper import ABANDONED, DELETE_EXPIRED
-from app.services.pagination import PageRequest
 from app.services.usage_service import ENDS, STATEMENTS, parts
 from app.services.webhook_service import CLAIM, CLAIM_DUE
 from tests.conftest import TEMPLATE, dsn, execute

@@ -9,9 +9,9 @@ import pytest_asyncio
 from sqlalchemy import URL
 
 from app.core.ids import new_id
+from app.db.pagination import PageRequest
+from app.messages.listing import listing
 from app.services.conversation_service import LISTED
-from app.services.message_list import listing
-from app.services.pagination import PageRequest
 from tests.conftest import TEMPLATE, dsn, execute
 from tests.db.plans import explained, rows_read, shown
 

@@ -14,14 +14,11 @@ import pytest_asyncio
 from sqlalchemy import URL
 
 from app.core.ids import new_id
-from app.services.api_key_service import ALL_LISTED as KEYS_LISTED
-from app.services.api_key_service import NOTE_USE
-from app.services.batches import ALONG_THE_KEY, BEGINNING
-from app.services.conversation_service import LISTED as CONVERSATIONS
-from app.services.erase_service import GO_ON, emptying
-from app.services.message_list import listing
-from app.services.message_lookup import ONE
-from app.services.owned_content import (
+from app.db.batches import ALONG_THE_KEY, BEGINNING
+from app.db.pagination import PageRequest
+from app.messages.listing import listing
+from app.messages.lookup import ONE
+from app.messages.owned_content import (
     CONVERSATIONS_OF_USER,
     DELETE_CONVERSATION,
     DELETE_MESSAGE,
@@ -29,7 +26,10 @@ from app.services.owned_content import (
     OF_USER,
     delete_idempotency_keys,
 )
-from app.services.pagination import PageRequest
+from app.services.api_key_service import ALL_LISTED as KEYS_LISTED
+from app.services.api_key_service import NOTE_USE
+from app.services.conversation_service import LISTED as CONVERSATIONS
+from app.services.erase_service import GO_ON, emptying
 from app.services.session_service import END_OLDEST
 from app.services.user_service import USERS_LISTED
 from tests.conftest import TEMPLATE, dsn, execute

@@ -10,8 +10,8 @@ from fastapi import FastAPI
 
 from app.core.config import Price
 from app.core.ids import new_id
+from app.llm.pricing import PriceTable
 from app.services.llm_service import LLMService
-from app.services.pricing import PriceTable
 from tests.committed.providers import HeldProvider
 from tests.helpers import PASSWORD, Tenant, join, send, unique_email
 

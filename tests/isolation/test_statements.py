@@ -8,8 +8,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.llm.pricing import PriceTable
 from app.services.llm_service import LLMService
-from app.services.pricing import PriceTable
 from tests.committed.providers import HeldProvider
 from tests.helpers import PASSWORD, Tenant, join, make_tenant, send, unique_email
 from tests.isolation.world import TENANT_TABLES

@@ -3,7 +3,7 @@
 import pytest
 
 from app.core.errors import NothingToSearchFor
-from app.services.search_query import MOST_TERMS, Term, parse
+from app.messages.search_query import MOST_TERMS, Term, parse
 
 
 @pytest.mark.parametrize(

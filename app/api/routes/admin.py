@@ -7,11 +7,11 @@ from app.api.pagination import link_next
 from app.api.parameters import AuditNarrowed, IdempotencyKey, Paging, PathId
 from app.api.routing import CallerFirst
 from app.dependencies import Audit, Invites, UserAdmin, WebhookSecretOfTenant
+from app.messages.idempotency import IdempotentRequest
 from app.schemas.audit import AuditEntryRead
 from app.schemas.invite import InviteCreate, InviteCreated, InviteRead
 from app.schemas.user import UserCreate, UserRead, UserUpdate
 from app.schemas.webhook import WebhookSecret
-from app.services.idempotency import IdempotentRequest
 
 router = APIRouter(prefix="/admin", tags=["admin"], route_class=CallerFirst)
 

@@ -5,8 +5,8 @@ from app.api.pagination import link_next
 from app.api.parameters import IdempotencyKey, Paging, PathId
 from app.api.routing import CallerFirst
 from app.dependencies import Conversations
+from app.messages.idempotency import IdempotentRequest
 from app.schemas.conversation import ConversationCreate, ConversationRead, ConversationUpdate
-from app.services.idempotency import IdempotentRequest
 
 router = APIRouter(prefix="/conversations", tags=["conversations"], route_class=CallerFirst)
 

@@ -8,10 +8,10 @@ from app.api.parameters import Filter, IdempotencyKey, LastEventId, Paging, Path
 from app.api.routing import CallerFirst
 from app.api.sse import EventStream, position_of
 from app.dependencies import Messages
+from app.messages.generation import Reader
+from app.messages.idempotency import IdempotentRequest
 from app.models import MessageStatus
 from app.schemas.message import MessageCreate, MessageRead, MessageRetry, SendMode
-from app.services.generation import Reader
-from app.services.idempotency import IdempotentRequest
 from app.services.message_service import MessageService, Prompt, Sent
 
 router = APIRouter(tags=["messages"], route_class=CallerFirst)

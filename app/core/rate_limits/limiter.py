@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from app.core.client_address import site_of
 from app.core.config import Settings
-from app.core.emails import login_name
+from app.core.credentials.emails import login_name
 from app.core.errors import AppError, InvalidCredentials, RateLimited, WrongPassword
 from app.core.principal import Principal
 from app.core.rate_limits.memory import MemoryCounters

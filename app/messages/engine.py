@@ -25,11 +25,11 @@ from app.db.execution import Row
 from app.db.failures import may_pass, reason_of
 from app.db.session import Database
 from app.llm.base import Turn
-from app.services import message_end
-from app.services.delta_writer import DeltaWriter
-from app.services.generation import Generation
+from app.messages import ends
+from app.messages.delta_writer import DeltaWriter
+from app.messages.generation import Generation
+from app.messages.statements import SETTLE, SETTLE_STREAM
 from app.services.llm_service import LLMService
-from app.services.message_statements import SETTLE, SETTLE_STREAM
 
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.1, 5.0
 DRAIN_LOOK_SECONDS = 0.02
@@ -154,14 +154,14 @@ class MessageEngine:
             return self._end_of(generation, turns, completion)
         except Exception:
             logger.exception("message_not_counted", message_id=generation.id)
-            return message_end.uncounted(generation, completion)
+            return ends.uncounted(generation, completion)
 
     def _end_of(self, generation: Generation, turns: list[Turn], completion: Completion | None) -> dict[str, Any]:
         if generation.error is not None:
-            return message_end.failed(self.llm, generation, turns, generation.error)
+            return ends.failed(self.llm, generation, turns, generation.error)
         if completion is None:
-            return message_end.cancelled(self.llm, generation, turns)
-        return message_end.completed(self.llm, generation, turns, completion)
+            return ends.cancelled(self.llm, generation, turns)
+        return ends.completed(self.llm, generation, turns, completion)
 
     async def _settle(self, generation: Generation, statement: TextClause, end: dict[str, Any]) -> Row | None:
         """Store the end, again and again until its lease is over: an answer that was paid for is not lost to a failure.

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from app.core.errors import DatabaseUnavailable
 from app.db import rls
 from app.db.session import Database
-from app.services.message_statements import SETTLE_ABANDONED
+from app.messages.statements import SETTLE_ABANDONED
 
 # Across tenants, by SECURITY DEFINER functions that return ids and a count.
 ABANDONED = text("SELECT tenant_id, id FROM abandoned_messages()")

@@ -7,10 +7,10 @@ from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Table, bindparam, literal_column, select
 
+from app.db.pagination import NewestFirst, only
+from app.db.visibility import Visible
+from app.messages.statements import COLUMNS
 from app.models import Message, MessageStatus
-from app.services.message_statements import COLUMNS
-from app.services.pagination import NewestFirst, only
-from app.services.visibility import Visible
 
 messages = cast("Table", Message.__table__)
 

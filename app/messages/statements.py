@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, BindParameter, Integer, Interval, String, bindparam, text
 
-from app.services.idempotency import CLAIM_SQL
+from app.messages.idempotency import CLAIM_SQL
 
 COLUMNS = (
     "id, content, response, user_id, tenant_id, conversation_id, status, error_code, finish_reason, model,"

@@ -11,11 +11,11 @@ from sqlalchemy import text
 from app.core.errors import AppError, DatabaseUnavailable
 from app.db.execution import Row
 from app.db.session import TenantSession
+from app.messages.generation import Generation, Reader
+from app.messages.lookup import find
+from app.messages.shared_looks import SharedLooks
+from app.messages.signals import MessageSignals
 from app.models import MessageStatus
-from app.services.generation import Generation, Reader
-from app.services.message_lookup import find
-from app.services.message_signals import MessageSignals
-from app.services.shared_looks import SharedLooks
 
 READ_DELTAS = text("""
 SELECT message_deltas.start, message_deltas.text FROM message_deltas

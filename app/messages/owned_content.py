@@ -10,9 +10,9 @@ from typing import Any
 
 from sqlalchemy import TextClause, text
 
+from app.db.batches import ALONG_THE_KEY, BATCH_ROWS, BEGINNING, owned
 from app.db.execution import Connection, Row
-from app.services.batches import ALONG_THE_KEY, BATCH_ROWS, BEGINNING, owned
-from app.services.message_statements import FIGURES
+from app.messages.statements import FIGURES
 
 _ENDED = " AND messages.status <> 'pending'"
 _FIGURES = ", ".join(f"messages.{column}" for column in FIGURES.split(", "))

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from app.core.errors import DatabaseUnavailable
 from app.db import rls
 from app.db.session import Database
-from app.services.generation import Generation
+from app.messages.generation import Generation
 
 INTERVAL_SECONDS = 0.25
 # Messages without new text are asked about less often: whether somebody cancelled them through another process.

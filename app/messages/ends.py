@@ -10,8 +10,8 @@ from typing import Any
 from app.core.completion import Completion
 from app.core.errors import ProviderError
 from app.llm.base import Turn
+from app.messages.generation import Generation, storable
 from app.models import MessageStatus
-from app.services.generation import Generation, storable
 from app.services.llm_service import LLMService
 
 

@@ -6,8 +6,8 @@ from app.core.errors import NotFound, PermissionDenied
 from app.core.ids import is_id
 from app.core.principal import Principal
 from app.db.execution import Connection, Row
-from app.services.message_list import IN_TENANT, SHOWN, messages
-from app.services.visibility import Visible, viewer
+from app.db.visibility import Visible, viewer
+from app.messages.listing import IN_TENANT, SHOWN, messages
 
 ONE = Visible(select(*SHOWN).where(IN_TENANT, messages.c.id == bindparam("id")), messages, lambda visible: visible)
 

@@ -8,10 +8,10 @@ from functools import partial
 
 from app.core.errors import TooManyStreams
 from app.db.listener import Listener
-from app.services.generation import Reader
-from app.services.message_engine import MessageEngine
-from app.services.reader_access import ReaderAccess
-from app.services.shared_looks import SharedLooks
+from app.messages.engine import MessageEngine
+from app.messages.generation import Reader
+from app.messages.reader_access import ReaderAccess
+from app.messages.shared_looks import SharedLooks
 
 CHANNEL = "llm_saas_messages"
 # Readers look again after this long also when they heard nothing: a notification may be lost with its connection, and

@@ -11,7 +11,7 @@ from sqlalchemy import Select, Table, text
 
 from app.core.principal import Principal
 from app.db.execution import Connection
-from app.services.pagination import only
+from app.db.pagination import only
 
 SHOW_ALL = text("SELECT set_config('app.viewer', '*', true)")
 Form = TypeVar("Form")

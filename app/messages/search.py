@@ -7,10 +7,10 @@ from typing import Any
 from sqlalchemy import DateTime, Integer, String, bindparam, text
 
 from app.db.execution import Connection, Row
-from app.services.message_list import MessageFilter
-from app.services.message_statements import COLUMNS
-from app.services.pagination import PAGE_BYTES, Page, PageRequest, Position, cursor_at, position_of
-from app.services.search_query import parse
+from app.db.pagination import PAGE_BYTES, Page, PageRequest, Position, cursor_at, position_of
+from app.messages.listing import MessageFilter
+from app.messages.search_query import parse
+from app.messages.statements import COLUMNS
 
 # The function walks what the viewer may see, so that absent words and words in others' messages take the same time.
 # LATERAL with LIMIT: the rows are looked up by key, however many PostgreSQL expects. By the whole key of an index:

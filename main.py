@@ -16,17 +16,17 @@ from starlette.types import ASGIApp, Scope
 from app import __version__
 from app.api.docs import install_docs_policy, install_front_page
 from app.api.errors import install_error_handlers, refusal
+from app.api.http.client_address import ClientAddress
 from app.api.http.cors import CrossOrigin
 from app.api.http.request_bounds import RequestBounds
 from app.api.http.request_context import RequestContextMiddleware
 from app.api.http.response_headers import ResponseHeaders
+from app.api.http.trusted_hosts import TrustedHosts
 from app.api.openapi import CONTACT, DESCRIPTION, LICENSE, SERVERS, SUMMARY, TAGS, install_openapi
 from app.api.routes import admin, api_keys, auth, conversations, health, messages, tenants, usage, well_known
 from app.container import Container
-from app.core.client_address import ClientAddress
 from app.core.config import Settings, get_settings
 from app.core.errors import AppError
-from app.core.hosts import TrustedHosts
 from app.core.logging import configure_logging
 from app.core.settings.misspelt import misspelt_here
 from app.core.settings.openings import openings

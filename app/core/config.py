@@ -12,9 +12,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.core.credentials.keys import Key, KeyRing, asymmetric_key, make_private_key, shared_key, shared_keys
 from app.core.credentials.secret_key import load_or_create
-from app.core.hosts import canonical_pattern, checked_origin
 from app.core.rate_limits.policy import one_limit
 from app.core.settings.database_url import checked_url, with_password
+from app.core.settings.hosts import canonical_pattern, checked_origin
 
 MIN_SECRET_KEY_BYTES = 32
 SHARE_OF_LEASE = 0.9

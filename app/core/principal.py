@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from app.core.client_address import site_of
+from app.core.addresses import site_of
 
 Role = Literal["admin", "user"]
 Scope = Literal["messages:read", "messages:write", "admin"]

@@ -4,7 +4,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from app.core.client_address import ClientAddress, site_of
+from app.api.http.client_address import ClientAddress
+from app.core.addresses import site_of
 
 TRUSTED = [ip_network("10.0.0.0/8"), ip_network("2001:db8:ffff::/48")]
 CLIENT = "198.51.100.7"

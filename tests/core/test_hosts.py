@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from app.api.http.trusted_hosts import TrustedHosts
 from app.core.config import Settings
-from app.core.hosts import TrustedHosts, checked_origin
+from app.core.settings.hosts import checked_origin
 
 
 def settings(**values: Any) -> Settings:

@@ -5,8 +5,8 @@ from email.message import EmailMessage
 
 from starlette.types import Scope
 
+from app.api.http.trusted_hosts import TrustedHosts
 from app.core.errors import AppError, InvalidHost, UnsupportedMediaType, UntrustedHost
-from app.core.hosts import TrustedHosts
 
 MAX_HEADER_BYTES = 65_536
 MAX_LENGTH_DIGITS = 18

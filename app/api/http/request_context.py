@@ -9,9 +9,9 @@ import structlog
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.http.client_address import ClientAddress
 from app.api.http.request_bounds import RequestBounds, RequestHead
 from app.api.http.response_headers import ResponseHeaders
-from app.core.client_address import ClientAddress
 from app.core.errors import AppError
 from app.core.ids import new_id
 

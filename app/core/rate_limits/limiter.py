@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Literal
 
-from app.core.client_address import site_of
+from app.core.addresses import site_of
 from app.core.config import Settings
 from app.core.credentials.emails import login_name
 from app.core.errors import AppError, InvalidCredentials, RateLimited, WrongPassword

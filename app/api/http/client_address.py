@@ -2,11 +2,9 @@
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-Network = IPv4Network | IPv6Network
-IPV6_SITE_BITS = 64
+from app.core.addresses import Address, Network, address_of, spelled
+
 # An address, by some proxies with a port: 192.0.2.1:1234, [2001:db8::1]:1234.
 _HOP = re.compile(r"\[([0-9A-Fa-f:.]{2,45})\](?::\d{1,5})?|([0-9.]{7,15})(?::\d{1,5})?|([0-9A-Fa-f:.]{2,45})", re.ASCII)
 
@@ -23,18 +21,16 @@ class ClientAddress:
 
     def of(self, client: tuple[str, int] | None, headers: Iterable[tuple[bytes, bytes]]) -> str:
         peer = client[0] if client else ""
-        if self._trusted and (address := _parsed(peer)) and self._trusts(address):
+        if self._trusted and (address := address_of(peer)) and self._trusts(address):
             return str(self._forwarded(address, headers))
-        return _spelled(peer)
+        return spelled(peer)
 
-    def _forwarded(
-        self, peer: IPv4Address | IPv6Address, headers: Iterable[tuple[bytes, bytes]]
-    ) -> IPv4Address | IPv6Address:
+    def _forwarded(self, peer: Address, headers: Iterable[tuple[bytes, bytes]]) -> Address:
         lines = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"]
         address = peer
         for hop in reversed(",".join(lines).split(",")) if lines else ():
             match = _HOP.fullmatch(hop.strip())
-            said = _parsed(match[match.lastindex or 0]) if match else None
+            said = address_of(match[match.lastindex or 0]) if match else None
             if said is None:  # nobody knows who wrote what stands left of it
                 break
             address = said
@@ -42,28 +38,5 @@ class ClientAddress:
                 break
         return address
 
-    def _trusts(self, address: IPv4Address | IPv6Address) -> bool:
+    def _trusts(self, address: Address) -> bool:
         return any(address in network for network in self._trusted)
-
-
-def site_of(address: str) -> str:
-    """What counts as one client: an IPv4 address, or the /64 that an IPv6 customer is given at least."""
-    parsed = _parsed(address)
-    if isinstance(parsed, IPv6Address):
-        return str(IPv6Network((parsed, IPV6_SITE_BITS), strict=False))
-    return address
-
-
-@lru_cache(maxsize=4096)
-def _spelled(text: str) -> str:
-    return str(_parsed(text) or "")
-
-
-@lru_cache(maxsize=4096)
-def _parsed(text: str) -> IPv4Address | IPv6Address | None:
-    try:
-        address = ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    # A socket for both versions shows IPv4 peers as ::ffff:192.0.2.1; they would all share one /64.
-    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address

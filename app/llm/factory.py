@@ -1,6 +1,7 @@
 """Makes the providers that the settings name. An SDK is imported with its provider alone: it costs seconds."""
 
-from app.core.config import ProviderName, Settings
+from app.core.config import Settings
+from app.core.settings.llm import ProviderName
 from app.llm.base import LONGEST_WAIT_SECONDS, CallLimits, LLMProvider
 from app.llm.circuit_breaker import CircuitBreaker
 from app.llm.deadline import Deadline

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from app.core.completion import Completion
-from app.core.config import Price
+from app.core.settings.llm import Price
 from app.llm.base import Turn
 
 TOKENS_PER_PRICE = 1_000_000

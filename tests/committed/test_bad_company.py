@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 from sqlalchemy import URL
 
-from app.core.config import Price
 from app.core.errors import AuthenticationError, DatabaseUnavailable
+from app.core.settings.llm import Price
 from app.llm.base import Completion, OnText, Turn
 from app.messages.generation import Reader
 from app.messages.stream import End, follow_stored

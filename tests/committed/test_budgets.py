@@ -8,8 +8,8 @@ import asyncpg
 import httpx
 import pytest
 
-from app.core.config import Price
 from app.core.errors import ProviderError
+from app.core.settings.llm import Price
 from app.llm.base import Completion, OnText, Turn
 from app.messages.sweeper import sweep
 from tests.api.problems import assert_problem

@@ -11,8 +11,8 @@ import structlog
 from fastapi import FastAPI
 from sqlalchemy import URL
 
-from app.core.config import Price
 from app.core.ids import new_id
+from app.core.settings.llm import Price
 from app.db.session import Database
 from app.services import erase_service
 from app.services.erase_service import TenantEraser

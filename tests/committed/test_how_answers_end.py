@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 from app.core.completion import Completion, FinishReason
-from app.core.config import Price
 from app.core.errors import EmptyAnswer, ProviderError, ProviderRejected, ProviderTimeout
+from app.core.settings.llm import Price
 from app.llm.base import OnText, Turn
 from tests.api.problems import assert_problem
 from tests.committed.conftest import Serve, rows_of

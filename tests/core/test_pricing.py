@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.core.config import Price
+from app.core.settings.llm import Price
 from app.llm.base import Turn
 from app.llm.pricing import PriceTable, estimated_tokens, most_input_tokens
 

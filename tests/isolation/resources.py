@@ -8,8 +8,8 @@ import asyncpg
 import httpx
 from fastapi import FastAPI
 
-from app.core.config import Price
 from app.core.ids import new_id
+from app.core.settings.llm import Price
 from app.llm.pricing import PriceTable
 from app.services.llm_service import LLMService
 from tests.committed.providers import HeldProvider

@@ -8,7 +8,7 @@ from anthropic import AsyncAnthropic
 
 from app.core.completion import Completion
 from app.llm.answer import cached_of, counted, fields_of, finished, named, reason_of, text_of
-from app.llm.base import CallLimits, OnText, Turn
+from app.llm.base import Call, CallLimits, OnText
 from app.llm.failures import refused, status_of
 from app.llm.http import Endpoint, NotUnderstood, whole
 from app.llm.lines import events_of
@@ -31,13 +31,14 @@ class AnthropicProvider:
         self.models: tuple[str, ...] = (self._model,)
         self._output_tokens = limits.output_tokens
 
-    async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
+    async def complete(self, call: Call) -> Completion:
         # Consecutive turns of one role need no merging: the API does it.
-        messages = [{"role": turn.role, "content": turn.content} for turn in turns if turn.role != "system"]
-        system = "\n\n".join(turn.content for turn in turns if turn.role == "system")
+        messages = [{"role": turn.role, "content": turn.content} for turn in call.turns if turn.role != "system"]
+        system = "\n\n".join(turn.content for turn in call.turns if turn.role == "system")
         body: dict[str, Any] = {"model": self._model, "max_tokens": self._output_tokens, "messages": messages}
         if system:
             body["system"] = system
+        on_text = call.on_text
         try:
             if on_text is None:
                 return await self._endpoint.call(body, whole(self._completion))

@@ -3,7 +3,7 @@
 What wraps a provider (a deadline, a circuit breaker, a fallback) is a provider too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -48,13 +48,22 @@ class CallLimits:
         return max(MAX_BYTES, self.output_tokens * BYTES_PER_TOKEN)
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a provider is asked, and for which tenant. With `on_text` the answer comes piece by piece."""
+
+    turns: Sequence[Turn]
+    on_text: OnText | None = None
+    tenant_id: str = ""
+
+
 class LLMProvider(Protocol):
     name: str
     models: tuple[str, ...]
     """The models that may answer: one, or those of a fallback chain in order."""
 
-    async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
-        """Answer the turns; with `on_text`, piece by piece: the pieces joined are the completion's text.
+    async def complete(self, call: Call) -> Completion:
+        """Answer the call; the pieces given to its `on_text`, joined, are the completion's text.
 
         Cancelling the call ends it at the provider too.
 
@@ -64,3 +73,18 @@ class LLMProvider(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class Wrapper:
+    """A provider around another one: what it does not change is the inner one's."""
+
+    def __init__(self, provider: LLMProvider) -> None:
+        self.inner = provider
+        self.name = provider.name
+        self.models = provider.models
+
+    async def complete(self, call: Call) -> Completion:
+        return await self.inner.complete(call)
+
+    async def close(self) -> None:
+        await self.inner.close()

@@ -3,16 +3,12 @@
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from contextvars import ContextVar
 
 import structlog
 
 from app.core.completion import Completion
 from app.core.errors import ProviderError, ProviderUnavailable
-from app.llm.base import LLMProvider, OnText, Turn
-
-CALLER: ContextVar[str] = ContextVar("caller", default="")
-"""The tenant that a call is made for."""
+from app.llm.base import Call, LLMProvider, Wrapper
 
 MAX_TENANTS = 1000
 """Whose failures are remembered: the latest."""
@@ -20,7 +16,7 @@ MAX_TENANTS = 1000
 logger = structlog.get_logger()
 
 
-class CircuitBreaker:
+class CircuitBreaker(Wrapper):
     """Refuses for `seconds` after `failures` failures in a row, then lets one call through to try (0: never refuses).
 
     Only what speaks of the provider counts (`unhealthy`); all else shows that it works. The failures of one tenant
@@ -32,22 +28,20 @@ class CircuitBreaker:
     def __init__(
         self, provider: LLMProvider, failures: int, seconds: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._provider = provider
+        super().__init__(provider)
         self._limit = failures
         self._seconds = seconds
         self._clock = clock
         self._shared = self._circuit(shared=True)
         self._own: OrderedDict[str, _Circuit] = OrderedDict()
-        self.name = provider.name
-        self.models = provider.models
 
-    async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
+    async def complete(self, call: Call) -> Completion:
         if not self._limit:
-            return await self._provider.complete(turns, on_text)
-        tenant = CALLER.get()
+            return await self.inner.complete(call)
+        tenant = call.tenant_id
         trials = self._admit(tenant)
         try:
-            completion = await self._provider.complete(turns, on_text)
+            completion = await self.inner.complete(call)
         except ProviderError as error:
             if error.unhealthy:
                 self._broke(tenant, trials)
@@ -60,9 +54,6 @@ class CircuitBreaker:
                 circuit.trying = False
         self._worked(tenant, trials)
         return completion
-
-    async def close(self) -> None:
-        await self._provider.close()
 
     def _circuit(self, *, shared: bool) -> "_Circuit":
         return _Circuit(self._limit, self._seconds, self._clock, shared=shared)

@@ -1,18 +1,19 @@
 """A deadline: for a whole call, and for the silences of a streamed one."""
 
 import asyncio
+from dataclasses import replace
 from typing import Self
 
 import structlog
 
 from app.core.completion import Completion
 from app.core.errors import ProviderError, ProviderTimeout
-from app.llm.base import LLMProvider, OnText, Turn
+from app.llm.base import Call, LLMProvider, OnText, Wrapper
 
 logger = structlog.get_logger()
 
 
-class Deadline:
+class Deadline(Wrapper):
     """Bounds a call that streams nothing by `call_seconds`, its retries included, and of one that does the time to the
     first event. From then on each silence is bounded by `token_seconds`, and what flows by `stream_seconds`.
 
@@ -20,25 +21,23 @@ class Deadline:
     """
 
     def __init__(self, provider: LLMProvider, call_seconds: float, token_seconds: float, stream_seconds: float) -> None:
-        self._provider = provider
+        super().__init__(provider)
         self._call_seconds = call_seconds
         self._token_seconds = token_seconds
         self._stream_seconds = stream_seconds
-        self.name = provider.name
-        self.models = provider.models
 
-    async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
+    async def complete(self, call: Call) -> Completion:
         listener: _Listener | None = None
         try:
             async with asyncio.timeout(self._call_seconds) as scope:
-                if on_text is None:
-                    return await self._provider.complete(turns)
-                with _Listener(scope, self._token_seconds, self._stream_seconds, on_text) as listener:
-                    return await self._provider.complete(turns, listener.hear)
+                if call.on_text is None:
+                    return await self.inner.complete(call)
+                with _Listener(scope, self._token_seconds, self._stream_seconds, call.on_text) as listener:
+                    return await self.inner.complete(replace(call, on_text=listener.hear))
         except TimeoutError:
             error: ProviderError = ProviderTimeout()
             # Whoever waited for the whole answer cannot know how much of it was written.
-            error.accepted = on_text is None
+            error.accepted = call.on_text is None
         except ProviderError as failure:
             error = failure
         except Exception as defect:
@@ -49,9 +48,6 @@ class Deadline:
             # It was at work: how an answer goes on depends on what was asked.
             error.unhealthy = False
         raise error
-
-    async def close(self) -> None:
-        await self._provider.close()
 
 
 class _Listener:

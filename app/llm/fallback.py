@@ -1,12 +1,13 @@
 """A chain of providers: the next one answers where one fails."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import structlog
 
 from app.core.completion import Completion
 from app.core.errors import ProviderError
-from app.llm.base import LLMProvider, OnText, Turn
+from app.llm.base import Call, LLMProvider
 
 logger = structlog.get_logger()
 
@@ -25,19 +26,20 @@ class Fallback:
         self.name = self._providers[0].name
         self.models = tuple(model for provider in self._providers for model in provider.models)
 
-    async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
+    async def complete(self, call: Call) -> Completion:
         began = False
 
         def hand_on(piece: str) -> None:
             nonlocal began
             began = True
-            assert on_text is not None
-            on_text(piece)
+            assert call.on_text is not None
+            call.on_text(piece)
 
+        handed = call if call.on_text is None else replace(call, on_text=hand_on)
         first: ProviderError | None = None
         for provider in self._providers:
             try:
-                return await provider.complete(turns, hand_on if on_text else None)
+                return await provider.complete(handed)
             except ProviderError as error:
                 # The reader has the start of this answer; another one cannot follow it.
                 if began:

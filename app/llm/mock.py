@@ -5,7 +5,7 @@ import re
 
 from app.core.completion import Completion, FinishReason
 from app.core.errors import ProviderUnavailable
-from app.llm.base import OnText, Turn
+from app.llm.base import Call, OnText
 
 MODEL = "mock-echo"
 BURST = 64
@@ -24,19 +24,19 @@ class MockProvider:
         self._calls = 0
         self.models: tuple[str, ...] = (self._model,)
 
-    async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
+    async def complete(self, call: Call) -> Completion:
         self._calls += 1
         fails = self._fail_every and self._calls % self._fail_every == 0
-        prompt = turns[-1].content
+        prompt = call.turns[-1].content
         text = f"[mock] No language model is configured, so here is your prompt again: {prompt}"
-        if on_text is not None:
+        if call.on_text is not None:
             pieces = re.findall(r"\S+\s*", text)
-            await self._hand_on(pieces, len(pieces) // 2 if fails else len(pieces), on_text)
+            await self._hand_on(pieces, len(pieces) // 2 if fails else len(pieces), call.on_text)
         elif self._latency:
             await asyncio.sleep(self._latency)
         if fails:
             raise ProviderUnavailable
-        read = sum(len(turn.content.split()) for turn in turns)
+        read = sum(len(turn.content.split()) for turn in call.turns)
         return Completion(text, self._model, read, len(text.split()), finish_reason=FinishReason.STOP)
 
     async def _hand_on(self, pieces: list[str], count: int, on_text: OnText) -> None:

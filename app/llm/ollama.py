@@ -6,7 +6,7 @@ from typing import Any
 
 from app.core.completion import Completion
 from app.llm.answer import counted, fields_of, finished, named, reason_of, text_of
-from app.llm.base import CallLimits, OnText, Turn
+from app.llm.base import Call, CallLimits, OnText
 from app.llm.failures import refused, status_of
 from app.llm.http import Endpoint, NotUnderstood, whole
 from app.llm.lines import lines_of, parsed
@@ -26,10 +26,11 @@ class OllamaProvider:
         self.models: tuple[str, ...] = (self._model,)
         self._options = {"num_ctx": context_tokens, "num_predict": limits.output_tokens}
 
-    async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
+    async def complete(self, call: Call) -> Completion:
+        on_text = call.on_text
         body = {
             "model": self._model,
-            "messages": [{"role": turn.role, "content": turn.content} for turn in turns],
+            "messages": [{"role": turn.role, "content": turn.content} for turn in call.turns],
             "options": self._options,
             "stream": on_text is not None,
             # What does not fit is refused with 400. By default the oldest turns would silently be left out.

@@ -10,7 +10,7 @@ from openai import AsyncOpenAI
 
 from app.core.completion import Completion
 from app.llm.answer import cached_of, counted, fields_of, finished, named, reason_of, text_of
-from app.llm.base import CallLimits, OnText, Turn
+from app.llm.base import Call, CallLimits, OnText
 from app.llm.failures import refused, status_of
 from app.llm.http import Endpoint, NotUnderstood, Read, whole
 from app.llm.lines import events_of
@@ -59,17 +59,17 @@ class OpenAICompatibleProvider:
         modern = f".{urlsplit(url).hostname}".endswith(OPENAI_HOSTS)
         self._dialect = Dialect("max_completion_tokens" if modern else "max_tokens")
 
-    async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
-        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+    async def complete(self, call: Call) -> Completion:
+        messages = [{"role": turn.role, "content": turn.content} for turn in call.turns]
         dialect = self._dialect
         while True:
             body: dict[str, Any] = {"model": self._model, dialect.limit: self._output_tokens, "messages": messages}
-            if on_text is not None:
+            if call.on_text is not None:
                 body |= {"stream": True, "stream_options": {"include_usage": True}}
                 if not dialect.counts:
                     del body["stream_options"]
             try:
-                completion = await self._endpoint.call(body, self._reading(on_text))
+                completion = await self._endpoint.call(body, self._reading(call.on_text))
             except NotUnderstood as error:
                 other = dialect.without(error.words)
                 if other is None:

@@ -4,41 +4,39 @@ Failing is not free: what was written is charged however the run ended. A run th
 than was set aside for it.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from app.core.completion import Completion
 from app.core.errors import ProviderError
-from app.llm.base import Turn
 from app.messages.generation import Generation, storable
 from app.models import MessageStatus
 from app.services.llm_service import LLMService
 
 
-def completed(llm: LLMService, run: Generation, turns: Sequence[Turn], completion: Completion) -> dict[str, Any]:
-    cost = llm.cost(completion, turns, run.thoughts)
+def completed(llm: LLMService, run: Generation, completion: Completion) -> dict[str, Any]:
+    cost = llm.cost(completion, run.call.turns, run.thoughts)
     # Nobody counted: what was set aside.
     return _end(run, MessageStatus.COMPLETED, completion, run.claim if cost is None else cost)
 
 
-def failed(llm: LLMService, run: Generation, turns: Sequence[Turn], error: ProviderError) -> dict[str, Any]:
+def failed(llm: LLMService, run: Generation, error: ProviderError) -> dict[str, Any]:
     """Free is what failed before the provider was at work on it."""
     answer, cost = error.answer, None
     if answer is not None:
-        cost = _bounded(run, llm.cost(answer, turns, run.thoughts))
+        cost = _bounded(run, llm.cost(answer, run.call.turns, run.thoughts))
     elif run.length or run.thoughts:
         answer = llm.partial(run.text_from(0))
-        cost = _bounded(run, llm.cost(answer, turns, run.thoughts))
+        cost = _bounded(run, llm.cost(answer, run.call.turns, run.thoughts))
     elif error.accepted:
         cost = run.claim
     return _end(run, MessageStatus.FAILED, answer, cost) | {"error_code": error.code}
 
 
-def cancelled(llm: LLMService, run: Generation, turns: Sequence[Turn]) -> dict[str, Any]:
+def cancelled(llm: LLMService, run: Generation) -> dict[str, Any]:
     """Nobody saw what was written to a call without a stream: it costs what was set aside."""
     answer, cost = llm.partial(run.text_from(0)), run.claim
     if run.streams:
-        cost = _bounded(run, llm.cost(answer, turns, run.thoughts))
+        cost = _bounded(run, llm.cost(answer, run.call.turns, run.thoughts))
     return _end(run, MessageStatus.CANCELLED, answer, cost)
 
 

@@ -5,6 +5,7 @@ A run is a task of its own. The request that began it waits for it or reads alon
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -71,15 +72,15 @@ class MessageEngine:
         if not self._tenants[tenant_id]:
             del self._tenants[tenant_id]
 
-    def start(self, row: Row, turns: list[Turn], claim: int | None, *, streams: bool) -> Generation:
+    def start(self, row: Row, turns: Sequence[Turn], claim: int | None, *, streams: bool) -> Generation:
         """Run a message that was admitted and reserved."""
         older = self._running.get(row.id)
         if older is not None:  # the sweep has ended it while it ran here: its answer would come too late
             older.interrupt()
-        generation = Generation(row, claim, streams=streams)
+        generation = Generation(row, turns, claim, streams=streams)
         self._running[generation.id] = generation
         # Nothing runs before the next await: the run finds its task set.
-        generation.task = asyncio.create_task(self._run(generation, turns))
+        generation.task = asyncio.create_task(self._run(generation))
         return generation
 
     def find(self, message_id: str, attempt: int) -> Generation | None:
@@ -105,9 +106,9 @@ class MessageEngine:
 
     # --- one run
 
-    async def _run(self, generation: Generation, turns: list[Turn]) -> None:
+    async def _run(self, generation: Generation) -> None:
         try:
-            end = await self._call(generation, turns)
+            end = await self._call(generation)
             statement = SETTLE
             if generation.streams:
                 await self._deltas.finish(generation)
@@ -132,13 +133,11 @@ class MessageEngine:
             self.release(generation.tenant_id)
             generation.wake()
 
-    async def _call(self, generation: Generation, turns: list[Turn]) -> dict[str, Any]:
+    async def _call(self, generation: Generation) -> dict[str, Any]:
         """Await the provider; how the message ends, as parameters of `SETTLE`."""
         completion: Completion | None = None
         try:
-            completion = await self.llm.complete(
-                generation.tenant_id, turns, generation.append if generation.streams else None
-            )
+            completion = await self.llm.complete(generation.call)
         except ProviderError as error:
             generation.error = error
         except asyncio.CancelledError:
@@ -151,17 +150,17 @@ class MessageEngine:
         generation.calling = False
         generation.finish_text()
         try:
-            return self._end_of(generation, turns, completion)
+            return self._end_of(generation, completion)
         except Exception:
             logger.exception("message_not_counted", message_id=generation.id)
             return ends.uncounted(generation, completion)
 
-    def _end_of(self, generation: Generation, turns: list[Turn], completion: Completion | None) -> dict[str, Any]:
+    def _end_of(self, generation: Generation, completion: Completion | None) -> dict[str, Any]:
         if generation.error is not None:
-            return ends.failed(self.llm, generation, turns, generation.error)
+            return ends.failed(self.llm, generation, generation.error)
         if completion is None:
-            return ends.cancelled(self.llm, generation, turns)
-        return ends.completed(self.llm, generation, turns, completion)
+            return ends.cancelled(self.llm, generation)
+        return ends.completed(self.llm, generation, completion)
 
     async def _settle(self, generation: Generation, statement: TextClause, end: dict[str, Any]) -> Row | None:
         """Store the end, again and again until its lease is over: an answer that was paid for is not lost to a failure.

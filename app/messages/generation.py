@@ -2,11 +2,12 @@
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from app.core.errors import ProviderError
 from app.db.execution import Row
+from app.llm.base import Call, Turn
 
 
 class Reader:
@@ -48,17 +49,18 @@ class Generation:
     """
 
     __slots__ = (
-        "_ends", "_held", "_pieces", "attempt", "calling", "cancelled", "claim", "ended", "error", "flushed", "id",
-        "readers", "row", "started", "streams", "task", "tenant_id", "thoughts",
+        "_ends", "_held", "_pieces", "attempt", "call", "calling", "cancelled", "claim", "ended", "error", "flushed",
+        "id", "readers", "row", "started", "streams", "task", "tenant_id", "thoughts",
     )  # fmt: skip
 
-    def __init__(self, row: Row, claim: int | None, *, streams: bool) -> None:
+    def __init__(self, row: Row, turns: Sequence[Turn], claim: int | None, *, streams: bool) -> None:
         self.row = row
         self.id: str = row.id
         self.tenant_id: str = row.tenant_id
         self.attempt: int = row.attempts
         self.claim = claim
         self.streams = streams
+        self.call = Call(turns, self.append if streams else None, self.tenant_id)
         self.task: asyncio.Task[None]
         self.started = asyncio.get_running_loop().time()
         self.ended: asyncio.Future[Row | None] = asyncio.get_running_loop().create_future()

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from app.core.completion import Completion
-from app.llm.base import LLMProvider, OnText, Turn
-from app.llm.circuit_breaker import CALLER
+from app.llm.base import Call, LLMProvider, Turn
 from app.llm.pricing import PriceTable, most_input_tokens
 
 
@@ -20,10 +19,9 @@ class LLMService:
     def provider_name(self) -> str:
         return self._provider.name
 
-    async def complete(self, tenant_id: str, turns: list[Turn], on_text: OnText | None = None) -> Completion:
-        """The provider's answer, piece by piece to `on_text` if given; every failure is a `ProviderError`."""
-        CALLER.set(tenant_id)
-        return await self._provider.complete(turns, on_text)
+    async def complete(self, call: Call) -> Completion:
+        """The provider's answer; every failure is a `ProviderError`."""
+        return await self._provider.complete(call)
 
     def most_cost(self, turns: Sequence[Turn]) -> int | None:
         """The most that answering can cost, in micro-USD; None if a model that may answer has no price."""

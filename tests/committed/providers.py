@@ -1,9 +1,10 @@
 """Providers that a test holds in its hand."""
 
 import asyncio
+from collections.abc import Sequence
 
 from app.core.errors import ProviderError
-from app.llm.base import Completion, OnText, Turn
+from app.llm.base import Call, Completion, OnText, Turn
 from tests.waiting import patience
 
 
@@ -16,19 +17,19 @@ class HeldProvider:
     def __init__(self) -> None:
         self.calls = 0
         self.cancelled = 0
-        self.turns: list[list[Turn]] = []
+        self.turns: list[Sequence[Turn]] = []
         self.called = asyncio.Condition()
         self.release = asyncio.Event()
         self.error: Exception | None = None
         self._listeners: set[OnText] = set()
         self._said = ""
 
-    async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
+    async def complete(self, call: Call) -> Completion:
         async with self.called:
             self.calls += 1
-            self.turns.append(turns)
-            if on_text:
-                self._listeners.add(on_text)
+            self.turns.append(call.turns)
+            if call.on_text:
+                self._listeners.add(call.on_text)
             self.called.notify_all()
         try:
             await self.release.wait()
@@ -36,10 +37,10 @@ class HeldProvider:
             self.cancelled += 1
             raise
         finally:
-            self._listeners.discard(on_text)  # type: ignore[arg-type]
+            self._listeners.discard(call.on_text)  # type: ignore[arg-type]
         if self.error:
             raise self.error
-        text = self._said if on_text else f"answer to {turns[-1].content}"
+        text = self._said if call.on_text else f"answer to {call.turns[-1].content}"
         return Completion(text, "held-1", 1, 2)
 
     def say(self, text: str) -> None:
@@ -61,7 +62,7 @@ class FailingProvider:
     def __init__(self, error: ProviderError) -> None:
         self.error = error
 
-    async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
+    async def complete(self, call: Call) -> Completion:
         raise self.error
 
     async def close(self) -> None: ...

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
@@ -10,7 +11,7 @@ from sqlalchemy import URL
 
 from app.core.errors import AuthenticationError, DatabaseUnavailable
 from app.core.settings.llm import Price
-from app.llm.base import Completion, OnText, Turn
+from app.llm.base import Call, Completion, Turn
 from app.messages.generation import Reader
 from app.messages.stream import End, follow_stored
 from app.messages.sweeper import sweep
@@ -40,10 +41,10 @@ class SayingProvider:
 
     def __init__(self, *completions: Completion) -> None:
         self.completions = list(completions)
-        self.turns: list[list[Turn]] = []
+        self.turns: list[Sequence[Turn]] = []
 
-    async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
-        self.turns.append(turns)
+    async def complete(self, call: Call) -> Completion:
+        self.turns.append(call.turns)
         return self.completions.pop(0) if len(self.completions) > 1 else self.completions[0]
 
     async def close(self) -> None: ...
@@ -147,7 +148,7 @@ async def test_tokens_beyond_what_a_column_holds_do_not_keep_a_message_from_endi
     async with serve(provider) as (_, client):
         acme = await make_tenant(client)
 
-        async def lying(turns: list[Turn], on_text: OnText | None = None) -> Completion:
+        async def lying(call: Call) -> Completion:
             return Completion("x", "held-1", most, most, most)
 
         provider.complete = lying  # type: ignore[method-assign]

@@ -10,7 +10,7 @@ import pytest
 
 from app.core.errors import ProviderError
 from app.core.settings.llm import Price
-from app.llm.base import Completion, OnText, Turn
+from app.llm.base import Call, Completion
 from app.messages.sweeper import sweep
 from tests.api.problems import assert_problem
 from tests.committed.conftest import Serve, rows_of
@@ -42,7 +42,7 @@ class CostlyProvider:
     name = "held"
     models = ("held-1",)
 
-    async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
+    async def complete(self, call: Call) -> Completion:
         await asyncio.sleep(0.001)
         return Completion("x", "held-1", 145, 100)
 

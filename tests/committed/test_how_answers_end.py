@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import asyncpg
@@ -11,7 +11,7 @@ import pytest
 from app.core.completion import Completion, FinishReason
 from app.core.errors import EmptyAnswer, ProviderError, ProviderRejected, ProviderTimeout
 from app.core.settings.llm import Price
-from app.llm.base import OnText, Turn
+from app.llm.base import Call, Turn
 from tests.api.problems import assert_problem
 from tests.committed.conftest import Serve, rows_of
 from tests.committed.providers import HeldProvider
@@ -34,12 +34,12 @@ class Ends:
 
     def __init__(self, end: Completion | ProviderError, *pieces: str) -> None:
         self.end, self.pieces = end, pieces
-        self.turns: list[list[Turn]] = []
+        self.turns: list[Sequence[Turn]] = []
 
-    async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
-        self.turns.append(turns)
-        for piece in self.pieces if on_text else ():
-            on_text(piece)  # type: ignore[misc]
+    async def complete(self, call: Call) -> Completion:
+        self.turns.append(call.turns)
+        for piece in self.pieces if call.on_text else ():
+            call.on_text(piece)  # type: ignore[misc]
         if isinstance(self.end, ProviderError):
             raise self.end
         return self.end

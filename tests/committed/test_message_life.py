@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.core.errors import ProviderError, ProviderRejected, ProviderTimeout, ProviderUnavailable
-from app.llm.base import Completion, OnText, Turn
+from app.llm.base import Call, Completion
 from app.messages.sweeper import sweep
 from tests.committed.conftest import Serve, rows_of
 from tests.committed.providers import FailingProvider, HeldProvider
@@ -213,7 +213,7 @@ async def test_an_answer_with_characters_that_postgresql_cannot_store_is_stored_
     provider = HeldProvider()
     provider.release.set()
 
-    async def odd(turns: list[Turn], on_text: OnText | None = None) -> Completion:
+    async def odd(call: Call) -> Completion:
         return Completion("a\x00b\ud800c", "m" * 400, None, None)
 
     provider.complete = odd

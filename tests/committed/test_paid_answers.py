@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import URL
 
 from app.core.completion import Completion
-from app.llm.base import Turn
+from app.llm.base import Call
 from app.messages import engine
 from tests.committed.conftest import Serve
 from tests.committed.providers import HeldProvider
@@ -171,7 +171,7 @@ async def test_what_can_never_succeed_is_given_up_at_once(serve: Serve, own: Own
 async def test_a_defect_beside_the_provider_ends_the_message_at_once(serve: Serve, own: OwnDatabase) -> None:
     provider = HeldProvider()
 
-    async def broken(turns: list[Turn], on_text: Any = None) -> Completion:
+    async def broken(call: Call) -> Completion:
         raise KeyError("usage")
 
     async with serve(provider, database_url=own.text) as (_, client):

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from app.llm.base import Completion, OnText, Turn
+from app.llm.base import Call, Completion, OnText, Turn
 
 TURNS = [Turn("user", "Hi")]
 ANSWER = Completion("Hello", "script-1")
@@ -20,12 +20,12 @@ class Scripted:
         self.closed = False
         self._scripts = scripts
 
-    async def complete(self, turns: list[Turn], on_text: OnText | None = None) -> Completion:
+    async def complete(self, call: Call) -> Completion:
         script = self._scripts[min(self.calls, len(self._scripts) - 1)]
         self.calls += 1
         if isinstance(script, Exception):
             raise script
-        return script if isinstance(script, Completion) else await script(on_text)
+        return script if isinstance(script, Completion) else await script(call.on_text)
 
     async def close(self) -> None:
         self.closed = True

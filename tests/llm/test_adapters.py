@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.llm.base import Turn
+from app.llm.base import Call, Turn
 from tests.llm.loopback import Answer
 from tests.llm.wire import OLLAMA, OPENAI, TURNS, WIRES, Heard, Wire, served, served_by, streamed
 
@@ -21,7 +21,7 @@ def wire(request: pytest.FixtureRequest) -> Wire:
 
 async def test_an_answer_is_read_with_its_model_and_tokens(wire: Wire) -> None:
     async with served(wire, lambda: (200, {}, wire.whole("Concurrency."))) as (provider, server):
-        answer = await provider.complete(TURNS)
+        answer = await provider.complete(Call(TURNS))
 
     assert (answer.text, answer.model) == ("Concurrency.", "tiny-1")
     assert (answer.input_tokens, answer.output_tokens, answer.cached_tokens) == (7, 5, wire.cached_tokens)
@@ -34,7 +34,7 @@ async def test_an_answer_is_read_with_its_model_and_tokens(wire: Wire) -> None:
 async def test_a_streamed_answer_is_handed_on_piece_by_piece_and_joined(wire: Wire) -> None:
     heard = Heard()
     async with served(wire, lambda: streamed(wire.chunks(PIECES))) as (provider, server):
-        answer = await provider.complete(TURNS, heard.hear)
+        answer = await provider.complete(Call(TURNS, heard.hear))
 
     assert heard == PIECES
     assert (answer.text, answer.model) == ("".join(PIECES), "tiny-1")
@@ -54,7 +54,7 @@ async def test_a_piece_is_handed_on_before_the_next_one_is_sent(wire: Wire) -> N
             yield part
 
     async with served(wire, lambda: (200, {}, body())) as (provider, _):
-        call = asyncio.create_task(provider.complete(TURNS, lambda piece: piece and heard.put_nowait(piece)))
+        call = asyncio.create_task(provider.complete(Call(TURNS, lambda piece: piece and heard.put_nowait(piece))))
         assert await heard.get() == "one"
         assert not call.done()
         go_on.set()
@@ -65,14 +65,14 @@ async def test_a_stream_is_read_however_the_network_slices_it(wire: Wire) -> Non
     data = b"".join(wire.chunks(PIECES))
     heard = Heard()
     async with served(wire, lambda: streamed(data[at : at + 1] for at in range(len(data)))) as (provider, _):
-        assert (await provider.complete(TURNS, heard.hear)).text == "".join(PIECES)
+        assert (await provider.complete(Call(TURNS, heard.hear))).text == "".join(PIECES)
     assert heard == PIECES
 
 
 async def test_the_connection_is_used_again(wire: Wire) -> None:
     async with served(wire, lambda: streamed(wire.chunks(["Hi"]))) as (provider, server):
         for _ in range(3):
-            await provider.complete(TURNS, lambda _: None)
+            await provider.complete(Call(TURNS, lambda _: None))
         assert len(server.tasks) == 1
 
 
@@ -93,7 +93,7 @@ async def test_hundreds_of_answers_stream_at_once() -> None:
         return 200, {}, body()
 
     async with served_by(OLLAMA, handler, seconds=60) as (provider, _):
-        answers = await asyncio.gather(*(provider.complete(TURNS, lambda _: None) for _ in range(300)))
+        answers = await asyncio.gather(*(provider.complete(Call(TURNS, lambda _: None)) for _ in range(300)))
     assert {answer.text for answer in answers} == {"Hi"}
 
 
@@ -101,5 +101,5 @@ async def test_the_servers_counts_are_only_taken_where_they_are_counts() -> None
     usage = {"prompt_tokens": "many", "completion_tokens": -1, "total_tokens": 2**40}
     body = json.loads(OPENAI.whole("Hi")) | {"usage": usage, "model": {"not": "a name"}}
     async with served(OPENAI, lambda: (200, {}, json.dumps(body).encode())) as (provider, _):
-        answer = await provider.complete([Turn("user", "Hi")])
+        answer = await provider.complete(Call([Turn("user", "Hi")]))
     assert (answer.model, answer.input_tokens, answer.output_tokens, answer.cached_tokens) == ("tiny", None, None, None)

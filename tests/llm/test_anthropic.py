@@ -6,7 +6,7 @@ import pytest
 
 from app.core.errors import ProviderError, ProviderRejected, ProviderTimeout, ProviderUnavailable
 from app.llm.anthropic import AnthropicProvider
-from app.llm.base import Turn
+from app.llm.base import Call, Turn
 from tests.llm.wire import (
     ANTHROPIC,
     KEY,
@@ -34,7 +34,7 @@ async def test_the_system_turns_the_key_and_the_limit_are_sent() -> None:
         Turn("user", "Bye"),
     ]
     async with served(ANTHROPIC, lambda: (200, {}, ANTHROPIC.whole("Bye"))) as (provider, server):
-        await provider.complete(turns)
+        await provider.complete(Call(turns))
     headers, body = server.requests[0]
     assert server.paths == ["/v1/v1/messages"]  # the loopback's base_url ends with /v1, Anthropic's does not
     assert headers["authorization"] == f"Bearer {KEY}"
@@ -48,7 +48,7 @@ async def test_the_system_turns_the_key_and_the_limit_are_sent() -> None:
 
 async def test_without_a_system_turn_none_is_sent() -> None:
     async with served(ANTHROPIC, lambda: (200, {}, ANTHROPIC.whole("Hi"))) as (provider, server):
-        await provider.complete([Turn("user", "Hi")])
+        await provider.complete(Call([Turn("user", "Hi")]))
     assert "system" not in server.requests[0][1]
 
 
@@ -69,7 +69,7 @@ async def test_an_error_inside_a_stream_is_a_provider_error(
     parts = [anthropic_start(), anthropic_text("Hi"), event("error", error={"type": kind, "message": KEY})]
     async with served(ANTHROPIC, lambda: streamed(parts)) as (provider, _):
         with pytest.raises(ProviderError) as caught:
-            await provider.complete(TURNS, lambda _: None)
+            await provider.complete(Call(TURNS, lambda _: None))
     assert type(caught.value) is expected
     assert KEY not in capsys.readouterr().out
 
@@ -79,34 +79,34 @@ async def test_thoughts_and_events_of_tomorrow_are_passed_over() -> None:
     start = [anthropic_start(), event("content_block_delta", index=0, delta=thought), event("of_tomorrow", x=1)]
     heard = Heard()
     async with served(ANTHROPIC, lambda: streamed([*start, anthropic_text("Hi"), anthropic_end()])) as (provider, _):
-        assert (await provider.complete(TURNS, heard.hear)).text == "Hi"
+        assert (await provider.complete(Call(TURNS, heard.hear))).text == "Hi"
     assert heard == ["Hi"]
 
     content = [{"type": "thinking", "thinking": "Hm.", "signature": "x"}, {"type": "text", "text": "Hi"}]
     whole = json.dumps(anthropic_message(content)).encode()
     async with served(ANTHROPIC, lambda: (200, {}, whole)) as (provider, _):
-        assert (await provider.complete(TURNS)).text == "Hi"
+        assert (await provider.complete(Call(TURNS))).text == "Hi"
 
 
 async def test_thoughts_alone_are_no_answer() -> None:
     whole = json.dumps(anthropic_message([{"type": "thinking", "thinking": "Hm."}], "max_tokens")).encode()
     async with served(ANTHROPIC, lambda: (200, {}, whole)) as (provider, _):
         with pytest.raises(ProviderError):
-            await provider.complete(TURNS)
+            await provider.complete(Call(TURNS))
 
 
 async def test_a_refusal_is_rejected_and_no_answer() -> None:
     parts = [anthropic_start(), anthropic_text("Well"), anthropic_end("refusal")]
     async with served(ANTHROPIC, lambda: streamed(parts)) as (provider, _):
         with pytest.raises(ProviderRejected):
-            await provider.complete(TURNS, lambda _: None)
+            await provider.complete(Call(TURNS, lambda _: None))
 
 
 async def test_the_last_count_of_the_tokens_holds() -> None:
     usage = {"input_tokens": 10, "cache_read_input_tokens": None, "output_tokens": 8}
     end = event("message_delta", delta={"stop_reason": "end_turn"}, usage=usage) + event("message_stop")
     async with served(ANTHROPIC, lambda: streamed([anthropic_start(), anthropic_text("Hi"), end])) as (provider, _):
-        answer = await provider.complete(TURNS, lambda _: None)
+        answer = await provider.complete(Call(TURNS, lambda _: None))
     assert (answer.input_tokens, answer.cached_tokens, answer.output_tokens) == (10 + 4 + 1, 4, 8)
 
 
@@ -114,7 +114,7 @@ async def test_a_sum_of_tokens_that_no_column_holds_is_not_counted() -> None:
     usage = {"input_tokens": 2**31 - 1, "output_tokens": 8}
     end = event("message_delta", delta={"stop_reason": "end_turn"}, usage=usage) + event("message_stop")
     async with served(ANTHROPIC, lambda: streamed([anthropic_start(), anthropic_text("Hi"), end])) as (provider, _):
-        answer = await provider.complete(TURNS, lambda _: None)
+        answer = await provider.complete(Call(TURNS, lambda _: None))
     assert (answer.input_tokens, answer.output_tokens) == (None, 8)
 
 
@@ -123,7 +123,7 @@ async def test_the_environment_configures_nothing(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv(f"ANTHROPIC_{name}", "from-the-environment")
     monkeypatch.setenv("ANTHROPIC_CUSTOM_HEADERS", "x-custom: from-the-environment")
     async with served(ANTHROPIC, lambda: (200, {}, ANTHROPIC.whole("Hi"))) as (provider, server):
-        await provider.complete(TURNS)
+        await provider.complete(Call(TURNS))
     assert "from-the-environment" not in str(server.requests[0][0])
     provider = AnthropicProvider(KEY, "", "", limits())
     assert str(provider._client.base_url) == "https://api.anthropic.com"

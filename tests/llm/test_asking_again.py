@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from app.core.errors import ProviderError, ProviderRejected, ProviderUnavailable
+from app.llm.base import Call
 from app.llm.fallback import Fallback
 from app.llm.openai_compatible import OpenAICompatibleProvider
 from tests.llm.loopback import Answer, completion, loopback, problem
@@ -22,7 +23,7 @@ async def test_a_retry_after_is_waited_for_only_where_it_is_short(wait: str, lon
     async with loopback(handler) as server:
         provider = OpenAICompatibleProvider(KEY, server.base_url, "", replace(limits(12, 2), longest_wait=longest))
         with pytest.raises(ProviderUnavailable) as caught:
-            await provider.complete(TURNS)
+            await provider.complete(Call(TURNS))
         await provider.close()
     assert caught.value.retry_after == float(wait)
     assert len(server.requests) == calls
@@ -34,7 +35,7 @@ async def test_a_wait_that_does_not_fit_into_the_call_is_not_begun() -> None:
 
     async with served_by(OPENAI, handler, seconds=3, retries=2) as (provider, server):
         with pytest.raises(ProviderUnavailable):
-            await provider.complete(TURNS)
+            await provider.complete(Call(TURNS))
     assert len(server.requests) == 1
 
 
@@ -44,7 +45,7 @@ async def test_a_fallback_does_not_wait_for_a_rate_limit_to_pass() -> None:
 
     async with loopback(handler) as server:
         first = OpenAICompatibleProvider(KEY, server.base_url, "", replace(limits(12, 2), longest_wait=0))
-        assert await Fallback([first, Scripted(ANSWER)]).complete(TURNS) == ANSWER
+        assert await Fallback([first, Scripted(ANSWER)]).complete(Call(TURNS)) == ANSWER
         await first.close()
     assert len(server.requests) == 1
 
@@ -56,7 +57,7 @@ async def test_the_provider_may_say_itself_whether_to_ask_again(status: int, sai
 
     async with served_by(OPENAI, handler, retries=2) as (provider, server):
         with pytest.raises(ProviderError):
-            await provider.complete(TURNS)
+            await provider.complete(Call(TURNS))
     assert len(server.requests) == calls
 
 
@@ -67,7 +68,7 @@ async def test_an_answer_that_began_is_never_asked_for_again() -> None:
     heard: list[str] = []
     async with served_by(OPENAI, handler, retries=2) as (provider, server):
         with pytest.raises(ProviderUnavailable):
-            await provider.complete(TURNS, heard.append)
+            await provider.complete(Call(TURNS, heard.append))
     assert (heard, len(server.requests)) == (["Hi"], 1)
 
 
@@ -93,7 +94,7 @@ async def test_a_parameter_that_the_server_refuses_is_named_in_the_other_way_and
     on_text = (lambda _: None) if streaming else None
     async with served_by(OPENAI, refuses("max_tokens", status=status, seen=seen)) as (provider, _):
         for _ in range(2):
-            assert (await provider.complete(TURNS, on_text)).text == "Hi"
+            assert (await provider.complete(Call(TURNS, on_text))).text == "Hi"
     assert [body.get("max_tokens") for body in seen] == [100, None, None]
     assert [body.get("max_completion_tokens") for body in seen] == [None, 100, 100]
 
@@ -102,7 +103,7 @@ async def test_a_server_that_cannot_be_asked_to_count_is_not() -> None:
     seen: list[dict[str, Any]] = []
     async with served_by(OPENAI, refuses("stream_options", "max_tokens", status=422, seen=seen)) as (provider, _):
         for _ in range(2):
-            assert (await provider.complete(TURNS, lambda _: None)).text == "Hi"
+            assert (await provider.complete(Call(TURNS, lambda _: None))).text == "Hi"
     assert ["stream_options" in body for body in seen] == [True, False, False, False]
     assert all(body["stream"] for body in seen)
 
@@ -112,7 +113,7 @@ async def test_a_refusal_that_another_name_does_not_mend_is_not_learnt_from() ->
     async with served_by(OPENAI, refuses("max_tokens", "max_completion_tokens", seen=seen)) as (provider, _):
         for _ in range(2):
             with pytest.raises(ProviderRejected) as caught:
-                await provider.complete(TURNS)
+                await provider.complete(Call(TURNS))
     assert [next(name for name in body if name.startswith("max")) for body in seen] == [
         "max_tokens",
         "max_completion_tokens",
@@ -124,7 +125,7 @@ async def test_any_other_refusal_is_one() -> None:
     seen: list[dict[str, Any]] = []
     async with served_by(OPENAI, refuses("model", seen=seen)) as (provider, _):
         with pytest.raises(ProviderRejected):
-            await provider.complete(TURNS, lambda _: None)
+            await provider.complete(Call(TURNS, lambda _: None))
     assert len(seen) == 1
 
 
@@ -136,7 +137,7 @@ async def test_a_proxy_is_taken_from_the_environment(monkeypatch: pytest.MonkeyP
         monkeypatch.setenv("http_proxy", proxy.base_url.removesuffix("/v1"))
         monkeypatch.setenv("no_proxy", "elsewhere.example")
         provider = OpenAICompatibleProvider(KEY, "http://llm.example/v1", "", limits())
-        assert (await provider.complete(TURNS)).text == "Hi"
+        assert (await provider.complete(Call(TURNS))).text == "Hi"
         await provider.close()
         assert proxy.paths == ["http://llm.example/v1/chat/completions"]
         monkeypatch.setenv("no_proxy", "llm.example")
@@ -149,5 +150,5 @@ async def test_a_redirection_is_not_followed_with_the_key() -> None:
 
     async with served_by(OPENAI, handler) as (provider, server):
         with pytest.raises(ProviderRejected):
-            await within_patience(provider.complete(TURNS), "the refusal")
+            await within_patience(provider.complete(Call(TURNS)), "the refusal")
     assert len(server.requests) == 1

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from app.core.errors import ProviderError, ProviderRejected, ProviderTimeout, ProviderUnavailable
-from app.llm.base import Completion, LLMProvider
+from app.llm.base import Call, Completion, LLMProvider
 from app.llm.deadline import Deadline
 from tests.clock import move_on, run
 from tests.llm.loopback import Answer, Cut, problem
 from tests.llm.wire import KEY, TURNS, WIRES, Heard, Wire, chunks, served, served_by, streamed
 from tests.waiting import within_patience
 
-Call = Callable[[LLMProvider], Awaitable[Completion]]
+Asking = Callable[[LLMProvider], Awaitable[Completion]]
 
 
 @pytest.fixture(params=WIRES, ids=str)
@@ -25,10 +25,10 @@ def wire(request: pytest.FixtureRequest) -> Wire:
 
 
 @pytest.fixture(params=["whole", "streamed"])
-def call(request: pytest.FixtureRequest) -> Call:
+def call(request: pytest.FixtureRequest) -> Asking:
     if request.param == "whole":
-        return lambda provider: provider.complete(TURNS)
-    return lambda provider: provider.complete(TURNS, lambda _: None)
+        return lambda provider: provider.complete(Call(TURNS))
+    return lambda provider: provider.complete(Call(TURNS, lambda _: None))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def call(request: pytest.FixtureRequest) -> Call:
     ],
 )
 async def test_a_status_is_a_provider_error_without_the_providers_words(
-    wire: Wire, call: Call, status: int, error: type[ProviderError], capsys: pytest.CaptureFixture[str]
+    wire: Wire, call: Asking, status: int, error: type[ProviderError], capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = f"Incorrect API key provided: {KEY}"
     async with served(wire, lambda: problem(status, said, **{"x-request-id": f"no {KEY}"})) as (provider, _):
@@ -74,7 +74,7 @@ async def test_a_status_is_a_provider_error_without_the_providers_words(
     ],
 )
 async def test_a_rate_limit_tells_when_to_come_back(
-    wire: Wire, call: Call, headers: dict[str, str], seconds: float | None
+    wire: Wire, call: Asking, headers: dict[str, str], seconds: float | None
 ) -> None:
     async with served(wire, lambda: problem(429, **headers)) as (provider, _):
         with pytest.raises(ProviderUnavailable) as caught:
@@ -82,7 +82,9 @@ async def test_a_rate_limit_tells_when_to_come_back(
     assert caught.value.retry_after == seconds
 
 
-async def test_a_passing_failure_is_retried_and_a_lasting_one_a_bounded_number_of_times(wire: Wire, call: Call) -> None:
+async def test_a_passing_failure_is_retried_and_a_lasting_one_a_bounded_number_of_times(
+    wire: Wire, call: Asking
+) -> None:
     passing = {"retry-after-ms": "1"}
     streaming = []
 
@@ -107,7 +109,7 @@ async def test_a_passing_failure_is_retried_and_a_lasting_one_a_bounded_number_o
         assert len(server.requests) == 1
 
 
-async def test_a_server_that_does_not_listen_is_unavailable(wire: Wire, call: Call) -> None:
+async def test_a_server_that_does_not_listen_is_unavailable(wire: Wire, call: Asking) -> None:
     provider = wire.make("http://127.0.0.1:1", 5, 0)
     with pytest.raises(ProviderUnavailable):
         await call(provider)
@@ -124,7 +126,7 @@ async def test_a_stream_that_breaks_off_is_never_a_complete_answer(wire: Wire, p
     heard = Heard()
     async with served(wire, lambda: (200, {}, body())) as (provider, _):
         with pytest.raises(ProviderUnavailable):
-            await provider.complete(TURNS, heard.hear)
+            await provider.complete(Call(TURNS, heard.hear))
     assert heard == ["one", "two", "three"][:parts]
 
 
@@ -133,7 +135,7 @@ async def test_a_stream_that_ends_too_soon_is_never_a_complete_answer(wire: Wire
     """The transfer is whole; the answer in it is not. So a proxy ends it that lost its server."""
     async with served(wire, lambda: streamed(wire.chunks(["one", "two", "three"])[:parts])) as (provider, _):
         with pytest.raises(ProviderError) as caught:
-            await provider.complete(TURNS, lambda _: None)
+            await provider.complete(Call(TURNS, lambda _: None))
     assert type(caught.value) is ProviderError
 
 
@@ -156,7 +158,7 @@ async def test_a_stream_that_ends_too_soon_is_never_a_complete_answer(wire: Wire
 async def test_garbage_is_a_provider_error(wire: Wire, body: bytes) -> None:
     async with served(wire, lambda: (200, {}, body)) as (provider, _):
         with pytest.raises(ProviderError) as caught:
-            await provider.complete(TURNS)
+            await provider.complete(Call(TURNS))
     assert type(caught.value) is ProviderError
 
 
@@ -178,7 +180,7 @@ async def test_garbage_in_a_stream_is_a_provider_error(wire: Wire, garbage: byte
     first, *_ = wire.chunks(["one", "two"])
     async with served(wire, lambda: streamed([first, garbage])) as (provider, _):
         with pytest.raises(ProviderError) as caught:
-            await provider.complete(TURNS, heard.hear)
+            await provider.complete(Call(TURNS, heard.hear))
     assert type(caught.value) is ProviderError
     assert heard == ["one"]
 
@@ -187,11 +189,11 @@ async def test_garbage_in_a_stream_is_a_provider_error(wire: Wire, garbage: byte
 async def test_an_answer_without_a_text_is_a_provider_error(wire: Wire, text: Any) -> None:
     async with served(wire, lambda: (200, {}, wire.whole(text))) as (provider, _):
         with pytest.raises(ProviderError):
-            await provider.complete(TURNS)
+            await provider.complete(Call(TURNS))
 
 
 @pytest.mark.parametrize("lines", [True, False], ids=["of small chunks", "in one line"])
-async def test_an_answer_of_100_megabytes_does_not_fill_the_memory(wire: Wire, call: Call, lines: bool) -> None:
+async def test_an_answer_of_100_megabytes_does_not_fill_the_memory(wire: Wire, call: Asking, lines: bool) -> None:
     async def body() -> AsyncIterator[bytes]:
         part = b": nothing yet\n" * 5000 if lines else b"x" * 65536
         for _ in range(100 * 2**20 // len(part)):
@@ -205,20 +207,20 @@ async def test_an_answer_of_100_megabytes_does_not_fill_the_memory(wire: Wire, c
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 80 * 1024
 
 
-async def test_an_answer_that_announces_too_many_bytes_is_not_read(wire: Wire, call: Call) -> None:
+async def test_an_answer_that_announces_too_many_bytes_is_not_read(wire: Wire, call: Asking) -> None:
     async with served(wire, lambda: (200, {"content-length": "100000000"}, chunks([b"x"]))) as (provider, _):
         with pytest.raises(ProviderError) as caught:
             await call(provider)
     assert type(caught.value) is ProviderError
 
 
-async def test_a_compressed_answer_is_not_unpacked(wire: Wire, call: Call) -> None:
+async def test_a_compressed_answer_is_not_unpacked(wire: Wire, call: Asking) -> None:
     async with served(wire, lambda: (200, {"content-encoding": "gzip"}, b"\x1f\x8b")) as (provider, _):
         with pytest.raises(ProviderError):
             await call(provider)
 
 
-async def test_a_cancelled_call_closes_the_connection_at_once(wire: Wire, call: Call) -> None:
+async def test_a_cancelled_call_closes_the_connection_at_once(wire: Wire, call: Asking) -> None:
     asked = asyncio.Event()
 
     async def never(_: dict[str, Any]) -> Answer:
@@ -239,7 +241,7 @@ async def test_a_cancelled_call_closes_the_connection_at_once(wire: Wire, call: 
 async def test_a_call_cancelled_between_two_pieces_closes_the_connection_at_once(wire: Wire) -> None:
     heard: asyncio.Queue[str] = asyncio.Queue()
     async with served(wire, lambda: (200, {}, one_and_silence(wire)), seconds=60) as (provider, server):
-        task = asyncio.create_task(provider.complete(TURNS, lambda piece: piece and heard.put_nowait(piece)))
+        task = asyncio.create_task(provider.complete(Call(TURNS, lambda piece: piece and heard.put_nowait(piece))))
         assert await heard.get() == "one"
         task.cancel()
         with suppress(asyncio.CancelledError):
@@ -272,7 +274,7 @@ def test_silence_before_or_between_the_pieces_ends_the_call_and_its_connection(w
     async def silence() -> None:
         async with served(wire, lambda: (200, {}, answer()), seconds=9000) as (provider, server):
             with pytest.raises(ProviderTimeout):
-                await Deadline(provider, 1500, 1000, 9000).complete(TURNS, hear)
+                await Deadline(provider, 1500, 1000, 9000).complete(Call(TURNS, hear))
             await within_patience(server.client_gone.wait(), "the connection to be closed")
 
     run(silence())
@@ -282,10 +284,10 @@ def test_silence_before_or_between_the_pieces_ends_the_call_and_its_connection(w
 async def test_the_adapters_own_timeout_bounds_a_silence_too(wire: Wire) -> None:
     async with served(wire, lambda: (200, {}, one_and_silence(wire)), seconds=0.2) as (provider, _):
         with pytest.raises(ProviderTimeout):
-            await provider.complete(TURNS, lambda _: None)
+            await provider.complete(Call(TURNS, lambda _: None))
 
 
-async def test_the_deadline_bounds_the_whole_call_with_its_retries(wire: Wire, call: Call) -> None:
+async def test_the_deadline_bounds_the_whole_call_with_its_retries(wire: Wire, call: Asking) -> None:
     async def never(_: dict[str, Any]) -> Answer:
         await asyncio.Event().wait()
         raise AssertionError

@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.core.errors import ProviderError, ProviderTimeout, ProviderUnavailable
-from app.llm.base import Completion, OnText
+from app.llm.base import Call, Completion, OnText
 from app.llm.deadline import Deadline
 from tests import clock
 from tests.llm.scripted import ANSWER, TURNS, Script, Scripted, says, silence
@@ -39,7 +39,7 @@ async def test_a_call_ends_after_its_seconds(streaming: bool) -> None:
             ended.set()
 
     with pytest.raises(ProviderTimeout) as caught:
-        await deadline(script, call=0.05).complete(TURNS, (lambda _: None) if streaming else None)
+        await deadline(script, call=0.05).complete(Call(TURNS, (lambda _: None) if streaming else None))
     assert ended.is_set()
     assert caught.value.__cause__ is None
 
@@ -53,13 +53,13 @@ def test_a_stream_that_keeps_talking_ends_after_its_own_seconds() -> None:
 
     heard: list[str] = []
     with pytest.raises(ProviderTimeout):
-        clock.run(deadline(chatter, token=2 * HOUR, stream=2.5 * HOUR).complete(TURNS, heard.append))
+        clock.run(deadline(chatter, token=2 * HOUR, stream=2.5 * HOUR).complete(Call(TURNS, heard.append)))
     assert heard == ["x"] * 3
 
 
 async def test_silence_before_the_first_piece_ends_the_call() -> None:
     with pytest.raises(ProviderTimeout):
-        await deadline(silence, token=0.05).complete(TURNS, lambda _: None)
+        await deadline(silence, token=0.05).complete(Call(TURNS, lambda _: None))
 
 
 async def test_silence_between_two_pieces_ends_the_call() -> None:
@@ -70,7 +70,7 @@ async def test_silence_between_two_pieces_ends_the_call() -> None:
 
     heard: list[str] = []
     with pytest.raises(ProviderTimeout):
-        await deadline(script, token=0.05).complete(TURNS, heard.append)
+        await deadline(script, token=0.05).complete(Call(TURNS, heard.append))
     assert heard == ["x"]
 
 
@@ -84,7 +84,7 @@ def test_each_piece_begins_the_silence_anew() -> None:
             await pass_by(HOUR)
         return ANSWER
 
-    assert clock.run(deadline(script, token=2 * HOUR, stream=24 * HOUR).complete(TURNS, lambda _: None)) == ANSWER
+    assert clock.run(deadline(script, token=2 * HOUR, stream=24 * HOUR).complete(Call(TURNS, lambda _: None))) == ANSWER
 
 
 @pytest.mark.parametrize("piece", ["x", ""], ids=["a text", "a thought"])
@@ -96,7 +96,7 @@ def test_what_flows_is_not_ended_by_the_bound_of_a_whole_call(piece: str) -> Non
         return ANSWER
 
     flowing = deadline(script, call=HOUR, token=24 * HOUR, stream=24 * HOUR)
-    assert clock.run(flowing.complete(TURNS, lambda _: None)) == ANSWER
+    assert clock.run(flowing.complete(Call(TURNS, lambda _: None))) == ANSWER
 
 
 @pytest.mark.parametrize("error", [ProviderUnavailable(), ProviderTimeout(), None])
@@ -111,15 +111,15 @@ async def test_a_failure_in_the_middle_of_an_answer_says_nothing_about_the_provi
         raise error
 
     with pytest.raises(ProviderError) as caught:
-        await deadline(script, token=0.05).complete(TURNS, lambda _: None)
+        await deadline(script, token=0.05).complete(Call(TURNS, lambda _: None))
     assert not caught.value.unhealthy
 
 
 async def test_only_a_timeout_of_a_call_whose_text_nobody_saw_was_accepted() -> None:
     with pytest.raises(ProviderTimeout) as whole:
-        await deadline(silence, call=0.05).complete(TURNS)
+        await deadline(silence, call=0.05).complete(Call(TURNS))
     with pytest.raises(ProviderTimeout) as streamed:
-        await deadline(silence, call=0.05).complete(TURNS, lambda _: None)
+        await deadline(silence, call=0.05).complete(Call(TURNS, lambda _: None))
     assert (whole.value.accepted, streamed.value.accepted) == (True, False)
     assert whole.value.unhealthy
     assert streamed.value.unhealthy
@@ -130,12 +130,12 @@ def test_without_streaming_only_the_whole_call_is_bounded() -> None:
         await pass_by(2 * HOUR)
         return ANSWER
 
-    assert clock.run(deadline(slow, call=24 * HOUR, token=HOUR, stream=HOUR).complete(TURNS)) == ANSWER
+    assert clock.run(deadline(slow, call=24 * HOUR, token=HOUR, stream=HOUR).complete(Call(TURNS))) == ANSWER
 
 
 @pytest.mark.parametrize("streaming", [True, False])
 async def test_a_cancellation_from_outside_stays_one(streaming: bool) -> None:
-    task = asyncio.create_task(deadline(silence).complete(TURNS, (lambda _: None) if streaming else None))
+    task = asyncio.create_task(deadline(silence).complete(Call(TURNS, (lambda _: None) if streaming else None)))
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.wait({task})
@@ -144,21 +144,21 @@ async def test_a_cancellation_from_outside_stays_one(streaming: bool) -> None:
 
 async def test_a_timeout_of_the_adapters_own_is_a_provider_timeout() -> None:
     with pytest.raises(ProviderTimeout):
-        await deadline(TimeoutError()).complete(TURNS)
+        await deadline(TimeoutError()).complete(Call(TURNS))
 
 
 async def test_a_provider_error_passes_as_it_is() -> None:
     error = ProviderUnavailable()
     error.retry_after = 7
     with pytest.raises(ProviderUnavailable) as caught:
-        await deadline(error).complete(TURNS)
+        await deadline(error).complete(Call(TURNS))
     assert caught.value is error
 
 
 async def test_a_defect_of_an_adapter_is_a_provider_error_too() -> None:
     defect = KeyError("What is async Python?")
     with capture_logs() as logs, pytest.raises(ProviderError) as caught:
-        await deadline(defect).complete(TURNS)
+        await deadline(defect).complete(Call(TURNS))
     assert type(caught.value) is ProviderError
     assert "async" not in str(caught.value)
     assert caught.value.__cause__ is defect
@@ -177,7 +177,7 @@ async def test_a_thousand_pieces_cost_no_timer_each(monkeypatch: pytest.MonkeyPa
 
     heard: list[str] = []
     monkeypatch.setattr(loop, "call_at", counting)
-    await deadline(says(*"x" * 1000)).complete(TURNS, heard.append)
+    await deadline(says(*"x" * 1000)).complete(Call(TURNS, heard.append))
     assert len(heard) == 1000
     assert timers == 3  # of the call, of the stream, and of the silence
 
@@ -186,7 +186,7 @@ async def test_it_hands_everything_on() -> None:
     provider = Scripted(says("a", "b"))
     bounded = Deadline(provider, 60, 60, 60)
     heard: list[str] = []
-    assert (await bounded.complete(TURNS, heard.append)).text == "ab"
+    assert (await bounded.complete(Call(TURNS, heard.append))).text == "ab"
     assert heard == ["a", "b"]
     assert (bounded.name, bounded.models) == ("scripted", ("scripted-1",))
     await bounded.close()

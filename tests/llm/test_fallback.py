@@ -4,6 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.core.errors import ProviderError, ProviderRejected, ProviderTimeout, ProviderUnavailable
+from app.llm.base import Call
 from app.llm.fallback import Fallback
 from tests.llm.scripted import ANSWER, TURNS, Scripted, says
 
@@ -11,7 +12,7 @@ from tests.llm.scripted import ANSWER, TURNS, Scripted, says
 async def test_the_first_that_answers_answers() -> None:
     first, second = Scripted(ANSWER, name="first"), Scripted(ANSWER, name="second")
     chain = Fallback([first, second])
-    assert await chain.complete(TURNS) == ANSWER
+    assert await chain.complete(Call(TURNS)) == ANSWER
     assert (first.calls, second.calls) == (1, 0)
 
 
@@ -20,7 +21,7 @@ async def test_the_next_one_answers_where_one_fails(error: ProviderError) -> Non
     chain = Fallback([Scripted(error, name="first"), Scripted(says("a", "b"), name="second")])
     heard: list[str] = []
     with capture_logs() as logs:
-        assert (await chain.complete(TURNS, heard.append)).text == "ab"
+        assert (await chain.complete(Call(TURNS, heard.append))).text == "ab"
     assert heard == ["a", "b"]
     assert logs == [{"event": "provider_failed_over", "log_level": "warning", "provider": "first", "code": error.code}]
 
@@ -31,7 +32,7 @@ async def test_an_answer_that_has_begun_is_not_begun_again() -> None:
     chain = Fallback([Scripted(says("a", then=error), name="first"), second])
     heard: list[str] = []
     with pytest.raises(ProviderUnavailable) as caught:
-        await chain.complete(TURNS, heard.append)
+        await chain.complete(Call(TURNS, heard.append))
     assert caught.value is error
     assert heard == ["a"]
     assert second.calls == 0
@@ -40,13 +41,13 @@ async def test_an_answer_that_has_begun_is_not_begun_again() -> None:
 async def test_if_none_answers_the_error_is_the_first_ones() -> None:
     errors = [ProviderUnavailable(), ProviderRejected(), ProviderTimeout()]
     with pytest.raises(ProviderError) as caught:
-        await Fallback([Scripted(error) for error in errors]).complete(TURNS)
+        await Fallback([Scripted(error) for error in errors]).complete(Call(TURNS))
     assert caught.value is errors[0]
 
 
 async def test_a_defect_is_not_covered_up() -> None:
     with pytest.raises(KeyError):
-        await Fallback([Scripted(KeyError()), Scripted(ANSWER)]).complete(TURNS)
+        await Fallback([Scripted(KeyError()), Scripted(ANSWER)]).complete(Call(TURNS))
 
 
 async def test_it_has_the_name_of_the_first_and_the_models_of_all() -> None:

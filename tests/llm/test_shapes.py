@@ -7,6 +7,7 @@ import pytest
 
 from app.core.completion import FinishReason
 from app.core.errors import EmptyAnswer, ProviderError, ProviderRejected, ProviderUnavailable
+from app.llm.base import Call
 from tests.llm.loopback import completion
 from tests.llm.wire import (
     ANTHROPIC,
@@ -52,7 +53,7 @@ async def test_what_holds_no_text_is_passed_over(odd: bytes, where: str) -> None
     parts.insert({"first": 0, "middle": 1, "last": 2}[where], odd)
     heard = Heard()
     async with served(OPENAI, lambda: streamed(parts)) as (provider, _):
-        answer = await provider.complete(TURNS, heard.hear)
+        answer = await provider.complete(Call(TURNS, heard.hear))
     assert heard == ["Hel", "lo"]
     assert (answer.text, answer.output_tokens, answer.finish_reason) == ("Hello", 5, FinishReason.STOP)
 
@@ -62,18 +63,18 @@ PARTS = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}, {"
 
 async def test_a_list_of_parts_is_a_text() -> None:
     async with served(OPENAI, lambda: completion(PARTS)) as (provider, _):
-        assert (await provider.complete(TURNS)).text == "Hello"
+        assert (await provider.complete(Call(TURNS))).text == "Hello"
     parts = [sse(openai_chunk({"content": part})) for part in (PARTS[:1], PARTS[1:], " you")]
     heard = Heard()
     async with served(OPENAI, lambda: streamed([*parts, *OPENAI.chunks([])])) as (provider, _):
-        assert (await provider.complete(TURNS, heard.hear)).text == "Hello you"
+        assert (await provider.complete(Call(TURNS, heard.hear))).text == "Hello you"
     assert heard == ["Hello", " you"]
 
 
 async def test_a_part_alone_and_a_list_of_strings_are_texts() -> None:
     for content in ({"type": "text", "text": "Hello"}, ["Hel", "lo"], [None, "Hello"]):
         async with served(OPENAI, lambda content=content: completion(content)) as (provider, _):  # type: ignore[misc]
-            assert (await provider.complete(TURNS)).text == "Hello"
+            assert (await provider.complete(Call(TURNS))).text == "Hello"
 
 
 @pytest.mark.parametrize("message", [{"role": "assistant", "tool_calls": []}, {"role": "assistant", "refusal": "No."}])
@@ -82,7 +83,7 @@ async def test_a_message_without_a_content_is_an_empty_answer(message: dict[str,
     for choices in ([choice], [], None):
         async with served(OPENAI, lambda choices=choices: completion("", choices=choices)) as (provider, _):  # type: ignore[misc]
             with pytest.raises(EmptyAnswer) as caught:
-                await provider.complete(TURNS)
+                await provider.complete(Call(TURNS))
         assert caught.value.answer is not None
         assert caught.value.answer.output_tokens == 5
 
@@ -90,7 +91,7 @@ async def test_a_message_without_a_content_is_an_empty_answer(message: dict[str,
 async def test_a_server_that_knows_no_streams_is_understood() -> None:
     heard = Heard()
     async with served(OPENAI, lambda: completion("Hello")) as (provider, _):
-        assert (await provider.complete(TURNS, heard.hear)).text == "Hello"
+        assert (await provider.complete(Call(TURNS, heard.hear))).text == "Hello"
     assert heard == ["Hello"]
 
 
@@ -98,24 +99,24 @@ async def test_a_last_chunk_with_the_whole_message_does_not_say_it_twice() -> No
     last = openai_chunk({}, "stop")
     last["choices"][0]["message"] = {"role": "assistant", "content": "Hello"}
     async with served(OPENAI, lambda: streamed([sse(openai_chunk({"content": "Hello"})), sse(last)])) as (provider, _):
-        assert (await provider.complete(TURNS, lambda _: None)).text == "Hello"
+        assert (await provider.complete(Call(TURNS, lambda _: None))).text == "Hello"
 
 
 async def test_bytes_that_are_no_text_cost_a_character_and_not_the_answer() -> None:
     odd = sse(openai_chunk({"content": "a?b"})).replace(b"?", b"\xff")
     async with served(OPENAI, lambda: streamed([odd, *OPENAI.chunks(["Hi"])])) as (provider, _):
-        assert (await provider.complete(TURNS, lambda _: None)).text == "a\ufffdbHi"
+        assert (await provider.complete(Call(TURNS, lambda _: None))).text == "a\ufffdbHi"
     async with served(OLLAMA, lambda: streamed([ollama_line("Hi"), b"null\n{}\n", *OLLAMA.chunks([" you"])])) as (
         provider,
         _,
     ):
-        assert (await provider.complete(TURNS, lambda _: None)).text == "Hi you"
+        assert (await provider.complete(Call(TURNS, lambda _: None))).text == "Hi you"
 
 
 async def test_a_claude_that_ends_without_its_last_event_has_ended() -> None:
     parts = [anthropic_start(), anthropic_text("Hi"), event("message_delta", delta={"stop_reason": "end_turn"})]
     async with served(ANTHROPIC, lambda: streamed(parts)) as (provider, _):
-        assert (await provider.complete(TURNS, lambda _: None)).finish_reason == FinishReason.STOP
+        assert (await provider.complete(Call(TURNS, lambda _: None))).finish_reason == FinishReason.STOP
 
 
 COUNTED = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
@@ -150,7 +151,7 @@ async def test_counts_are_read_where_they_stand(
 ) -> None:
     parts = [sse(openai_chunk({"content": "Hi"}, "stop")), sse(openai_chunk({}, choices=[]) | changes)]
     async with served(OPENAI, lambda: streamed(parts) if streaming else completion("Hi", **changes)) as (provider, _):
-        answer = await provider.complete(TURNS, (lambda _: None) if streaming else None)
+        answer = await provider.complete(Call(TURNS, (lambda _: None) if streaming else None))
     assert answer.text == "Hi"
     assert (answer.input_tokens, answer.output_tokens, answer.cached_tokens) == counts
 
@@ -158,7 +159,7 @@ async def test_counts_are_read_where_they_stand(
 async def test_counts_inside_of_a_choice_are_read() -> None:
     choice = {"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop", "usage": COUNTED | {"cached_tokens": 7}}
     async with served(OPENAI, lambda: streamed([sse({"choices": [choice]})])) as (provider, _):
-        answer = await provider.complete(TURNS, lambda _: None)
+        answer = await provider.complete(Call(TURNS, lambda _: None))
     assert (answer.input_tokens, answer.output_tokens, answer.cached_tokens) == (1000, 100, 7)
 
 
@@ -177,14 +178,14 @@ async def test_counts_inside_of_a_choice_are_read() -> None:
 async def test_why_an_answer_ended_has_one_word_for_all_providers(word: str, reason: FinishReason) -> None:
     choice = {"index": 0, "finish_reason": word, "message": {"role": "assistant", "content": "Hi"}}
     async with served(OPENAI, lambda: completion("", choices=[choice])) as (provider, _):
-        assert (await provider.complete(TURNS)).finish_reason == reason
+        assert (await provider.complete(Call(TURNS))).finish_reason == reason
     async with served(ANTHROPIC, lambda: streamed([anthropic_start(), anthropic_text("Hi"), anthropic_end(word)])) as (
         provider,
         _,
     ):
-        assert (await provider.complete(TURNS, lambda _: None)).finish_reason == reason
+        assert (await provider.complete(Call(TURNS, lambda _: None))).finish_reason == reason
     async with served(OLLAMA, lambda: (200, {}, ollama_line("Hi", True, done_reason=word))) as (provider, _):
-        assert (await provider.complete(TURNS)).finish_reason == reason
+        assert (await provider.complete(Call(TURNS))).finish_reason == reason
 
 
 @pytest.mark.parametrize("word", ["error", "abort", "insufficient_system_resource", "content_filter", "refusal"])
@@ -195,7 +196,7 @@ async def test_what_is_no_answer_keeps_what_it_counted(word: str, streaming: boo
     whole = completion("", choices=[choice], usage=COUNTED)
     async with served(OPENAI, lambda: streamed(parts) if streaming else whole) as (provider, _):
         with pytest.raises(ProviderError) as caught:
-            await provider.complete(TURNS, (lambda _: None) if streaming else None)
+            await provider.complete(Call(TURNS, (lambda _: None) if streaming else None))
     filtered = word in ("content_filter", "refusal")
     assert type(caught.value) is (ProviderRejected if filtered else ProviderError)
     assert caught.value.answer is not None
@@ -213,7 +214,7 @@ async def test_an_answer_without_text_has_one_outcome(text: Any, streaming: bool
     whole = completion("", choices=[choice], usage=COUNTED)
     async with served(OPENAI, lambda: streamed(parts) if streaming else whole) as (provider, _):
         with pytest.raises(EmptyAnswer) as caught:
-            await provider.complete(TURNS, (lambda _: None) if streaming else None)
+            await provider.complete(Call(TURNS, (lambda _: None) if streaming else None))
     assert caught.value.answer is not None
     assert caught.value.answer.finish_reason == FinishReason.LENGTH
     assert (caught.value.answer.input_tokens, caught.value.answer.output_tokens) == (1000, 100)
@@ -223,11 +224,11 @@ async def test_an_answer_without_text_has_one_outcome(text: Any, streaming: bool
 async def test_a_claude_that_counts_nothing_is_understood(usage: Any) -> None:
     message = anthropic_message([{"type": "text", "text": "Hi"}]) | {"usage": usage}
     async with served(ANTHROPIC, lambda: (200, {}, json.dumps(message).encode())) as (provider, _):
-        assert (await provider.complete(TURNS)).input_tokens is None
+        assert (await provider.complete(Call(TURNS))).input_tokens is None
     start = event("message_start", message={"id": "x", "model": "tiny-1", "usage": usage})
     end = event("message_delta", delta={"stop_reason": "end_turn"}) + event("message_stop")
     async with served(ANTHROPIC, lambda: streamed([start, anthropic_text("Hi"), end])) as (provider, _):
-        answer = await provider.complete(TURNS, lambda _: None)
+        answer = await provider.complete(Call(TURNS, lambda _: None))
     assert (answer.text, answer.input_tokens, answer.output_tokens) == ("Hi", None, None)
 
 
@@ -243,7 +244,7 @@ async def test_thoughts_are_handed_on_as_signs_of_life() -> None:
             provider,
             _,
         ):
-            assert (await provider.complete(TURNS, heard.append)).text == "Hi"
+            assert (await provider.complete(Call(TURNS, heard.append))).text == "Hi"
         assert heard[0] == ""
 
 
@@ -271,6 +272,6 @@ async def test_an_error_with_the_status_200_is_the_error_that_it_names(
         _,
     ):
         with pytest.raises(ProviderError) as caught:
-            await provider.complete(TURNS, (lambda _: None) if streaming else None)
+            await provider.complete(Call(TURNS, (lambda _: None) if streaming else None))
     assert type(caught.value) is error
     assert caught.value.unhealthy is not healthy

@@ -1,10 +1,10 @@
-# install · run · test · lint · bench · soak · postman · clients. Everything lives in .venv; PYTHON picks the interpreter (3.11 or newer).
+# install · run · test · lint · bench · soak · postman · clients · helm. Everything lives in .venv; PYTHON picks the interpreter (3.11 or newer).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: install dev run test test-busy test-again lint format pre-commit bench soak postman clients lock clean
+.PHONY: install dev run test test-busy test-again lint format pre-commit bench soak postman clients helm lock clean
 
 install: $(VENV)/.installed
 
@@ -75,12 +75,28 @@ postman: dev clients
 clients: dev
 	docs/clients/check.sh
 
+# The Helm chart, rendered and held to Kubernetes' schemas and to policies. Its tools are half a gigabyte, in an environment of their own.
+helm: dev .venv-helm/.installed
+	deploy/helm/check.sh
+	$(BIN)/python -m pytest tests/deploy
+
+.venv-helm/.installed: deploy/helm/requirements.txt
+	@$(PYTHON) -m venv .venv-helm
+ifdef UV
+	@VIRTUAL_ENV=$(CURDIR)/.venv-helm $(UV) pip install --quiet -r deploy/helm/requirements.txt
+else
+	@.venv-helm/bin/python -m pip install --quiet --disable-pip-version-check -r deploy/helm/requirements.txt
+endif
+	@touch $@
+
 # The lock files, made anew with the newest versions that work together. Needs uv.
 lock:
 	uv pip compile -q --upgrade pyproject.toml --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command "make lock" -o requirements.txt
 	uv pip compile -q --upgrade pyproject.toml --extra dev --universal --python-version 3.11 -c requirements.txt \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o requirements-dev.txt
+	uv pip compile -q --upgrade deploy/helm/requirements.in --universal --python-version 3.11 --no-emit-index-url \
+	  --no-emit-find-links --custom-compile-command "make lock" -o deploy/helm/requirements.txt
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemathesis
+	rm -rf $(VENV) .venv-helm .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemathesis

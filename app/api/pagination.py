@@ -7,7 +7,7 @@ from fastapi.dependencies.utils import get_flat_params
 from fastapi.params import Query
 from fastapi.routing import APIRoute
 
-from app.db.pagination import Page
+from app.db.pagination import Page, PagedRow
 
 # Where the page begins; the cursor takes their place.
 POSITION = {"skip", "cursor"}
@@ -15,7 +15,7 @@ _known: dict[str, frozenset[str]] = {}
 """By the path of a list; a route cannot be a key."""
 
 
-def link_next(request: Request, response: Response, page: Page) -> None:
+def link_next(request: Request, response: Response, page: Page[PagedRow]) -> None:
     """Point at the next page by keyset, keeping every other parameter of the list that the caller asked with.
 
     The reference is relative: the Host header is the caller's to invent.

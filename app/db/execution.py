@@ -5,8 +5,10 @@ Through SQLAlchemy a small query costs more CPU in its execution than in the dri
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from inspect import get_annotations
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from weakref import WeakKeyDictionary
 
 import asyncpg
@@ -22,10 +24,23 @@ DIALECT = dialect()  # type: ignore[no-untyped-call]
 NO_VALUES: Mapping[str, Any] = {}
 _REQUIRED = object()
 Convert = Callable[[Any], Any]
+R = TypeVar("R", bound="Record")
 
 
-class Row(tuple[Any, ...]):
-    """A row; its columns are attributes too."""
+class Record(tuple[Any, ...]):
+    """A row; its columns are attributes too. A class below it names those that a statement must return."""
+
+    __slots__ = ()
+
+    @classmethod
+    @cache
+    def columns(cls) -> tuple[str, ...]:
+        """The columns that the class names, those of its bases first."""
+        return tuple(dict.fromkeys(name for base in reversed(cls.__mro__) for name in get_annotations(base)))
+
+
+class Row(Record):
+    """A row of a statement whose columns nobody names elsewhere."""
 
     __slots__ = ()
 
@@ -34,29 +49,29 @@ class Row(tuple[Any, ...]):
         def __getattr__(self, name: str) -> Any: ...
 
 
-class Result:
+class Result(Generic[R]):
     """What a statement returned, all of it."""
 
     __slots__ = ("_rows",)
 
-    def __init__(self, rows: list[Row]) -> None:
+    def __init__(self, rows: list[R]) -> None:
         self._rows = rows
 
-    def all(self) -> list[Row]:
+    def all(self) -> list[R]:
         return self._rows
 
     def scalars(self) -> list[Any]:
         """The first column."""
         return [row[0] for row in self._rows]
 
-    def one(self) -> Row:
+    def one(self) -> R:
         """Raises `LookupError` unless there is one row."""
         row = self.one_or_none()
         if row is None:
             raise LookupError("no row where one is needed")
         return row
 
-    def one_or_none(self) -> Row | None:
+    def one_or_none(self) -> R | None:
         """Raises `LookupError` if there are more."""
         if len(self._rows) > 1:
             raise LookupError("more than one row")
@@ -85,9 +100,20 @@ class Connection:
         """Whether who entered sees its own messages and conversations alone."""
         return self.driver.own_alone
 
-    async def execute(self, statement: ClauseElement, values: Mapping[str, Any] = NO_VALUES) -> Result:
-        """Raises the driver's errors; the session translates those that mean something to the domain."""
-        worded = _worded(statement, values)
+    @overload
+    async def execute(self, statement: ClauseElement, values: Mapping[str, Any] = NO_VALUES) -> Result[Row]: ...
+
+    @overload
+    async def execute(self, statement: ClauseElement, values: Mapping[str, Any], row: type[R]) -> Result[R]: ...
+
+    async def execute(
+        self, statement: ClauseElement, values: Mapping[str, Any] = NO_VALUES, row: type[Record] = Row
+    ) -> Result[Any]:
+        """Raises the driver's errors; the session translates those that mean something to the domain.
+
+        `LookupError`: the statement returns rows that lack a column of `row`.
+        """
+        worded = _worded(statement, values, row)
         arguments = worded.arguments(values)
         try:
             records = await self.driver.fetch(worded.sql, *arguments)
@@ -98,7 +124,7 @@ class Connection:
 
     async def execute_many(self, statement: ClauseElement, values: Sequence[Mapping[str, Any]]) -> None:
         """Once for each of at least one set of values, in few trips; raises as `execute`."""
-        worded = _worded(statement, values[0])
+        worded = _worded(statement, values[0], Row)
         try:
             await self.driver.executemany(worded.sql, [worded.arguments(each) for each in values])
         except BaseException as error:
@@ -109,9 +135,9 @@ class Connection:
 class _Worded:
     """A statement as the driver takes it. It does not hold the statement: it is forgotten with it."""
 
-    __slots__ = ("_binds", "_converts", "_row", "sql")
+    __slots__ = ("_binds", "_converts", "_kind", "_row", "sql")
 
-    def __init__(self, statement: ClauseElement, keys: Iterable[str] | None) -> None:
+    def __init__(self, statement: ClauseElement, keys: Iterable[str] | None, kind: type[Record]) -> None:
         compiled: Any = statement.compile(dialect=DIALECT, column_keys=keys)
         if compiled.post_compile_params:
             raise ValueError("a list is bound as an array: its length would be part of the SQL")
@@ -122,7 +148,8 @@ class _Worded:
             column.type.dialect_impl(DIALECT).result_processor(DIALECT, None)
             for column in getattr(statement, "exported_columns", ())
         ]
-        self._row: Callable[[Iterable[Any]], Row] | None = None
+        self._kind = kind
+        self._row: Callable[[Iterable[Any]], Record] | None = None
 
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
         found = []
@@ -133,11 +160,11 @@ class _Worded:
             found.append(value if convert is None else convert(value))
         return found
 
-    def rows(self, records: list[asyncpg.Record]) -> list[Row]:
+    def rows(self, records: list[asyncpg.Record]) -> list[Record]:
         if not records:
             return []
         if self._row is None:
-            self._row = _row_of(records[0].keys(), self._converts)
+            self._row = _row_of(self._kind, list(records[0].keys()), self._converts)
         return [self._row(record) for record in records]
 
 
@@ -153,18 +180,18 @@ async def read_json(driver: asyncpg.Connection) -> None:
         )
 
 
-_known: WeakKeyDictionary[ClauseElement, dict[tuple[str, ...], _Worded]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[ClauseElement, dict[tuple[object, ...], _Worded]] = WeakKeyDictionary()
 
 
-def _worded(statement: ClauseElement, values: Mapping[str, Any]) -> _Worded:
+def _worded(statement: ClauseElement, values: Mapping[str, Any], kind: type[Record]) -> _Worded:
     # What is inserted or updated may depend on which values there are.
     keys = tuple(values) if isinstance(statement, UpdateBase) else ()
     forms = _known.get(statement)
     if forms is None:
         forms = _known[statement] = {}
-    worded = forms.get(keys)
+    worded = forms.get((kind, *keys))
     if worded is None:
-        worded = forms[keys] = _Worded(statement, keys or None)
+        worded = forms[kind, *keys] = _Worded(statement, keys or None, kind)
     return worded
 
 
@@ -173,14 +200,18 @@ def _bind_of(bind: Any) -> tuple[str, Any, Convert | None]:
     return bind.key, default, bind.type.dialect_impl(DIALECT).bind_processor(DIALECT)
 
 
-def _row_of(names: Iterable[str], converts: list[Convert | None]) -> Callable[[Iterable[Any]], Row]:
+def _row_of(
+    kind: type[Record], names: Sequence[str], converts: list[Convert | None]
+) -> Callable[[Iterable[Any]], Record]:
     """What makes a row of a record."""
+    if missing := set(kind.columns()) - set(names):
+        raise LookupError(f"{kind.__name__} has columns that the statement does not return: {sorted(missing)}")
     columns = {name: property(itemgetter(place)) for place, name in enumerate(names)}
-    row: type[Row] = type("Row", (Row,), {**columns, "__slots__": ()})
+    row: type[Record] = type(kind.__name__, (kind,), {**columns, "__slots__": ()})
     if not any(converts):
         return row
 
-    def converted(record: Iterable[Any]) -> Row:
+    def converted(record: Iterable[Any]) -> Record:
         return row(
             value if convert is None else convert(value) for value, convert in zip(record, converts, strict=True)
         )

@@ -5,7 +5,7 @@ import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import (
     BindParameter,
@@ -24,7 +24,7 @@ from sqlalchemy.types import DateTime, String
 
 from app.core.errors import InvalidCursor
 from app.core.ids import is_id
-from app.db.execution import Row
+from app.db.execution import Record
 
 # Rows are passed over one by one.
 MAX_SKIP, MAX_LIMIT = 10_000, 100
@@ -41,11 +41,24 @@ class PageRequest:
     cursor: str | None = None
 
 
+class PagedRow(Record):
+    """A row of a list: what its position is."""
+
+    __slots__ = ()
+
+    id: str
+    created_at: datetime
+
+
+P = TypeVar("P", bound=PagedRow)
+Shown_co = TypeVar("Shown_co", bound=PagedRow, covariant=True)
+
+
 @dataclass(frozen=True, slots=True)
-class Page:
+class Page(Generic[Shown_co]):
     """`next_cursor` is None on the last page."""
 
-    rows: Sequence[Row]
+    rows: Sequence[Shown_co]
     next_cursor: str | None
 
 
@@ -136,7 +149,7 @@ def parameters(page: PageRequest) -> dict[str, Any]:
     return {"limit": page.limit + 1, "last_created_at": position.created_at, "last_id": position.id}
 
 
-def page_of(rows: Sequence[Row], page: PageRequest) -> Page:
+def page_of(rows: Sequence[P], page: PageRequest) -> Page[P]:
     # A page that was cut for its bytes may have a next one, however few its rows are.
     cut = bool(rows) and getattr(rows[-1], "bytes", 0) >= PAGE_BYTES
     if len(rows) <= page.limit and not cut:

@@ -22,7 +22,6 @@ from app.core.errors import (
     TooManyRunning,
 )
 from app.db import rls
-from app.db.execution import Row
 from app.db.failures import may_pass, reason_of
 from app.db.session import Database
 from app.llm.base import Turn
@@ -30,6 +29,7 @@ from app.messages import ends
 from app.messages.delta_writer import DeltaWriter
 from app.messages.generation import Generation
 from app.messages.statements import SETTLE, SETTLE_STREAM
+from app.models.rows import MessageRow
 from app.services.llm_service import LLMService
 
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.1, 5.0
@@ -72,7 +72,7 @@ class MessageEngine:
         if not self._tenants[tenant_id]:
             del self._tenants[tenant_id]
 
-    def start(self, row: Row, turns: Sequence[Turn], claim: int | None, *, streams: bool) -> Generation:
+    def start(self, row: MessageRow, turns: Sequence[Turn], claim: int | None, *, streams: bool) -> Generation:
         """Run a message that was admitted and reserved."""
         older = self._running.get(row.id)
         if older is not None:  # the sweep has ended it while it ran here: its answer would come too late
@@ -162,7 +162,7 @@ class MessageEngine:
             return ends.cancelled(self.llm, generation)
         return ends.completed(self.llm, generation, completion)
 
-    async def _settle(self, generation: Generation, statement: TextClause, end: dict[str, Any]) -> Row | None:
+    async def _settle(self, generation: Generation, statement: TextClause, end: dict[str, Any]) -> MessageRow | None:
         """Store the end, again and again until its lease is over: an answer that was paid for is not lost to a failure.
 
         None if the message was deleted or ended by another meanwhile.
@@ -175,7 +175,7 @@ class MessageEngine:
         while True:
             try:
                 async with session as connection:
-                    return (await connection.execute(statement, values)).one_or_none()
+                    return (await connection.execute(statement, values, MessageRow)).one_or_none()
             except Exception as error:
                 if not may_pass(error) or asyncio.get_running_loop().time() + pause > deadline:
                     raise

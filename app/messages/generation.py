@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from app.core.errors import ProviderError
-from app.db.execution import Row
 from app.llm.base import Call, Turn
+from app.models.rows import MessageRow
 
 
 class Reader:
@@ -53,17 +53,17 @@ class Generation:
         "id", "readers", "row", "started", "streams", "task", "tenant_id", "thoughts",
     )  # fmt: skip
 
-    def __init__(self, row: Row, turns: Sequence[Turn], claim: int | None, *, streams: bool) -> None:
+    def __init__(self, row: MessageRow, turns: Sequence[Turn], claim: int | None, *, streams: bool) -> None:
         self.row = row
-        self.id: str = row.id
-        self.tenant_id: str = row.tenant_id
-        self.attempt: int = row.attempts
+        self.id = row.id
+        self.tenant_id = row.tenant_id
+        self.attempt = row.attempts
         self.claim = claim
         self.streams = streams
         self.call = Call(turns, self.append if streams else None, self.tenant_id)
         self.task: asyncio.Task[None]
         self.started = asyncio.get_running_loop().time()
-        self.ended: asyncio.Future[Row | None] = asyncio.get_running_loop().create_future()
+        self.ended: asyncio.Future[MessageRow | None] = asyncio.get_running_loop().create_future()
         self.ended.add_done_callback(_retrieve)
         self.calling = True
         self.cancelled = False

@@ -16,7 +16,7 @@ from sqlalchemy import Interval, bindparam, text
 
 from app.core.errors import IdempotencyKeyReused
 from app.core.principal import Principal
-from app.db.execution import Connection, Row
+from app.db.execution import Connection, Record
 
 KEPT_FOR = timedelta(hours=24)
 
@@ -51,6 +51,15 @@ class IdempotentRequest:
         return cls(key, json.dumps([operation, request], sort_keys=True).encode())
 
 
+class MadeRow(Record):
+    """What a key made, and from which request."""
+
+    __slots__ = ()
+
+    request_hash: str
+    resource_id: str
+
+
 class IdempotencyKeys:
     """What is kept of a request is a keyed hash: a plain one would let whoever reads it guess short inputs.
 
@@ -80,19 +89,21 @@ class IdempotencyKeys:
 
     async def made_before(self, connection: Connection, principal: Principal, request: IdempotentRequest) -> str:
         """The id of what a key made that could not be claimed; raises `IdempotencyKeyReused`."""
-        return self._same((await connection.execute(FIND, _owned(request, principal))).one(), request, principal)
+        return self._same(
+            (await connection.execute(FIND, _owned(request, principal), MadeRow)).one(), request, principal
+        )
 
     async def look(self, connection: Connection, principal: Principal, request: IdempotentRequest | None) -> str | None:
         """The id of what the key has made, claiming nothing: before work that a replay needs not; else as `claim`."""
         if request is None:
             return None
-        found = (await connection.execute(LOOK, _owned(request, principal))).one_or_none()
+        found = (await connection.execute(LOOK, _owned(request, principal), MadeRow)).one_or_none()
         return None if found is None else self._same(found, request, principal)
 
-    def _same(self, found: Row, request: IdempotentRequest, principal: Principal) -> str:
+    def _same(self, found: MadeRow, request: IdempotentRequest, principal: Principal) -> str:
         if found.request_hash not in {_keyed_hash(key, request, principal) for key in self._secret_keys}:
             raise IdempotencyKeyReused
-        return str(found.resource_id)
+        return found.resource_id
 
 
 def _owned(request: IdempotentRequest, principal: Principal) -> dict[str, str]:

@@ -9,12 +9,12 @@ from sqlalchemy import ColumnElement, Table, bindparam, literal_column, select
 
 from app.db.pagination import NewestFirst, only
 from app.db.visibility import Visible
-from app.messages.statements import COLUMNS
 from app.models import Message, MessageStatus
+from app.models.rows import MessageRow
 
 messages = cast("Table", Message.__table__)
 
-SHOWN = [messages.c[name.strip()] for name in COLUMNS.split(",")]
+SHOWN = [messages.c[name] for name in MessageRow.columns()]
 TEXTS = ("content", "response")
 IN_TENANT = messages.c.tenant_id == bindparam("tenant_id")
 CONDITIONS: dict[str, ColumnElement[bool]] = {

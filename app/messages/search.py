@@ -6,11 +6,12 @@ from typing import Any
 
 from sqlalchemy import DateTime, Integer, String, bindparam, text
 
-from app.db.execution import Connection, Row
+from app.db.execution import Connection
 from app.db.pagination import PAGE_BYTES, Page, PageRequest, Position, cursor_at, position_of
 from app.messages.listing import MessageFilter
 from app.messages.search_query import parse
 from app.messages.statements import COLUMNS
+from app.models.rows import FoundMessageRow
 
 # The function walks what the viewer may see, so that absent words and words in others' messages take the same time.
 # LATERAL with LIMIT: the rows are looked up by key, however many PostgreSQL expects. By the whole key of an index:
@@ -53,10 +54,12 @@ def search_values(tenant_id: str, narrowed: MessageFilter, page: PageRequest) ->
     }
 
 
-async def search(connection: Connection, tenant_id: str, narrowed: MessageFilter, page: PageRequest) -> Page:
+async def search(
+    connection: Connection, tenant_id: str, narrowed: MessageFilter, page: PageRequest
+) -> Page[FoundMessageRow]:
     """A page of what `narrowed` finds. It may be short, or empty, where a next one goes on with the search."""
     values = search_values(tenant_id, narrowed, page)
-    hits = (await connection.execute(SEARCH, values)).all()
+    hits = (await connection.execute(SEARCH, values, FoundMessageRow)).all()
     shown = [hit for hit in hits if hit.matches and hit.id is not None]
     if len(shown) > page.limit or (shown and shown[-1].bytes >= PAGE_BYTES):
         shown = shown[: page.limit]
@@ -64,6 +67,6 @@ async def search(connection: Connection, tenant_id: str, narrowed: MessageFilter
     return Page(shown, _goes_on(hits[-1], values["skip"]) if hits and not hits[-1].matches else None)
 
 
-def _goes_on(end: Row, skip: int) -> str:
+def _goes_on(end: FoundMessageRow, skip: int) -> str:
     """Where the search ended for the work that it took; what it has not skipped is skipped by the next page."""
     return cursor_at(Position(end.hit_at, end.hit_id, max(skip - (end.n - 1), 0)))

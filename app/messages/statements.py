@@ -11,12 +11,11 @@ from typing import Any
 
 from sqlalchemy import BigInteger, BindParameter, Integer, Interval, String, bindparam, text
 
+from app.db.execution import Record
 from app.messages.idempotency import CLAIM_SQL
+from app.models.rows import MessageRow
 
-COLUMNS = (
-    "id, content, response, user_id, tenant_id, conversation_id, status, error_code, finish_reason, model,"
-    " input_tokens, cached_tokens, output_tokens, cost_micro_usd, attempts, created_at, updated_at"
-)
+COLUMNS = ", ".join(MessageRow.columns())
 _LEASE = bindparam("lease", type_=Interval)
 _CLAIM = bindparam("claim", type_=BigInteger)
 
@@ -134,6 +133,17 @@ WITH gone AS (
 )
 SELECT count(*) FROM gone
 """)
+
+
+class TurnRow(Record):
+    """A message of a conversation as its model is sent it."""
+
+    __slots__ = ()
+
+    content: str
+    response: str
+    status: str
+
 
 # The newest first, until `bytes` are full: a conversation may hold more than the memory. What the author does not see
 # is not for its model either, also where an admin runs the author's message again.

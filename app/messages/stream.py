@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from sqlalchemy import text
 
 from app.core.errors import AppError, DatabaseUnavailable
-from app.db.execution import Row
+from app.db.execution import Record
 from app.db.session import TenantSession
 from app.messages.generation import Generation, Reader
 from app.messages.lookup import find
 from app.messages.shared_looks import SharedLooks
 from app.messages.signals import MessageSignals
 from app.models import MessageStatus
+from app.models.rows import MessageRow
 
 READ_DELTAS = text("""
 SELECT message_deltas.start, message_deltas.text FROM message_deltas
@@ -23,9 +24,14 @@ WHERE message_deltas.tenant_id = :tenant_id AND message_deltas.message_id = :id
   AND message_deltas.attempt = :attempt AND message_deltas.start + length(message_deltas.text) > :offset
 ORDER BY message_deltas.start
 """)
-
-
 ENDED = -1
+
+
+class DeltaRow(Record):
+    __slots__ = ()
+
+    start: int
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +53,28 @@ class Delta:
 class End:
     """The message as it is stored now; `error` says why it failed, or why nobody knows its end."""
 
-    row: Row | None
+    row: MessageRow | None
     error: AppError | None = None
 
 
-Event = Row | Delta | End | None
+Event = MessageRow | Delta | End | None
 """The message first, then deltas, then one end. None: nothing new, the reader is still there."""
 
-Read = Callable[[int], Awaitable[tuple[Row, Sequence[Row]]]]
+Read = Callable[[int], Awaitable[tuple[MessageRow, Sequence[DeltaRow]]]]
 """The message, and its stored deltas that reach beyond an offset."""
 
 
 def shared_read(db: TenantSession, looks: SharedLooks, message_id: str) -> Read:
     """Reads as the caller, together with the caller's other readers of the message."""
 
-    async def read(offset: int) -> tuple[Row, Sequence[Row]]:
+    async def read(offset: int) -> tuple[MessageRow, Sequence[DeltaRow]]:
         async with db.begin() as connection:
             row = await find(connection, db.principal, message_id)
             values = {"tenant_id": db.principal.tenant_id, "id": message_id, "attempt": row.attempts, "offset": offset}
-            return row, (await connection.execute(READ_DELTAS, values)).all()
+            return row, (await connection.execute(READ_DELTAS, values, DeltaRow)).all()
 
-    async def look(offset: int) -> tuple[Row, Sequence[Row]]:
-        found: tuple[Row, Sequence[Row]] = await looks.look((message_id, db.principal), offset, read)
+    async def look(offset: int) -> tuple[MessageRow, Sequence[DeltaRow]]:
+        found: tuple[MessageRow, Sequence[DeltaRow]] = await looks.look((message_id, db.principal), offset, read)
         return found
 
     return look
@@ -104,7 +110,7 @@ async def follow_running(
 
 
 async def follow_stored(
-    row: Row, read: Read, signals: MessageSignals, reader: Reader, offset: int
+    row: MessageRow, read: Read, signals: MessageSignals, reader: Reader, offset: int
 ) -> AsyncIterator[Event]:
     """A message that has ended, or runs in another process."""
     yield row
@@ -148,7 +154,7 @@ def _ending(generation: Generation, offset: int) -> Sequence[Event]:
     return [End(None, generation.error)] if row is None else _rest(row, offset, generation.error)
 
 
-def _rest(row: Row, offset: int, error: AppError | None = None) -> Sequence[Event]:
+def _rest(row: MessageRow, offset: int, error: AppError | None = None) -> Sequence[Event]:
     """The text that the reader has not seen, and the end."""
     piece = row.response[offset:]
     ending = End(row, error)

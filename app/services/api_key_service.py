@@ -23,11 +23,12 @@ from app.core.errors import (
 from app.core.ids import is_id, new_id
 from app.core.principal import Principal, Role, Scope
 from app.db import rls
-from app.db.execution import Connection, Row
+from app.db.execution import Connection, Record
 from app.db.failures import reason_of
 from app.db.pagination import NewestFirst, Page, PageRequest, page_of, parameters
 from app.db.session import Database, TenantSession
 from app.models import ApiKey, User
+from app.models.rows import ApiKeyRow
 from app.services.audit_service import record_by
 from app.services.session_service import SessionService
 
@@ -72,11 +73,20 @@ UPDATE api_keys SET last_used_at = now() WHERE api_keys.tenant_id = :tenant_id A
 logger = structlog.get_logger()
 
 
+class KeyOwnerRow(Record):
+    __slots__ = ()
+
+    id: str
+    tenant_id: str
+    user_id: str
+    scopes: list[Scope]
+
+
 @dataclass(frozen=True, slots=True)
 class NewKey:
     """`secret` is shown this once."""
 
-    row: Row
+    row: ApiKeyRow
     secret: str
 
 
@@ -118,7 +128,7 @@ class ApiKeyService:
         }
         async with self._db.begin() as connection:
             await self._require_room(connection)
-            row = (await connection.execute(INSERT, values)).one()
+            row = (await connection.execute(INSERT, values, ApiKeyRow)).one()
             await record_by(self._db, connection, "api_key.created", key_id, name=name, scopes=values["scopes"])
         return NewKey(row, secret)
 
@@ -129,11 +139,11 @@ class ApiKeyService:
         if (await connection.execute(COUNT_OWN, self._own)).scalar_one() >= KEYS_PER_USER:
             raise TooManyApiKeys
 
-    async def list(self, page: PageRequest) -> Page:
+    async def list(self, page: PageRequest) -> Page[ApiKeyRow]:
         listed = ALL_LISTED if self._caller.is_admin else OWN_LISTED
         values = {**self._own, **parameters(page)}
         async with self._db.begin() as connection:
-            rows = (await connection.execute(listed.page(page), values)).all()
+            rows = (await connection.execute(listed.page(page), values, ApiKeyRow)).all()
         return page_of(rows, page)
 
     async def revoke(self, key_id: str) -> None:
@@ -175,7 +185,7 @@ class ApiKeyAuthenticator:
 
     async def _look_up(self, key_hash: str) -> Principal:
         async with self._database.session(rls.ENTER_NO_TENANT) as connection:
-            found = (await connection.execute(LOOKUP, {"key_hash": key_hash})).one_or_none()
+            found = (await connection.execute(LOOKUP, {"key_hash": key_hash}, KeyOwnerRow)).one_or_none()
         if found is None:
             raise AuthenticationError
         scopes = frozenset(found.scopes)

@@ -13,10 +13,11 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.core.ids import new_id
 from app.core.principal import Origin, Principal
-from app.db.execution import Connection, Row
+from app.db.execution import Connection
 from app.db.pagination import NewestFirst, Page, PageRequest, only, page_of, parameters
 from app.db.session import TenantSession
 from app.models import AuditEntry
+from app.models.rows import AuditRow, ConversationRow, MessageRow
 
 if TYPE_CHECKING:  # it writes with what is here
     from app.services.audit_tally import AuditTally
@@ -74,7 +75,9 @@ async def record_by(
     await record(connection, Actor.of(db.principal, db.origin), action, target_id, **details)
 
 
-async def record_if_of_another(db: TenantSession, connection: Connection, action: str, thing: Row) -> None:
+async def record_if_of_another(
+    db: TenantSession, connection: Connection, action: str, thing: ConversationRow | MessageRow
+) -> None:
     """As `record_by`, if the thing is another user's: what people do with their own is not the log's."""
     if thing.user_id != db.principal.user_id:
         await record_by(db, connection, action, thing.id, user_id=thing.user_id)
@@ -100,14 +103,14 @@ class AuditService:
         self._db = db
         self._tally = tally
 
-    async def list(self, page: PageRequest, narrowed: AuditFilter) -> Page:
+    async def list(self, page: PageRequest, narrowed: AuditFilter) -> Page[AuditRow]:
         caller = self._db.principal
         self._tally.count(caller.tenant_id, "audit_log.read", caller.user_id, self._db.origin)
         filters = narrowed.parameters()
         listed = listing(frozenset(filters))
         values = {"tenant_id": self._db.principal.tenant_id, **filters, **parameters(page)}
         async with self._db.begin() as connection:
-            rows = (await connection.execute(listed.page(page), values)).all()
+            rows = (await connection.execute(listed.page(page), values, AuditRow)).all()
         return page_of(rows, page)
 
 

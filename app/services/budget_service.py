@@ -4,8 +4,9 @@ from sqlalchemy import BigInteger, String, TextClause, bindparam, text
 
 from app.core.errors import NotFound
 from app.core.ids import is_id, new_id
-from app.db.execution import Connection, Row
+from app.db.execution import Connection
 from app.db.session import TenantSession
+from app.models.rows import BudgetRow
 from app.services.audit_service import record_by
 
 _MONTH = "date_trunc('month', now() AT TIME ZONE 'UTC')"
@@ -77,13 +78,13 @@ class BudgetService:
         self._ceiling = ceiling
         self._tenant_id = db.principal.tenant_id
 
-    async def get(self, user_id: str | None = None) -> Row:
+    async def get(self, user_id: str | None = None) -> BudgetRow:
         """The budget in this month, in micro-USD; raises `NotFound` for a user who is not the tenant's."""
         values = {"tenant_id": self._tenant_id, "user_id": user_id, "ceiling": self._ceiling.micro_usd}
         async with self._db.begin() as connection:
             await self._require_user(connection, user_id, USER_EXISTS)
-            found = (await connection.execute(READ, values)).one_or_none()
-            return found or (await connection.execute(READ_WITHOUT, values)).one()
+            found = (await connection.execute(READ, values, BudgetRow)).one_or_none()
+            return found or (await connection.execute(READ_WITHOUT, values, BudgetRow)).one()
 
     async def _require_user(self, connection: Connection, user_id: str | None, query: TextClause) -> None:
         if user_id is None:
@@ -96,14 +97,14 @@ class BudgetService:
 class BudgetAdminService(BudgetService):
     """As `BudgetService`, for who may set them."""
 
-    async def set(self, limit_micro_usd: int | None, user_id: str | None = None) -> Row:
+    async def set(self, limit_micro_usd: int | None, user_id: str | None = None) -> BudgetRow:
         """Set the limit (None: none) from now on; raises `NotFound` for a user who is not the tenant's."""
         values = {"tenant_id": self._tenant_id, "user_id": user_id, "ceiling": self._ceiling.micro_usd}
         values |= {"id": new_id(), "limit": limit_micro_usd}
         async with self._db.begin() as connection:
             await self._require_user(connection, user_id, KEEP_USER)
             await connection.execute(LOCK, {"tenant_id": self._tenant_id})
-            budget = (await connection.execute(SET, values)).one()
+            budget = (await connection.execute(SET, values, BudgetRow)).one()
             await record_by(self._db, connection, "budget.set", user_id, limit_micro_usd=limit_micro_usd)
             return budget
 

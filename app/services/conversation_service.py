@@ -10,7 +10,7 @@ from app.core.errors import ConversationBusy, NotFound, PermissionDenied, TooMan
 from app.core.ids import is_id, new_id
 from app.core.principal import Principal
 from app.db.batches import until_done
-from app.db.execution import Connection, Row
+from app.db.execution import Connection
 from app.db.pagination import NewestFirst, Page, PageRequest, page_of, parameters
 from app.db.session import TenantSession
 from app.db.visibility import Visible, show_all, viewer
@@ -18,8 +18,9 @@ from app.llm.base import Turn
 from app.llm.pricing import BYTES_PER_TOKEN, estimated_tokens
 from app.messages.idempotency import IdempotencyKeys, IdempotentRequest
 from app.messages.owned_content import ConversationContent
-from app.messages.statements import TURNS
+from app.messages.statements import TURNS, TurnRow
 from app.models import Conversation, MessageStatus
+from app.models.rows import ConversationRow
 from app.services.audit_service import record_by, record_if_of_another
 
 PER_USER = 10_000
@@ -66,7 +67,7 @@ class ConversationService:
 
     async def create(
         self, title: str | None, system_prompt: str | None, request: IdempotentRequest | None = None
-    ) -> Row:
+    ) -> ConversationRow:
         """A new one of the caller's; raises `TooManyConversations`."""
         values = {
             "id": new_id(),
@@ -82,21 +83,21 @@ class ConversationService:
             owner = {"tenant_id": self._tenant_id, "user_id": self._db.principal.user_id}
             if (await connection.execute(HAS, {**owner, "others": PER_USER - 1})).one_or_none() is not None:
                 raise TooManyConversations
-            return (await connection.execute(INSERT, values)).one()
+            return (await connection.execute(INSERT, values, ConversationRow)).one()
 
-    async def get(self, conversation_id: str) -> Row:
+    async def get(self, conversation_id: str) -> ConversationRow:
         async with self._db.begin() as connection:
             return await find(connection, self._db.principal, conversation_id)
 
-    async def list(self, page: PageRequest) -> Page:
+    async def list(self, page: PageRequest) -> Page[ConversationRow]:
         principal = self._db.principal
         values = {**viewer(principal), **parameters(page)}
         async with self._db.begin() as connection:
             statement = LISTED.to_viewer(connection).page(page)
-            rows = (await connection.execute(statement, values)).all()
+            rows = (await connection.execute(statement, values, ConversationRow)).all()
         return page_of(rows, page)
 
-    async def change(self, conversation_id: str, changes: dict[str, str | None]) -> Row:
+    async def change(self, conversation_id: str, changes: dict[str, str | None]) -> ConversationRow:
         """Set some of `title` and `system_prompt`; raises `NotFound`, `PermissionDenied`."""
         async with self._db.begin() as connection:
             found = await find_to_change(connection, self._db.principal, conversation_id)
@@ -104,7 +105,7 @@ class ConversationService:
                 return found
             statement = update(Conversation).where(*OWN).values(changes).returning(*conversations.c)
             await record_if_of_another(self._db, connection, "conversation.changed", found)
-            return (await connection.execute(statement, self._own(conversation_id))).one()
+            return (await connection.execute(statement, self._own(conversation_id), ConversationRow)).one()
 
     async def delete(self, conversation_id: str) -> None:
         """Delete it with its messages.
@@ -150,13 +151,13 @@ async def find(
     principal: Principal,
     conversation_id: str,
     one: Visible[Select[Any]] = ONE,
-) -> Row:
+) -> ConversationRow:
     """A conversation that the caller sees, locked if its messages are about to change; raises `NotFound`."""
     if not is_id(conversation_id):
         raise NotFound
     statement = one.to_viewer(connection)
     values = {**viewer(principal), "id": conversation_id}
-    found: Row | None = (await connection.execute(statement, values)).one_or_none()
+    found = (await connection.execute(statement, values, ConversationRow)).one_or_none()
     if found is None:
         raise NotFound
     return found
@@ -167,7 +168,7 @@ async def find_to_change(
     principal: Principal,
     conversation_id: str,
     one: Visible[Select[Any]] = LOCK,
-) -> Row:
+) -> ConversationRow:
     """As `find`, locked; raises `PermissionDenied` for who is neither its owner nor an admin."""
     found = await find(connection, principal, conversation_id, one)
     if found.user_id != principal.user_id and not principal.is_admin:
@@ -196,13 +197,13 @@ async def turns_before(
         "own": principal.user_id if connection.own_alone else None,
         "bytes": max(room, 0) * BYTES_PER_TOKEN,
     }
-    earlier = (await connection.execute(TURNS, values)).all()
+    earlier = (await connection.execute(TURNS, values, TurnRow)).all()
     if any(row.status == MessageStatus.PENDING for row in earlier):
         raise ConversationBusy
     return [*system, *_newest_that_fit(earlier, room)]
 
 
-def _newest_that_fit(newest_first: Sequence[Row], room: int) -> list[Turn]:
+def _newest_that_fit(newest_first: Sequence[TurnRow], room: int) -> list[Turn]:
     kept: list[Turn] = []
     for row in newest_first:
         if not row.response.strip():

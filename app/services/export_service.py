@@ -5,10 +5,9 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 
 from app.core.lines import one_line
-from app.db.execution import Row
 from app.db.session import TenantSession
 from app.services.audit_service import record_by
-from app.services.export_tables import EXPORTED, PAGE_ROWS, ExportedTable
+from app.services.export_tables import EXPORTED, PAGE_ROWS, ExportedLine, ExportedTable
 
 
 class ExportService:
@@ -29,10 +28,10 @@ class ExportService:
         tenant = EXPORTED[0]
         async with self._db.begin_long() as connection:
             await record_by(self._db, connection, "tenant.exported", tenant_id)
-            rows = (await connection.execute(tenant.first_page, {"tenant_id": tenant_id})).all()
+            rows = (await connection.execute(tenant.first_page, {"tenant_id": tenant_id}, ExportedLine)).all()
         return self._pieces(tenant.type, rows)
 
-    async def _pieces(self, first_type: str, first_rows: Sequence[Row]) -> AsyncGenerator[bytes]:
+    async def _pieces(self, first_type: str, first_rows: Sequence[ExportedLine]) -> AsyncGenerator[bytes]:
         counts = Counter({exported.type: 0 for exported in EXPORTED})
         counts[first_type] = len(first_rows)
         yield _lines(first_rows)
@@ -46,15 +45,15 @@ class ExportService:
                 rows = [] if last else await self._page(exported, rows[-1])
         yield json.dumps({"type": "end", "counts": counts}).encode() + b"\n"
 
-    async def _page(self, exported: ExportedTable, after: Row | None) -> Sequence[Row]:
+    async def _page(self, exported: ExportedTable, after: ExportedLine | None) -> Sequence[ExportedLine]:
         values = {"tenant_id": self._db.principal.tenant_id}
         statement = exported.first_page
         if after is not None:
             statement = exported.next_page
             values |= {column: getattr(after, column) for column in exported.key}
         async with self._db.begin_long() as connection:
-            return (await connection.execute(statement, values)).all()
+            return (await connection.execute(statement, values, ExportedLine)).all()
 
 
-def _lines(rows: Sequence[Row]) -> bytes:
+def _lines(rows: Sequence[ExportedLine]) -> bytes:
     return one_line("".join(f"{row.line}\n" for row in rows)).encode()

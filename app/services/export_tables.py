@@ -9,12 +9,21 @@ from typing import Any, cast
 from sqlalchemy import Column, DateTime, Table, Text, TextClause, bindparam, text
 
 from app import models
+from app.db.execution import Record
 
 PAGE_ROWS = 500
 # Of long texts. A page ends with the row that reaches it, so it holds one at least.
 PAGE_BYTES = 1024 * 1024
 NEWEST_FIRST = ("created_at", "id")
 UTC_TIME = r'YYYY-MM-DD"T"HH24\:MI\:SS.US"Z"'  # a bare colon would begin a parameter
+
+
+class ExportedLine(Record):
+    """A line of JSON; the columns of the table's key stand beside it."""
+
+    __slots__ = ()
+
+    line: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ from sqlalchemy import Interval, Table, bindparam, delete, func, select, text
 from app.core.credentials import opaque_tokens
 from app.core.errors import AuthenticationError, NotFound, TooManyInvites
 from app.core.ids import is_id, new_id
-from app.db.execution import Connection, Row
+from app.db.execution import Connection, Record
 from app.db.pagination import NewestFirst, Page, PageRequest, page_of, parameters
 from app.db.session import TenantSession
 from app.models import Invite, User, UserRole
+from app.models.rows import InviteRow
 from app.services.audit_service import record_by
 from app.services.user_service import LOCK_TENANT
 
@@ -20,9 +21,9 @@ invites, users = cast("Table", Invite.__table__), cast("Table", User.__table__)
 
 OPEN_PER_TENANT = 1000
 
-COLUMNS = "id, tenant_id, user_id, email, expires_at, created_at"
+COLUMNS = ", ".join(InviteRow.columns())
 OPEN = (invites.c.tenant_id == bindparam("tenant_id"), invites.c.expires_at > func.now())
-LISTED = NewestFirst(select(*(invites.c[name] for name in COLUMNS.split(", "))).where(*OPEN), invites)
+LISTED = NewestFirst(select(*(invites.c[name] for name in InviteRow.columns())).where(*OPEN), invites)
 # A second invite of an email takes the place of the first.
 INVITE = text(f"""
 INSERT INTO invites (id, tenant_id, user_id, email, token_hash, expires_at)
@@ -53,11 +54,20 @@ FIND_OPEN = select(invites.c.id, invites.c.user_id).where(*GOOD)
 ACCEPT = delete(Invite).where(*GOOD).returning(invites.c.id, invites.c.user_id)
 
 
+class InvitedByRow(Record):
+    """An invite, and who sent it."""
+
+    __slots__ = ()
+
+    id: str
+    user_id: str
+
+
 @dataclass(frozen=True, slots=True)
 class NewInvite:
     """`token` is shown this once."""
 
-    row: Row
+    row: InviteRow
     token: str
 
 
@@ -81,7 +91,7 @@ class InviteService:
         }
         async with self._db.begin() as connection:
             await self._require_room(connection, email)
-            row = (await connection.execute(INVITE, values)).one()
+            row = (await connection.execute(INVITE, values, InviteRow)).one()
             await record_by(self._db, connection, "invite.created", invite_id, email=email)
         return NewInvite(row, token)
 
@@ -94,10 +104,12 @@ class InviteService:
         if count >= OPEN_PER_TENANT:
             raise TooManyInvites
 
-    async def list(self, page: PageRequest) -> Page:
+    async def list(self, page: PageRequest) -> Page[InviteRow]:
         statement = LISTED.page(page)
         async with self._db.begin() as connection:
-            rows = (await connection.execute(statement, {"tenant_id": self._tenant_id, **parameters(page)})).all()
+            rows = (
+                await connection.execute(statement, {"tenant_id": self._tenant_id, **parameters(page)}, InviteRow)
+            ).all()
         return page_of(rows, page)
 
     async def revoke(self, invite_id: str) -> None:
@@ -112,16 +124,16 @@ class InviteService:
             await record_by(self._db, connection, "invite.revoked", invite_id, email=email)
 
 
-async def find_open(connection: Connection, tenant_id: str, email: str, token: str) -> Row | None:
+async def find_open(connection: Connection, tenant_id: str, email: str, token: str) -> InvitedByRow | None:
     """As `accept`, and nothing is used up."""
     values = {"tenant_id": tenant_id, "email": email, "token_hash": opaque_tokens.digest(token)}
-    return (await connection.execute(FIND_OPEN, values)).one_or_none()
+    return (await connection.execute(FIND_OPEN, values, InvitedByRow)).one_or_none()
 
 
-async def accept(connection: Connection, tenant_id: str, email: str, token: str) -> Row | None:
+async def accept(connection: Connection, tenant_id: str, email: str, token: str) -> InvitedByRow | None:
     """Use up the invite of an email in the present transaction: its `id` and its sender's `user_id`.
 
     None if the token is not that of an open one, or its sender is no admin any more.
     """
     values = {"tenant_id": tenant_id, "email": email, "token_hash": opaque_tokens.digest(token)}
-    return (await connection.execute(ACCEPT, values)).one_or_none()
+    return (await connection.execute(ACCEPT, values, InvitedByRow)).one_or_none()

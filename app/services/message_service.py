@@ -21,7 +21,7 @@ from app.core.errors import (
     provider_failure,
 )
 from app.core.ids import new_id
-from app.db.execution import Connection, Row
+from app.db.execution import Connection
 from app.db.failures import IntegrityViolation, violates
 from app.db.pagination import Page, PageRequest, page_of, parameters
 from app.db.session import TenantSession
@@ -39,6 +39,7 @@ from app.messages.signals import MessageSignals
 from app.messages.statements import DELETE, REQUEST_CANCEL, RESERVE, RESERVE_ONCE, RETRY
 from app.messages.stream import ENDED, End, Event, Position, Read, follow_running, follow_stored, shared_read
 from app.models import MessageStatus
+from app.models.rows import MessageRow
 from app.services.audit_service import record_by, record_if_of_another
 from app.services.conversation_service import turns_before
 from app.services.intake import Intake
@@ -61,7 +62,7 @@ class Prompt:
 class Sent:
     """A message as it was reserved, with its run; or, without one, as it is: its idempotency key made it before."""
 
-    row: Row
+    row: MessageRow
     generation: Generation | None
 
 
@@ -99,7 +100,7 @@ class MessageService:
         """Answer a failed or cancelled message again; raises as `send`, `MessageRunning`, `MessageEnded`."""
         return await self._admitted(self._retry(message_id, streams=streams))
 
-    async def outcome(self, sent: Sent) -> Row:
+    async def outcome(self, sent: Sent) -> MessageRow:
         """Wait for the end; raises `ProviderError` if the message failed: it is kept, and the error names it."""
         row, error = sent.row, None
         if sent.generation is not None:
@@ -186,12 +187,12 @@ class MessageService:
 
     async def _reserve(
         self, connection: Connection, statement: TextClause, values: dict[str, Any], claim: int | None
-    ) -> Row | None:
+    ) -> MessageRow | None:
         """The pending message; None if the statement's condition did not hold. Budgets are claimed at the commit."""
         values |= {"tenant_id": self._tenant_id, "lease": self._engine.lease, "claim": claim}
         await self._intake.ceiling.bound(connection)
         try:
-            return (await connection.execute(statement, values)).one_or_none()
+            return (await connection.execute(statement, values, MessageRow)).one_or_none()
         except IntegrityViolation as error:
             if violates(error, "uq_messages_pending_conversation"):
                 raise ConversationBusy from None
@@ -199,7 +200,7 @@ class MessageService:
 
     # --- following and ending
 
-    async def cancel(self, message_id: str) -> Row:
+    async def cancel(self, message_id: str) -> MessageRow:
         """Stop a message; what was written so far is kept. Still `pending` if its process does not answer.
 
         Raises:
@@ -246,7 +247,7 @@ class MessageService:
     def _read_of(self, message_id: str) -> Read:
         return shared_read(self._db, self._signals.looks, message_id)
 
-    async def _wait_for_end(self, message: Row) -> Row:
+    async def _wait_for_end(self, message: MessageRow) -> MessageRow:
         reader = Reader()
         asyncio.get_running_loop().call_later(CANCEL_WAIT_SECONDS, reader.close)
         async for event in follow_stored(message, self._read_of(message.id), self._signals, reader, 0):
@@ -256,7 +257,7 @@ class MessageService:
 
     # --- reading and deleting
 
-    async def get(self, message_id: str) -> Row:
+    async def get(self, message_id: str) -> MessageRow:
         """One message of the tenant; raises `NotFound`, the same for another tenant's and for none."""
         async with self._db.begin() as connection:
             return await find(connection, self._db.principal, message_id)
@@ -277,7 +278,7 @@ class MessageService:
                 raise MessageRunning
             await record_by(self._db, connection, "message.deleted", message_id)
 
-    async def list(self, page: PageRequest, narrowed: MessageFilter) -> Page:
+    async def list(self, page: PageRequest, narrowed: MessageFilter) -> Page[MessageRow]:
         """A page of the tenant's messages, as far as the caller sees them; raises `InvalidCursor`.
 
         Raises:
@@ -290,5 +291,5 @@ class MessageService:
                 return await search(connection, self._tenant_id, narrowed, page)
             statement = listing(narrowed.conditions()).to_viewer(connection).page(page)
             values = {**viewer(self._db.principal), **narrowed.parameters(), **parameters(page)}
-            rows = (await connection.execute(statement, values)).all()
+            rows = (await connection.execute(statement, values, MessageRow)).all()
         return page_of(rows, page)

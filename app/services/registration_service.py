@@ -10,11 +10,12 @@ from app.core.ids import is_id
 from app.core.principal import Origin
 from app.core.security import PasswordHasher
 from app.db import rls
-from app.db.execution import Connection, Row
+from app.db.execution import Connection
 from app.db.session import Database
 from app.models import RegistrationMode, Tenant, UserRole
+from app.models.rows import UserRow
 from app.services.audit_service import Actor, record
-from app.services.invite_service import accept, find_open
+from app.services.invite_service import InvitedByRow, accept, find_open
 from app.services.user_service import insert_user, require_free
 
 tenants = cast("Table", Tenant.__table__)
@@ -35,7 +36,7 @@ class RegistrationService:
         self._passwords = passwords
         self._origin = origin
 
-    async def register(self, tenant_id: str, email: str, password: str, invite: str | None = None) -> Row:
+    async def register(self, tenant_id: str, email: str, password: str, invite: str | None = None) -> UserRow:
         """The new user, as the tenant's registration allows; an invite is used up in the same transaction.
 
         Raises:
@@ -45,7 +46,7 @@ class RegistrationService:
         """
         return await self._add(tenant_id, email, password, UserRole.USER, invite, "anonymous")
 
-    async def create_admin(self, tenant_id: str, email: str, password: str) -> Row:
+    async def create_admin(self, tenant_id: str, email: str, password: str) -> UserRow:
         """An admin, by an operator of the service; raises `TenantNotFound`, `EmailTaken`."""
         return await self._add(tenant_id, email, password, UserRole.ADMIN, None, "operator")
 
@@ -57,7 +58,7 @@ class RegistrationService:
         role: UserRole,
         invite: str | None,
         actor_type: Literal["anonymous", "operator"],
-    ) -> Row:
+    ) -> UserRow:
         if not is_id(tenant_id):
             raise TenantNotFound
         anonymous = actor_type == "anonymous"
@@ -79,7 +80,7 @@ async def _admit(
     tenant_id: str,
     email: str,
     invite: str | None,
-    find: Callable[[Connection, str, str, str], Awaitable[Row | None]],
+    find: Callable[[Connection, str, str, str], Awaitable[InvitedByRow | None]],
     *,
     anonymous: bool,
 ) -> dict[str, Any]:

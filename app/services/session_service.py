@@ -13,8 +13,9 @@ from app.core.ids import new_id
 from app.core.principal import Origin, Principal
 from app.core.security import TokenService
 from app.db import rls
-from app.db.execution import Connection, Row
+from app.db.execution import Connection
 from app.db.session import Database, TenantSession
+from app.models.rows import UserRow
 from app.services.audit_service import Actor, record, record_by
 from app.services.user_service import SELECT_USER
 
@@ -72,7 +73,7 @@ class Granted:
     expires_in: int
     refresh_token: str
     refresh_expires_in: int
-    user: Row
+    user: UserRow
 
 
 class SessionService:
@@ -194,7 +195,7 @@ class SessionService:
         self, connection: Connection, principal: Principal, refresh_token: str, life: timedelta
     ) -> Granted:
         identity = {"tenant_id": principal.tenant_id, "id": principal.user_id}
-        user: Row | None = (await connection.execute(SELECT_USER, identity)).one_or_none()
+        user = (await connection.execute(SELECT_USER, identity, UserRow)).one_or_none()
         if user is None:  # deleted since the transaction began
             raise AuthenticationError
         access_token = self._tokens.mint(principal)

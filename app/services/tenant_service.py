@@ -12,10 +12,10 @@ from app.core.ids import new_id
 from app.core.principal import Origin
 from app.core.security import PasswordHasher
 from app.db import rls
-from app.db.execution import Row
 from app.db.failures import IntegrityViolation, violates
 from app.db.session import Database, TenantSession
 from app.models import RegistrationMode, Tenant, UserRole
+from app.models.rows import NewTenantRow, TenantRow, UserRow
 from app.services.audit_service import Actor, record, record_by
 from app.services.user_service import insert_user, require_free
 
@@ -25,13 +25,11 @@ INSERT_TENANT = (
     insert(Tenant)
     .values({name: bindparam(name) for name in ("id", "name", "registration")})
     .on_conflict_do_nothing(index_elements=["name"])
-    .returning(tenants.c.id, tenants.c.name, tenants.c.created_at)
+    .returning(*(tenants.c[name] for name in NewTenantRow.columns()))
 )
 # Across tenants, by a SECURITY DEFINER function.
 NAME_TAKEN = text("SELECT tenant_name_taken(:name)")
-SHOWN = tuple(
-    tenants.c[name] for name in ("id", "name", "registration", "message_visibility", "created_at", "updated_at")
-)
+SHOWN = [tenants.c[name] for name in TenantRow.columns()]
 SELECT_TENANT = select(*SHOWN).where(tenants.c.id == bindparam("tenant_id"))
 
 
@@ -66,7 +64,7 @@ class TenantService:
 
     async def create(
         self, name: str, admin: FirstAdmin | None = None, operator_token: str | None = None
-    ) -> tuple[Row, Row | None]:
+    ) -> tuple[NewTenantRow, UserRow | None]:
         """The tenant and its first admin, both stored or neither.
 
         Raises:
@@ -78,19 +76,19 @@ class TenantService:
             raise OperatorTokenRequired
         return await self._create(name, admin, "anonymous" if expected is None else "operator")
 
-    async def create_by_operator(self, name: str, admin: FirstAdmin) -> tuple[Row, Row | None]:
+    async def create_by_operator(self, name: str, admin: FirstAdmin) -> tuple[NewTenantRow, UserRow | None]:
         """As `create`, by an operator on the command line."""
         return await self._create(name, admin, "operator")
 
     async def _create(
         self, name: str, admin: FirstAdmin | None, actor_type: Literal["anonymous", "operator"]
-    ) -> tuple[Row, Row | None]:
+    ) -> tuple[NewTenantRow, UserRow | None]:
         tenant_id = new_id()
         actor = Actor(tenant_id, actor_type, self._origin)
         hashed = await self._hash_unless_taken(name, admin) if admin else ""
         async with self._database.session(rls.enter_tenant(tenant_id)) as connection:
             values = {"id": tenant_id, "name": name, "registration": self._policy.registration}
-            tenant = (await connection.execute(INSERT_TENANT, values)).one_or_none()
+            tenant = (await connection.execute(INSERT_TENANT, values, NewTenantRow)).one_or_none()
             if tenant is None:
                 raise TenantNameTaken
             await record(connection, actor, "tenant.created", tenant_id)
@@ -115,22 +113,23 @@ class TenantSettingsService:
         self._db = db
         self._tenant_id = db.principal.tenant_id
 
-    async def get(self) -> Row:
+    async def get(self) -> TenantRow:
         async with self._db.begin() as connection:
-            return _still_there((await connection.execute(SELECT_TENANT, {"tenant_id": self._tenant_id})).one_or_none())
+            found = await connection.execute(SELECT_TENANT, {"tenant_id": self._tenant_id}, TenantRow)
+            return _still_there(found.one_or_none())
 
 
 class TenantAdminService(TenantSettingsService):
     """As `TenantSettingsService`, for who may change them."""
 
-    async def change(self, changes: dict[str, str]) -> Row:
+    async def change(self, changes: dict[str, str]) -> TenantRow:
         """Set some of `name`, `registration` and `message_visibility`; raises `TenantNameTaken`."""
         if not changes:
             return await self.get()
         statement = update(Tenant).where(tenants.c.id == bindparam("tenant_id")).values(changes).returning(*SHOWN)
         async with self._db.begin() as connection:
             try:
-                changed = await connection.execute(statement, {"tenant_id": self._tenant_id})
+                changed = await connection.execute(statement, {"tenant_id": self._tenant_id}, TenantRow)
             except IntegrityViolation as error:
                 if violates(error, "uq_tenants_name"):
                     raise TenantNameTaken from None
@@ -140,7 +139,7 @@ class TenantAdminService(TenantSettingsService):
             return tenant
 
 
-def _still_there(tenant: Row | None) -> Row:
+def _still_there(tenant: TenantRow | None) -> TenantRow:
     if tenant is None:  # deleted since the transaction began
         raise AuthenticationError
     return tenant

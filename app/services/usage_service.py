@@ -11,8 +11,8 @@ import structlog
 from sqlalchemy import BindParameter, Date, DateTime, TextClause, bindparam, text
 
 from app.core.errors import DatabaseUnavailable
-from app.db.execution import Row
 from app.db.session import TenantSession
+from app.models.rows import UsageRow
 
 Grouping = Literal["day", "user", "model"]
 
@@ -67,14 +67,14 @@ class UsageService:
     def __init__(self, db: TenantSession) -> None:
         self._db = db
 
-    async def usage(self, since: datetime, until: datetime, grouping: Grouping) -> Sequence[Row]:
+    async def usage(self, since: datetime, until: datetime, grouping: Grouping) -> Sequence[UsageRow]:
         """Totals of the messages sent from `since` to before `until`, by `key`, in its order."""
         await self._add_up()
         values = {"tenant_id": self._db.principal.tenant_id}
         async with self._db.begin() as connection:
             ends: date | None = (await connection.execute(ENDS, values)).scalar_one_or_none()
             values |= parts(since, until, ends or LONG_AGO)
-            return (await connection.execute(STATEMENTS[grouping], values)).all()
+            return (await connection.execute(STATEMENTS[grouping], values, UsageRow)).all()
 
     async def _add_up(self) -> None:
         """What it cannot add up now is counted."""

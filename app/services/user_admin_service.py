@@ -8,11 +8,12 @@ from app.core.errors import LastAdmin, NotFound
 from app.core.ids import is_id, new_id
 from app.core.security import PasswordHasher
 from app.db.batches import until_done
-from app.db.execution import Connection, Row
+from app.db.execution import Connection
 from app.db.session import TenantSession
 from app.messages.idempotency import IdempotencyKeys, IdempotentRequest
 from app.messages.owned_content import UserContent
 from app.models import User, UserRole
+from app.models.rows import UserRow
 from app.services.api_key_service import REVOKE_ADMIN_KEYS, REVOKE_ALL_KEYS
 from app.services.audit_service import record_by
 from app.services.invite_service import REVOKE_ALL_INVITES
@@ -51,7 +52,9 @@ class UserAdminService:
         self._tenant_id = db.principal.tenant_id
         self._passwords = passwords
 
-    async def create(self, email: str, password: str, role: UserRole, request: IdempotentRequest | None = None) -> Row:
+    async def create(
+        self, email: str, password: str, role: UserRole, request: IdempotentRequest | None = None
+    ) -> UserRow:
         """The new user of the caller's tenant; raises `EmailTaken`, `NotFound` if the key made one that is gone."""
         user_id, caller = new_id(), self._db.principal
         async with self._db.begin() as connection:
@@ -66,7 +69,7 @@ class UserAdminService:
             await record_by(self._db, connection, "user.created", user_id, role=role.value)
             return made_now
 
-    async def change(self, user_id: str, role: UserRole | None, disabled: bool | None) -> Row:
+    async def change(self, user_id: str, role: UserRole | None, disabled: bool | None) -> UserRow:
         """Set role and disabling (None: as it is), in force at the user's next request.
 
         What the user made in the old role or before it was disabled ends with it, and does not come back.
@@ -84,7 +87,7 @@ class UserAdminService:
             if _is_admin(before):
                 await self._require_admin(connection)
             identity = {"tenant_id": self._tenant_id, "id": user_id}
-            after: Row = (await connection.execute(SELECT_USER, identity)).one()
+            after = (await connection.execute(SELECT_USER, identity, UserRow)).one()
             if changes := _changes(before, after):
                 await self._end_what_it_made(connection, user_id, changes)
                 await record_by(self._db, connection, "user.changed", user_id, **changes)
@@ -120,7 +123,7 @@ class UserAdminService:
 
         await until_done(self._db, go_on)
 
-    async def _delete_some(self, connection: Connection, user: Row, content: UserContent) -> bool:
+    async def _delete_some(self, connection: Connection, user: UserRow, content: UserContent) -> bool:
         """Whether the user is gone: it goes with the last of its content."""
         if not await content.delete_some(connection):
             return False
@@ -129,15 +132,15 @@ class UserAdminService:
             await self._require_admin(connection)
         return True
 
-    async def _lock_and_find(self, connection: Connection, user_id: str) -> Row:
+    async def _lock_and_find(self, connection: Connection, user_id: str) -> UserRow:
         if not is_id(user_id):
             raise NotFound
         await connection.execute(LOCK_TENANT, {"tenant_id": self._tenant_id})
         return await self._find(connection, user_id)
 
-    async def _find(self, connection: Connection, user_id: str) -> Row:
-        found = await connection.execute(SELECT_USER, {"tenant_id": self._tenant_id, "id": user_id})
-        user: Row | None = found.one_or_none()
+    async def _find(self, connection: Connection, user_id: str) -> UserRow:
+        found = await connection.execute(SELECT_USER, {"tenant_id": self._tenant_id, "id": user_id}, UserRow)
+        user = found.one_or_none()
         if user is None:
             raise NotFound
         return user
@@ -160,11 +163,11 @@ class UserAdminService:
         return {"in_tenant": self._tenant_id, "of_user": user_id}
 
 
-def _is_admin(user: Row) -> bool:
+def _is_admin(user: UserRow) -> bool:
     return bool(user.role == UserRole.ADMIN and user.disabled_at is None)
 
 
-def _changes(before: Row, after: Row) -> dict[str, Any]:
+def _changes(before: UserRow, after: UserRow) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     if before.role != after.role:
         changes["role"] = after.role

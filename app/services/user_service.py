@@ -7,16 +7,17 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.core.errors import AuthenticationError, EmailTaken
 from app.core.ids import new_id
-from app.db.execution import Connection, Row
+from app.db.execution import Connection
 from app.db.pagination import NewestFirst, Page, PageRequest, page_of, parameters
 from app.db.session import TenantSession
 from app.models import User, UserRole
+from app.models.rows import UserRow
 from app.services.audit_tally import AuditTally
 
 users = cast("Table", User.__table__)
 
 # Never hashed_password: the runtime role may not even select it.
-PUBLIC_COLUMNS = tuple(users.c[name] for name in ("id", "email", "role", "tenant_id", "disabled_at", "created_at"))
+PUBLIC_COLUMNS = [users.c[name] for name in UserRow.columns()]
 
 # Changes of admins take turns, and with what admins hand out: two who demote each other at once would leave none.
 LOCK_TENANT = text("SELECT tenants.id FROM tenants WHERE tenants.id = :tenant_id FOR NO KEY UPDATE")
@@ -42,7 +43,7 @@ async def require_free(connection: Connection, email: str) -> None:
 
 async def insert_user(
     connection: Connection, tenant_id: str, email: str, hashed_password: str, role: UserRole, user_id: str = ""
-) -> Row:
+) -> UserRow:
     """Insert into the tenant that the transaction is in; raises `EmailTaken`."""
     values = {
         "id": user_id or new_id(),
@@ -51,7 +52,7 @@ async def insert_user(
         "role": role.value,
         "tenant_id": tenant_id,
     }
-    user = (await connection.execute(INSERT_USER, values)).one_or_none()
+    user = (await connection.execute(INSERT_USER, values, UserRow)).one_or_none()
     if user is None:
         raise EmailTaken
     return user
@@ -63,10 +64,10 @@ class ProfileService:
     def __init__(self, db: TenantSession) -> None:
         self._db = db
 
-    async def me(self) -> Row:
+    async def me(self) -> UserRow:
         identity = {"tenant_id": self._db.principal.tenant_id, "id": self._db.principal.user_id}
         async with self._db.begin() as connection:
-            user: Row | None = (await connection.execute(SELECT_USER, identity)).one_or_none()
+            user = (await connection.execute(SELECT_USER, identity, UserRow)).one_or_none()
         if user is None:
             raise AuthenticationError
         return user
@@ -80,10 +81,10 @@ class UserService:
         self._tenant_id = db.principal.tenant_id
         self._tally = tally
 
-    async def list(self, page: PageRequest) -> Page:
+    async def list(self, page: PageRequest) -> Page[UserRow]:
         self._tally.count(self._tenant_id, "users.read", self._db.principal.user_id, self._db.origin)
         statement = USERS_LISTED.page(page)
         values = {"tenant_id": self._tenant_id, **parameters(page)}
         async with self._db.begin() as connection:
-            rows = (await connection.execute(statement, values)).all()
+            rows = (await connection.execute(statement, values, UserRow)).all()
         return page_of(rows, page)

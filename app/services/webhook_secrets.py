@@ -9,7 +9,7 @@ from datetime import timedelta
 from sqlalchemy import Interval, bindparam, text
 
 from app.core.errors import AuthenticationError
-from app.db.execution import Connection, Row
+from app.db.execution import Connection, Record
 from app.db.session import TenantSession
 from app.services.audit_service import record_by
 
@@ -27,6 +27,15 @@ WHERE tenants.id = :tenant_id RETURNING tenants.webhook_secret_version AS versio
 """)
 
 
+class SecretRow(Record):
+    """Which of a tenant's secrets holds, and whether the one before does too."""
+
+    __slots__ = ()
+
+    version: int
+    both: bool
+
+
 class WebhookSecrets:
     """`secret_keys`: the present one first."""
 
@@ -35,10 +44,10 @@ class WebhookSecrets:
 
     async def of_tenant(self, connection: Connection, tenant_id: str) -> list[bytes]:
         """Each that a receiver may still verify with, the present one first; none of a tenant that is being erased."""
-        state = (await connection.execute(STATE, {"tenant_id": tenant_id})).one_or_none()
+        state = (await connection.execute(STATE, {"tenant_id": tenant_id}, SecretRow)).one_or_none()
         return self.derive(tenant_id, state) if state else []
 
-    def derive(self, tenant_id: str, state: Row) -> list[bytes]:
+    def derive(self, tenant_id: str, state: SecretRow) -> list[bytes]:
         versions = [state.version, state.version - 1] if state.both else [state.version]
         names = [f"webhook:{tenant_id}:{version}" if version else f"webhook:{tenant_id}" for version in versions]
         return [hmac.digest(key, name.encode(), hashlib.sha256) for key in self._secret_keys for name in names]
@@ -63,7 +72,7 @@ class WebhookSecretService:
         """The new one. The one before signs beside it for a day; replaced again within that, it does not."""
         tenant_id = self._db.principal.tenant_id
         async with self._db.begin() as connection:
-            state = (await connection.execute(REPLACE, {"tenant_id": tenant_id})).one()
+            state = (await connection.execute(REPLACE, {"tenant_id": tenant_id}, SecretRow)).one()
             await record_by(self._db, connection, "webhook_secret.replaced")
         return _shown(self._secrets.derive(tenant_id, state)[0])
 

@@ -17,9 +17,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.core.errors import DatabaseUnavailable, InvalidWebhookUrl
 from app.db import rls
-from app.db.execution import Row
 from app.db.session import Database
 from app.messages.statements import COLUMNS
+from app.models.rows import MessageRow
 from app.services.webhook_secrets import WebhookSecrets
 from app.webhooks.client import MAX_CONNECTIONS, Delivery, WebhookClient
 from app.webhooks.guard import ON_BEHALF_OF, Network
@@ -49,6 +49,13 @@ WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.attempt
 logger = structlog.get_logger()
 
 
+class DueRow(MessageRow):
+    __slots__ = ()
+
+    webhook_url: str
+    webhook_attempts: int
+
+
 class WebhookService:
     """`body_of` renders a message as the interface does."""
 
@@ -57,7 +64,7 @@ class WebhookService:
         database: Database,
         secrets: WebhookSecrets,
         allowed_networks: Sequence[Network],
-        body_of: Callable[[Row], dict[str, Any]],
+        body_of: Callable[[MessageRow], dict[str, Any]],
     ) -> None:
         self._database = database
         self._secrets = secrets
@@ -123,7 +130,7 @@ class WebhookService:
         async with session as connection:
             values = {"tenant_id": tenant_id, "id": message_id}
             secrets = await self._secrets.of_tenant(connection, tenant_id)
-            message = (await connection.execute(READ, values)).one_or_none() if secrets else None
+            message = (await connection.execute(READ, values, DueRow)).one_or_none() if secrets else None
         if message is None:  # deleted, run again, or its tenant is being erased
             return
         # One id for each end of the message: a receiver that has seen it may ignore it.
@@ -135,7 +142,7 @@ class WebhookService:
             await connection.execute(NOTE, {**values, "attempts": message.attempts, "pause": pause})
         _log(delivery, message, gave_up=pause is None)
 
-    def _body(self, message: Row) -> bytes:
+    def _body(self, message: DueRow) -> bytes:
         event = {
             "type": f"message.{message.status}",
             "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -157,7 +164,7 @@ async def _logged(work: Awaitable[object]) -> None:
         logger.exception("webhooks_failed")
 
 
-def _log(delivery: Delivery, message: Row, *, gave_up: bool) -> None:
+def _log(delivery: Delivery, message: DueRow, *, gave_up: bool) -> None:
     fields = {"message_id": message.id, "tenant_id": message.tenant_id, "reason": delivery.reason}
     if delivery.ok:
         logger.info("webhook_delivered", **fields)

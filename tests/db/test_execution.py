@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from app.core.ids import new_id
 from app.core.principal import Principal
 from app.db import execution, rls
-from app.db.execution import Connection
+from app.db.execution import Connection, Record
 from app.db.session import Database
 from app.models import Tenant as TenantModel
 from tests.helpers import Tenant
@@ -162,3 +162,32 @@ async def test_what_is_in_use_when_the_pool_closes_is_closed_when_it_comes_back(
         await database.close()
         assert (await connection.execute(text("SELECT 1"))).scalar_one() == 1
     assert connection.driver.is_closed()
+
+
+class Named(Record):
+    __slots__ = ()
+
+    id: str
+
+
+class NamedMore(Named):
+    __slots__ = ()
+
+    role: str
+
+
+async def test_a_row_is_of_the_class_that_names_its_columns(connection: Connection) -> None:
+    row = (await connection.execute(text("SELECT 'x' AS id, 1 AS other"), {}, Named)).one()
+    assert (type(row).__name__, isinstance(row, Named), row.id) == ("Named", True, "x")
+    assert NamedMore.columns() == ("id", "role")
+
+
+async def test_a_statement_that_lacks_a_column_of_its_rows_says_so(connection: Connection) -> None:
+    with pytest.raises(LookupError, match="role"):
+        await connection.execute(text("SELECT 'x' AS id"), {}, NamedMore)
+
+
+async def test_one_statement_may_return_rows_of_several_classes(connection: Connection) -> None:
+    statement = text("SELECT 'x' AS id, 'user' AS role")
+    assert (await connection.execute(statement, {}, Named)).one().id == "x"
+    assert (await connection.execute(statement, {}, NamedMore)).one().role == "user"

@@ -1,0 +1,140 @@
+"""Rows as statements return them: what a service may rely on, checked by mypy, and once by the executor.
+
+A class names the columns that a statement must return; `columns()` gives them to statements that are written out.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from app.db.execution import Record
+from app.db.pagination import PagedRow
+
+
+class MessageRow(PagedRow):
+    """A message as it is shown."""
+
+    __slots__ = ()
+
+    content: str
+    response: str
+    user_id: str
+    tenant_id: str
+    conversation_id: str | None
+    status: str
+    error_code: str | None
+    finish_reason: str | None
+    model: str | None
+    input_tokens: int | None
+    cached_tokens: int | None
+    output_tokens: int | None
+    cost_micro_usd: int | None
+    attempts: int
+    updated_at: datetime
+
+
+class FoundMessageRow(MessageRow):
+    """What a search met: a message that matches, or (its columns NULL) where the search ended. `n` counts from 1."""
+
+    __slots__ = ()
+
+    n: int
+    hit_id: str
+    hit_at: datetime
+    matches: bool
+    bytes: int
+
+
+class UserRow(PagedRow):
+    """Without the hash of the password, which the runtime's role may not even select."""
+
+    __slots__ = ()
+
+    email: str
+    role: str
+    tenant_id: str
+    disabled_at: datetime | None
+
+
+class NewTenantRow(Record):
+    __slots__ = ()
+
+    id: str
+    name: str
+    created_at: datetime
+
+
+class TenantRow(NewTenantRow):
+    __slots__ = ()
+
+    registration: str
+    message_visibility: str
+    updated_at: datetime
+
+
+class ConversationRow(PagedRow):
+    __slots__ = ()
+
+    tenant_id: str
+    user_id: str
+    title: str | None
+    system_prompt: str | None
+    deleting_at: datetime | None
+    updated_at: datetime
+
+
+class ApiKeyRow(PagedRow):
+    """Without the digest of the key."""
+
+    __slots__ = ()
+
+    tenant_id: str
+    user_id: str
+    name: str
+    prefix: str
+    scopes: list[str]
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+
+class InviteRow(PagedRow):
+    __slots__ = ()
+
+    tenant_id: str
+    user_id: str
+    email: str
+    expires_at: datetime
+
+
+class AuditRow(PagedRow):
+    __slots__ = ()
+
+    tenant_id: str
+    action: str
+    actor_type: str
+    actor_id: str | None
+    target_id: str | None
+    details: dict[str, Any]
+
+
+class BudgetRow(Record):
+    """In micro-USD, of this month."""
+
+    __slots__ = ()
+
+    user_id: str | None
+    limit_micro_usd: int | None
+    ceiling_micro_usd: int | None
+    spent_micro_usd: int
+    reserved_micro_usd: int
+    resets_at: datetime
+
+
+class UsageRow(Record):
+    __slots__ = ()
+
+    key: str | None
+    messages: int
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    cost_micro_usd: int

@@ -3,7 +3,7 @@
 # them are skipped and say so.
 set -eu
 missing=
-for server in pgbouncer redis-server curl; do
+for server in pgbouncer redis-server nginx curl; do
   command -v "$server" >/dev/null || [ -x "/usr/sbin/$server" ] || missing="$missing $server"
 done
 command -v promtool >/dev/null || missing="$missing prometheus"

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from app.background import supervise
+from app.cache.factory import create_cache
 from app.core.config import Settings
 from app.core.credentials.refused import RefusedCredentials
 from app.core.rate_limits.limiter import RateLimiter
@@ -27,6 +29,9 @@ from app.services.session_service import SessionService
 from app.services.tenant_service import CreationPolicy
 from app.services.webhook_secrets import WebhookSecrets
 from app.services.webhook_service import WebhookService
+
+if TYPE_CHECKING:
+    from app.cache.cache import ResponseCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ class Container:
     """Of access tokens, as JWKs."""
     limits: RateLimiter
     refused: RefusedCredentials
+    cache: "ResponseCache | None"
 
     @classmethod
     def create(cls, settings: Settings, database_url: str) -> "Container":
@@ -69,7 +75,8 @@ class Container:
         session_life = timedelta(days=settings.refresh_token_expire_days)
         longest = timedelta(days=settings.session_expire_days)
         fresh = timedelta(minutes=settings.fresh_login_minutes)
-        llm = LLMService(create_provider(settings), PriceTable(settings.llm_prices), settings.llm_max_output_tokens)
+        llm_provider = create_provider(settings)
+        llm = LLMService(llm_provider, PriceTable(settings.llm_prices), settings.llm_max_output_tokens)
         lease = timedelta(seconds=settings.message_lease_seconds)
         engine = MessageEngine(database, llm, lease, settings.llm_max_running_per_tenant)
         api_keys = ApiKeyAuthenticator(database)
@@ -77,7 +84,8 @@ class Container:
         signals = MessageSignals(database_url, engine, forget, settings.stream_max_per_user)
         webhook_secrets = WebhookSecrets(secret_keys)
         webhooks = WebhookService(database, webhook_secrets, settings.webhook_allowed_networks, _webhook_body)
-        eraser = TenantEraser(database)
+        cache = create_cache(settings, secret_keys, llm_provider)
+        eraser = TenantEraser(database, also=cache.forget_tenant if cache else None)
         search_indexer = SearchIndexer(database)
         tally = AuditTally(database)
         background = supervise(
@@ -109,15 +117,19 @@ class Container:
             idempotency_keys,
             background,
             ceiling,
-            Intake(webhooks, idempotency_keys, ceiling, settings.llm_context_tokens),
+            Intake(webhooks, idempotency_keys, ceiling, settings.llm_context_tokens, cache),
             tally,
             _creation_policy(settings),
             keys.jwks(),
             RateLimiter(settings),
             RefusedCredentials(),
+            cache,
         )
 
     async def open(self) -> None:
+        """Raise `UnusableSetting` for what can never work as it is set."""
+        if self.cache:
+            await self.cache.open()
         await self.limits.open()
 
     async def close(self) -> None:
@@ -125,6 +137,8 @@ class Container:
         await self.webhooks.close()
         await self.llm.close()
         self.passwords.close()
+        if self.cache:
+            await self.cache.close()
         await self.database.close()
         await self.limits.close()
 

@@ -21,6 +21,7 @@ import pytest_asyncio
 from fastapi import FastAPI
 from sqlalchemy import URL, make_url
 
+from app.cache import store
 from app.core.config import Settings
 from app.core.rate_limits import shared
 from app.db import connection, gate, pool, rls, session
@@ -95,6 +96,7 @@ def _patient() -> Iterator[None]:
         patch.setattr(rls, "ENTER_SECONDS", PATIENCE_SECONDS)
         patch.setattr(session, "CHECK_SECONDS", PATIENCE_SECONDS)
         patch.setattr(shared, "TIMEOUT_SECONDS", PATIENCE_SECONDS)
+        patch.setattr(store, "TIMEOUT_SECONDS", PATIENCE_SECONDS)
         yield
 
 

@@ -90,6 +90,7 @@ ANSWERS: tuple[BaseModel, ...] = (
         **_tenant,
         registration=RegistrationMode.OPEN,
         message_visibility=MessageVisibility.TENANT,
+        cache_ttl_seconds=None,
         updated_at=AT,
     ),
     _user,
@@ -127,6 +128,7 @@ ANSWERS: tuple[BaseModel, ...] = (
         cached_tokens=None,
         output_tokens=9,
         cost_micro_usd=22,
+        cached=False,
         attempts=1,
         created_at=AT,
         updated_at=AT,
@@ -147,6 +149,7 @@ ANSWERS: tuple[BaseModel, ...] = (
         cached_tokens=0,
         output_tokens=9,
         cost_micro_usd=22,
+        cache_hits=0,
     ),
     BudgetRead(
         user_id=None,

@@ -30,3 +30,5 @@ class Completion:
     output_tokens: int | None = None
     cached_tokens: int | None = None
     finish_reason: FinishReason | None = None
+    cached: bool = False
+    """It was kept of an earlier call, and nobody was asked for it."""

@@ -1,5 +1,7 @@
 """Makes the providers that the settings name. An SDK is imported with its provider alone: it costs seconds."""
 
+from typing import Any
+
 from app.core.config import Settings
 from app.core.settings.llm import ProviderName
 from app.llm.base import LONGEST_WAIT_SECONDS, CallLimits, LLMProvider
@@ -18,6 +20,18 @@ def create_provider(settings: Settings) -> LLMProvider:
     chain = [_guarded(settings, name, model, LEAVE_TO_THE_NEXT) for name, model in first]
     chain.append(_guarded(settings, *last, LONGEST_WAIT_SECONDS))
     return chain[0] if len(chain) == 1 else Fallback(chain)
+
+
+def parameters_of(settings: Settings, provider: LLMProvider) -> dict[str, Any]:
+    """All that an answer depends on beside its call."""
+    addresses = [settings.openai_base_url, settings.anthropic_base_url, settings.ollama_base_url]
+    return {
+        "providers": [name for name, _ in settings.providers()],
+        "models": provider.models,
+        "addresses": addresses,
+        "output_tokens": settings.llm_max_output_tokens,
+        "context_tokens": settings.llm_context_tokens,
+    }
 
 
 def _guarded(settings: Settings, name: ProviderName, model: str, longest_wait: float) -> LLMProvider:

@@ -14,6 +14,8 @@ from app.services.llm_service import LLMService
 
 
 def completed(llm: LLMService, run: Generation, completion: Completion) -> dict[str, Any]:
+    if completion.cached:
+        return _end(run, MessageStatus.COMPLETED, completion, 0)
     cost = llm.cost(completion, run.call.turns, run.thoughts)
     # Nobody counted: what was set aside.
     return _end(run, MessageStatus.COMPLETED, completion, run.claim if cost is None else cost)
@@ -22,6 +24,8 @@ def completed(llm: LLMService, run: Generation, completion: Completion) -> dict[
 def failed(llm: LLMService, run: Generation, error: ProviderError) -> dict[str, Any]:
     """Free is what failed before the provider was at work on it."""
     answer, cost = error.answer, None
+    if not run.asked:
+        return _end(run, MessageStatus.FAILED, None, None) | {"error_code": error.code}
     if answer is not None:
         cost = _bounded(run, llm.cost(answer, run.call.turns, run.thoughts))
     elif run.length or run.thoughts:
@@ -34,6 +38,8 @@ def failed(llm: LLMService, run: Generation, error: ProviderError) -> dict[str, 
 
 def cancelled(llm: LLMService, run: Generation) -> dict[str, Any]:
     """Nobody saw what was written to a call without a stream: it costs what was set aside."""
+    if not run.asked:
+        return _end(run, MessageStatus.CANCELLED, None, None)
     answer, cost = llm.partial(run.text_from(0)), run.claim
     if run.streams:
         cost = _bounded(run, llm.cost(answer, run.call.turns, run.thoughts))
@@ -65,4 +71,5 @@ def _end(run: Generation, status: MessageStatus, answer: Completion | None, cost
         "cached_tokens": answer.cached_tokens if answer else None,
         "output_tokens": answer.output_tokens if answer else None,
         "cost_micro_usd": cost,
+        "cached": answer is not None and answer.cached,
     }

@@ -7,7 +7,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from sqlalchemy import TextClause
@@ -31,6 +31,9 @@ from app.messages.generation import Generation
 from app.messages.statements import SETTLE, SETTLE_STREAM
 from app.models.rows import MessageRow
 from app.services.llm_service import LLMService
+
+if TYPE_CHECKING:
+    from app.cache.cache import Lookup
 
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.1, 5.0
 DRAIN_LOOK_SECONDS = 0.02
@@ -72,12 +75,20 @@ class MessageEngine:
         if not self._tenants[tenant_id]:
             del self._tenants[tenant_id]
 
-    def start(self, row: MessageRow, turns: Sequence[Turn], claim: int | None, *, streams: bool) -> Generation:
-        """Run a message that was admitted and reserved."""
+    def start(
+        self,
+        row: MessageRow,
+        turns: Sequence[Turn],
+        claim: int | None,
+        *,
+        streams: bool,
+        lookup: "Lookup | None" = None,
+    ) -> Generation:
+        """Run a message that was admitted and reserved; with a `lookup` it may share its answer."""
         older = self._running.get(row.id)
         if older is not None:  # the sweep has ended it while it ran here: its answer would come too late
             older.interrupt()
-        generation = Generation(row, turns, claim, streams=streams)
+        generation = Generation(row, turns, claim, streams=streams, lookup=lookup)
         self._running[generation.id] = generation
         # Nothing runs before the next await: the run finds its task set.
         generation.task = asyncio.create_task(self._run(generation))
@@ -137,7 +148,7 @@ class MessageEngine:
         """Await the provider; how the message ends, as parameters of `SETTLE`."""
         completion: Completion | None = None
         try:
-            completion = await self.llm.complete(generation.call)
+            completion = await self._answer(generation)
         except ProviderError as error:
             generation.error = error
         except asyncio.CancelledError:
@@ -154,6 +165,18 @@ class MessageEngine:
         except Exception:
             logger.exception("message_not_counted", message_id=generation.id)
             return ends.uncounted(generation, completion)
+
+    async def _answer(self, generation: Generation) -> Completion:
+        async def ask() -> Completion:
+            generation.asked = True
+            return await self.llm.complete(generation.call)
+
+        if generation.lookup is None:
+            return await ask()
+        completion = await generation.lookup.answer(ask)
+        if completion.cached and generation.streams:
+            generation.append(completion.text)
+        return completion
 
     def _end_of(self, generation: Generation, completion: Completion | None) -> dict[str, Any]:
         if generation.error is not None:

@@ -3,11 +3,14 @@
 import asyncio
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.core.errors import ProviderError
 from app.llm.base import Call, Turn
 from app.models.rows import MessageRow
+
+if TYPE_CHECKING:
+    from app.cache.cache import Lookup
 
 
 class Reader:
@@ -49,11 +52,19 @@ class Generation:
     """
 
     __slots__ = (
-        "_ends", "_held", "_pieces", "attempt", "call", "calling", "cancelled", "claim", "ended", "error", "flushed",
-        "id", "readers", "row", "started", "streams", "task", "tenant_id", "thoughts",
+        "_ends", "_held", "_pieces", "asked", "attempt", "call", "calling", "cancelled", "claim", "ended", "error",
+        "flushed", "id", "lookup", "readers", "row", "started", "streams", "task", "tenant_id", "thoughts",
     )  # fmt: skip
 
-    def __init__(self, row: MessageRow, turns: Sequence[Turn], claim: int | None, *, streams: bool) -> None:
+    def __init__(
+        self,
+        row: MessageRow,
+        turns: Sequence[Turn],
+        claim: int | None,
+        *,
+        streams: bool,
+        lookup: "Lookup | None" = None,
+    ) -> None:
         self.row = row
         self.id = row.id
         self.tenant_id = row.tenant_id
@@ -61,6 +72,9 @@ class Generation:
         self.claim = claim
         self.streams = streams
         self.call = Call(turns, self.append if streams else None, self.tenant_id)
+        self.lookup = lookup
+        self.asked = lookup is None
+        """Whether the provider was: an answer that was kept, or waited for, costs nothing."""
         self.task: asyncio.Task[None]
         self.started = asyncio.get_running_loop().time()
         self.ended: asyncio.Future[MessageRow | None] = asyncio.get_running_loop().create_future()

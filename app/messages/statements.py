@@ -9,7 +9,7 @@ does not fit fails as a whole.
 
 from typing import Any
 
-from sqlalchemy import BigInteger, BindParameter, Integer, Interval, String, bindparam, text
+from sqlalchemy import BigInteger, BindParameter, Integer, Interval, String, TextClause, bindparam, text
 
 from app.db.execution import Record
 from app.messages.idempotency import CLAIM_SQL
@@ -19,27 +19,42 @@ COLUMNS = ", ".join(MessageRow.columns())
 _LEASE = bindparam("lease", type_=Interval)
 _CLAIM = bindparam("claim", type_=BigInteger)
 
-# Not now(), when the transaction began: it may have waited for the conversation, and turns are in the order of this.
-RESERVE = text(f"""
-INSERT INTO messages (id, tenant_id, user_id, content, conversation_id, webhook_url, claim_micro_usd, lease_expires_at,
-                      created_at, updated_at)
-VALUES (:id, :tenant_id, :user_id, :content, :conversation_id, :webhook_url, :claim, now() + :lease,
-        clock_timestamp(), clock_timestamp())
-RETURNING {COLUMNS}
-""").bindparams(_LEASE, _CLAIM)
-# With an idempotency key, in the same trip: no row if the key made something before.
-RESERVE_ONCE = text(f"""
-WITH claimed AS ({CLAIM_SQL})
-INSERT INTO messages (id, tenant_id, user_id, content, conversation_id, webhook_url, claim_micro_usd, lease_expires_at)
-SELECT :id, :tenant_id, :user_id, :content, :conversation_id, :webhook_url, :claim, now() + :lease
-WHERE EXISTS (SELECT FROM claimed)
-RETURNING {COLUMNS}
-""").bindparams(
-    _LEASE,
-    _CLAIM,
-    bindparam("kept_for", type_=Interval),
-    *(bindparam(name, type_=String) for name in ("id", "tenant_id", "user_id", "conversation_id", "resource_id")),
-)
+_TO_RUN = {"claim_micro_usd": ":claim", "lease_expires_at": "now() + :lease"}
+# An answer that was kept: the message has ended when it is stored, and claims nothing.
+_ANSWERED = {
+    "status": "'completed'", "response": ":response", "finish_reason": "'stop'", "model": ":model",
+    "input_tokens": "0", "cached_tokens": "0", "output_tokens": "0", "cost_micro_usd": "0", "cached": "true",
+    "webhook_due_at": "CASE WHEN CAST(:webhook_url AS text) IS NULL THEN NULL ELSE now() END",
+}  # fmt: skip
+_SENT = ("id", "tenant_id", "user_id", "content", "conversation_id", "webhook_url")
+# How the tenant caches, beside the message: no trip of its own.
+_CACHING = """, (SELECT json_build_array(tenants.cache_ttl_seconds, tenants.cache_epoch, tenants.message_visibility)
+ FROM tenants WHERE tenants.id = :tenant_id) AS caching"""
+
+
+def _reserve(*, once: bool, caches: bool = False, answered: bool = False) -> TextClause:
+    """`once`: with an idempotency key, in the same trip: no row if the key made something before."""
+    columns = {name: f":{name}" for name in _SENT} | (_ANSWERED if answered else _TO_RUN)
+    if not once:
+        # Not now(), when the transaction began: it may have waited for the conversation, and turns are in the order
+        # of this.
+        columns |= {"created_at": "clock_timestamp()", "updated_at": "clock_timestamp()"}
+    values = ", ".join(columns.values())
+    typed: list[BindParameter[Any]] = [bindparam("model", type_=String)] if answered else [_LEASE, _CLAIM]
+    if once:
+        names = ("id", "tenant_id", "user_id", "conversation_id", "resource_id")
+        typed += [bindparam("kept_for", type_=Interval), *(bindparam(name, type_=String) for name in names)]
+    return text(f"""
+{f"WITH claimed AS ({CLAIM_SQL})" if once else ""}
+INSERT INTO messages ({", ".join(columns)})
+{f"SELECT {values} WHERE EXISTS (SELECT FROM claimed)" if once else f"VALUES ({values})"}
+RETURNING {COLUMNS}{_CACHING if caches else ""}
+""").bindparams(*typed)
+
+
+RESERVE, RESERVE_ONCE = _reserve(once=False), _reserve(once=True)
+RESERVE_CACHING = {once: _reserve(once=once, caches=True) for once in (False, True)}
+RESERVE_ANSWERED = {once: _reserve(once=once, caches=True, answered=True) for once in (False, True)}
 
 RETRY = text(f"""
 UPDATE messages SET
@@ -58,7 +73,7 @@ UPDATE messages SET
   lease_expires_at = NULL, updated_at = now(),
   model = COALESCE(:model, messages.model),
   input_tokens = {sum_input_tokens}, cached_tokens = {sum_cached_tokens}, output_tokens = {sum_output_tokens},
-  cost_micro_usd = {sum_cost_micro_usd},
+  cost_micro_usd = {sum_cost_micro_usd}, cached = {cached},
   webhook_due_at = CASE WHEN messages.webhook_url IS NULL THEN NULL ELSE now() END
 WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.status = 'pending'
   AND {owned}
@@ -79,7 +94,7 @@ _TYPES: tuple[BindParameter[Any], ...] = (
 )
 
 
-def _end(*, status: str, error_code: str, finish_reason: str, response: str, owned: str) -> str:
+def _end(*, status: str, error_code: str, finish_reason: str, response: str, cached: str, owned: str) -> str:
     # A message that is run again adds to what its earlier runs used.
     sums = {
         f"sum_{name}": f"CASE WHEN :{name} IS NULL THEN messages.{name} ELSE"
@@ -87,7 +102,13 @@ def _end(*, status: str, error_code: str, finish_reason: str, response: str, own
         for name, most in _NUMBERS.items()
     }
     return _END.format(
-        status=status, error_code=error_code, finish_reason=finish_reason, response=response, owned=owned, **sums
+        status=status,
+        error_code=error_code,
+        finish_reason=finish_reason,
+        response=response,
+        cached=cached,
+        owned=owned,
+        **sums,
     )
 
 
@@ -96,6 +117,7 @@ _END_RUN = _end(
     error_code=":error_code",
     finish_reason=":finish_reason",
     response=":response",
+    cached=":cached",
     owned="messages.attempts = :attempt",
 )
 # A run that did not stream has no deltas, and an earlier one's went with its own end.
@@ -109,6 +131,7 @@ _END_ABANDONED = _end(
     response="COALESCE((SELECT string_agg(message_deltas.text, '' ORDER BY message_deltas.start) FROM message_deltas"
     " WHERE message_deltas.tenant_id = :tenant_id AND message_deltas.message_id = :id"
     " AND message_deltas.attempt = messages.attempts), '')",
+    cached="false",
     owned="messages.lease_expires_at < now()",
 )
 SETTLE_ABANDONED = text(
@@ -123,7 +146,9 @@ RETURNING pg_notify('llm_saas_messages', 'cancel ' || messages.attempts || ' ' |
 """)
 
 # A message that runs is not deleted under its provider's hands: the row is where its answer goes. Its figures stay.
-FIGURES = "id, tenant_id, user_id, model, input_tokens, cached_tokens, output_tokens, cost_micro_usd, created_at"
+FIGURES = (
+    "id, tenant_id, user_id, model, input_tokens, cached_tokens, output_tokens, cost_micro_usd, cached, created_at"
+)
 DELETE = text(f"""
 WITH gone AS (
   DELETE FROM messages

@@ -109,6 +109,13 @@ async def follow_running(
         generation.readers.discard(reader)
 
 
+async def follow_ended(row: MessageRow) -> AsyncIterator[Event]:
+    """A message that had ended when it was stored, from its beginning."""
+    yield row
+    for event in _rest(row, 0):
+        yield event
+
+
 async def follow_stored(
     row: MessageRow, read: Read, signals: MessageSignals, reader: Reader, offset: int
 ) -> AsyncIterator[Event]:

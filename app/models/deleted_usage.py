@@ -1,4 +1,4 @@
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String
+from sqlalchemy import BigInteger, Boolean, ForeignKey, Index, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, TimestampMixin
@@ -21,3 +21,4 @@ class DeletedUsage(TimestampMixin, Base):
     cached_tokens: Mapped[int | None] = mapped_column(Integer)
     output_tokens: Mapped[int | None] = mapped_column(Integer)
     cost_micro_usd: Mapped[int | None] = mapped_column(BigInteger)
+    cached: Mapped[bool] = mapped_column(Boolean, server_default="false")

@@ -28,8 +28,17 @@ class MessageRow(PagedRow):
     cached_tokens: int | None
     output_tokens: int | None
     cost_micro_usd: int | None
+    cached: bool
     attempts: int
     updated_at: datetime
+
+
+class CachingMessageRow(MessageRow):
+    """With `cache_ttl_seconds`, `cache_epoch` and `message_visibility` of its tenant."""
+
+    __slots__ = ()
+
+    caching: list[Any]
 
 
 class FoundMessageRow(MessageRow):
@@ -68,6 +77,7 @@ class TenantRow(NewTenantRow):
 
     registration: str
     message_visibility: str
+    cache_ttl_seconds: int | None
     updated_at: datetime
 
 
@@ -138,3 +148,4 @@ class UsageRow(Record):
     cached_tokens: int
     output_tokens: int
     cost_micro_usd: int
+    cache_hits: int

@@ -21,12 +21,19 @@ class MessageVisibility(StrEnum):
 
 
 class Tenant(TimestampMixin, Base):
-    """`erasing_at` is set from the moment that its erasure begins; it is when somebody last worked on it."""
+    """`erasing_at` is set from the moment that its erasure begins; it is when somebody last worked on it.
+
+    `cache_epoch` goes into the names and keys of what is kept of its answers: with a new one nothing is found or read.
+    """
 
     __tablename__ = "tenants"
     __table_args__ = (
         CheckConstraint("registration IN ('open', 'invite', 'closed')", name="registration"),
         CheckConstraint("message_visibility IN ('tenant', 'own')", name="message_visibility"),
+        CheckConstraint(
+            "cache_ttl_seconds IS NULL OR (cache_ttl_seconds BETWEEN 1 AND 86400 AND cache_epoch IS NOT NULL)",
+            name="cache_ttl_seconds",
+        ),
         Index("ix_tenants_erasing_at", "erasing_at", postgresql_where=text("erasing_at IS NOT NULL")),
     )
 
@@ -36,4 +43,6 @@ class Tenant(TimestampMixin, Base):
     message_visibility: Mapped[str] = mapped_column(String(20), server_default="tenant")
     webhook_secret_version: Mapped[int] = mapped_column(Integer, server_default="0")
     webhook_secret_changed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    cache_ttl_seconds: Mapped[int | None] = mapped_column(Integer)
+    cache_epoch: Mapped[str | None] = mapped_column(String(36))
     erasing_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

@@ -20,6 +20,7 @@ class UsageDay(Base):
     cached_tokens: Mapped[int] = mapped_column(BigInteger)
     output_tokens: Mapped[int] = mapped_column(BigInteger)
     cost_micro_usd: Mapped[int] = mapped_column(BigInteger)
+    cache_hits: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
 class UsageEnd(Base):

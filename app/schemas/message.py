@@ -59,6 +59,7 @@ class MessageRead(ReadModel):
     cached_tokens: Annotated[int | None, Field(description="Those of `input_tokens` that the provider had cached.")]
     output_tokens: int | None
     cost_micro_usd: Annotated[int | None, Field(description="Millionths of a US dollar; null: no price is set.")]
+    cached: Annotated[bool, Field(description="The answer had been kept of an equal prompt: it costs nothing.")]
     attempts: int
     created_at: Timestamp
     updated_at: Timestamp

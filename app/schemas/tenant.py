@@ -1,4 +1,4 @@
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
@@ -6,6 +6,7 @@ from app.models import MessageVisibility, RegistrationMode
 from app.schemas.base import STORABLE, ReadModel, RequestBody, Timestamp
 from app.schemas.user import Credentials, UserRead
 
+MAX_CACHE_SECONDS = 24 * 60 * 60
 TenantName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), STORABLE]
 
 
@@ -21,10 +22,14 @@ class TenantRead(ReadModel):
 
 
 class TenantSettings(TenantRead):
-    """`registration`: who may register; `message_visibility`: whose messages and conversations users see."""
+    """`registration`: who may register; `message_visibility`: whose messages and conversations users see.
+
+    `cache_ttl_seconds`: for how long answers are kept for equal prompts; null: not at all.
+    """
 
     registration: RegistrationMode
     message_visibility: MessageVisibility
+    cache_ttl_seconds: int | None
     updated_at: Timestamp
 
 
@@ -34,6 +39,21 @@ class TenantUpdate(RequestBody):
     name: TenantName | None = None
     registration: RegistrationMode | None = None
     message_visibility: MessageVisibility | None = None
+    cache_ttl_seconds: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=MAX_CACHE_SECONDS,
+            strict=True,
+            examples=[3600],
+            description="Keep answers for equal prompts for so long; null: no more. Naming it forgets what was kept.",
+        ),
+    ] = None
+
+    def changes(self) -> dict[str, Any]:
+        """What it names. Null means something for the cache, and is as good as left out for the others."""
+        named = self.model_dump(mode="json", exclude_unset=True)
+        return {name: value for name, value in named.items() if value is not None or name == "cache_ttl_seconds"}
 
 
 class TenantCreated(TenantRead):

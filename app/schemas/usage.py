@@ -15,6 +15,7 @@ class UsageRead(ReadModel):
     cached_tokens: int
     output_tokens: int
     cost_micro_usd: int
+    cache_hits: Annotated[int, Field(description="Messages whose answer had been kept: no provider was asked.")]
 
 
 class BudgetUpdate(RequestBody):

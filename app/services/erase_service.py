@@ -91,7 +91,16 @@ class ErasureService:
 class TenantEraser:
     """Empties and deletes tenants that are marked, also those whose process was killed. It may be repeated."""
 
-    def __init__(self, database: Database, batch_rows: int = BATCH_ROWS, batch_users: int = BATCH_USERS) -> None:
+    def __init__(
+        self,
+        database: Database,
+        batch_rows: int = BATCH_ROWS,
+        batch_users: int = BATCH_USERS,
+        *,
+        also: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
+        """`also` erases what is kept of a tenant beside the database. It may fail to: it raises nothing."""
+        self._also = also
         self._database = database
         self._batch_rows = batch_rows
         self._tables = {
@@ -131,6 +140,8 @@ class TenantEraser:
         async def finish(connection: Connection) -> Any:
             return (await connection.execute(FINISH)).scalar_one()
 
+        if self._also is not None:
+            await self._also(tenant_id)
         if await self._transaction(tenant_id, finish):
             logger.info("tenant_erased", tenant_id=tenant_id, **counts)
 

@@ -96,7 +96,10 @@ _TIMES = ("created_at", "updated_at")
 # Parents before their children.
 EXPORTED = (
     ExportedTable(
-        "tenant", _table(models.Tenant), ("id", "name", "registration", "message_visibility", *_TIMES), ("id",)
+        "tenant",
+        _table(models.Tenant),
+        ("id", "name", "registration", "message_visibility", "cache_ttl_seconds", *_TIMES),
+        ("id",),
     ),
     ExportedTable(
         "user",
@@ -110,15 +113,15 @@ EXPORTED = (
         "message",
         _table(models.Message),
         ("id", "tenant_id", "user_id", "conversation_id", "content", "response", "status", "error_code",
-         "finish_reason", "model", "input_tokens", "cached_tokens", "output_tokens", "cost_micro_usd", "attempts",
-         "cancel_requested", "claim_micro_usd", "claimed_at", "lease_expires_at", "webhook_url", "webhook_due_at",
-         "webhook_attempts", *_TIMES),
+         "finish_reason", "model", "input_tokens", "cached_tokens", "output_tokens", "cost_micro_usd", "cached",
+         "attempts", "cancel_requested", "claim_micro_usd", "claimed_at", "lease_expires_at", "webhook_url",
+         "webhook_due_at", "webhook_attempts", *_TIMES),
     ),
     ExportedTable(
         "deleted_usage",
         _table(models.DeletedUsage),
         ("id", "tenant_id", "user_id", "model", "input_tokens", "cached_tokens", "output_tokens", "cost_micro_usd",
-         *_TIMES),
+         "cached", *_TIMES),
     ),
     # From the highest down, NULL comes first: the tenant's own budget.
     ExportedTable(
@@ -169,5 +172,6 @@ NOT_EXPORTED = {
     "idempotency_keys.request_hash": "a keyed hash of what the export holds in clear, or of what the user took back",
     "tenants.webhook_secret_version": "which of its webhook secrets holds",
     "tenants.webhook_secret_changed_at": "until when the one before holds too",
+    "tenants.cache_epoch": "a part of the keys to what is kept",
     "tenants.erasing_at": "nobody gets in to export while it is set",
 }

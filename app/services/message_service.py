@@ -7,8 +7,7 @@ settle    a short transaction stores the answer, or why there is none, and what 
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import TextClause
 
@@ -28,42 +27,29 @@ from app.db.session import TenantSession
 from app.db.visibility import viewer
 from app.llm.base import Turn
 from app.llm.pricing import estimated_tokens
+from app.messages import stream
 from app.messages.engine import MessageEngine
-from app.messages.generation import Generation, Reader
+from app.messages.generation import Reader
 from app.messages.idempotency import IdempotentRequest
 from app.messages.listing import MessageFilter, listing
 from app.messages.lookup import find, find_to_change
 from app.messages.search import search
 from app.messages.search_indexer import SearchIndexer
 from app.messages.signals import MessageSignals
-from app.messages.statements import DELETE, REQUEST_CANCEL, RESERVE, RESERVE_ONCE, RETRY
-from app.messages.stream import ENDED, End, Event, Position, Read, follow_running, follow_stored, shared_read
+from app.messages.statements import DELETE, REQUEST_CANCEL, RETRY
+from app.messages.stream import ENDED, End, Event, Position, Read
 from app.models import MessageStatus
 from app.models.rows import MessageRow
 from app.services.audit_service import record_by, record_if_of_another
 from app.services.conversation_service import turns_before
 from app.services.intake import Intake
+from app.services.kept_answers import KeptAnswers, Outdated
+from app.services.prompts import Prompt, Sent
+
+if TYPE_CHECKING:
+    from app.cache.cache import Lookup
 
 CANCEL_WAIT_SECONDS = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """What a user sends. `streams`: the answer may be followed piece by piece; `background`: nobody waits for it."""
-
-    content: str
-    conversation_id: str | None = None
-    webhook_url: str | None = None
-    streams: bool = False
-    background: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A message as it was reserved, with its run; or, without one, as it is: its idempotency key made it before."""
-
-    row: MessageRow
-    generation: Generation | None
 
 
 class MessageService:
@@ -83,6 +69,7 @@ class MessageService:
         self._signals = signals
         self._intake = intake
         self._search_indexer = search_indexer
+        self._kept = KeptAnswers(intake.cache, db.principal)
 
     # --- sending
 
@@ -128,39 +115,51 @@ class MessageService:
             self._engine.release(self._tenant_id)
 
     async def _send(self, prompt: Prompt, request: IdempotentRequest | None) -> Sent:
+        await self._intake.ceiling.count(self._db)
+        kept = None
+        if prompt.conversation_id is None:
+            kept = await self._kept.before([Turn("user", prompt.content)], prompt.cache)
+        try:
+            return await self._send_knowing(kept, prompt, request)
+        except Outdated:
+            return await self._send_knowing(None, prompt, request)
+
+    async def _send_knowing(self, kept: "Lookup | None", prompt: Prompt, request: IdempotentRequest | None) -> Sent:
         message_id = new_id()
-        values = {
+        once = request is not None and prompt.conversation_id is None
+        statement, values, row = self._kept.reserving(kept, once=once)
+        values |= {
             "id": message_id,
             "user_id": self._db.principal.user_id,
             "content": prompt.content,
             "conversation_id": prompt.conversation_id,
             "webhook_url": None if prompt.webhook_url is None else self._intake.webhooks.check(prompt.webhook_url),
         }
-        statement: TextClause = RESERVE
-        await self._intake.ceiling.count(self._db)
         async with self._db.begin() as connection:
-            if request and prompt.conversation_id is None:
-                statement, values = (
-                    RESERVE_ONCE,
-                    values | self._intake.keys.parameters(request, self._db.principal, message_id),
-                )
+            if request and once:
+                values |= self._intake.keys.parameters(request, self._db.principal, message_id)
             elif made := await self._intake.keys.claim(connection, self._db.principal, request, message_id):
                 # Before the conversation is looked at: what it was made for may be busy or gone by now.
                 return await self._replay(connection, made, prompt)
-            turns = await self._turns(connection, prompt.content, prompt.conversation_id, message_id)
+            turns = await self._turns(connection, prompt, message_id)
             claim = self._engine.llm.most_cost(turns)
-            reserved = await self._reserve(connection, statement, values, claim)
+            reserved = await self._reserve(connection, statement, values, claim, row)
             if reserved is None:
                 assert request is not None
                 made = await self._intake.keys.made_before(connection, self._db.principal, request)
                 return await self._replay(connection, made, prompt)
-        return Sent(reserved, self._engine.start(reserved, turns, claim, streams=prompt.streams))
+            self._kept.check(kept, reserved)
+        if kept and kept.entry:
+            return Sent(reserved, None, kept.state, kept.age)
+        kept = await self._kept.after(kept, turns, prompt.cache)
+        run = self._engine.start(reserved, turns, claim, streams=prompt.streams, lookup=kept)
+        return Sent(reserved, run, self._kept.state(kept), kept.age if kept else 0)
 
     async def _replay(self, connection: Connection, message_id: str, prompt: Prompt) -> Sent:
         row = await find(connection, self._db.principal, message_id)
         if row.status == MessageStatus.PENDING and not prompt.background:
             raise IdempotencyKeyInFlight(row.id)
-        return Sent(row, None)
+        return Sent(row, None, self._kept.state())
 
     async def _retry(self, message_id: str, *, streams: bool) -> Sent:
         await self._intake.ceiling.count(self._db)
@@ -169,30 +168,34 @@ class MessageService:
             if message.status == MessageStatus.COMPLETED:
                 raise MessageEnded
             await record_if_of_another(self._db, connection, "message.retried", message)
-            turns = await self._turns(connection, message.content, message.conversation_id, message_id)
+            turns = await self._turns(connection, message, message_id)
             claim = self._engine.llm.most_cost(turns)
             reserved = await self._reserve(connection, RETRY, {"id": message_id}, claim)
             if reserved is None:
                 raise MessageRunning
-        return Sent(reserved, self._engine.start(reserved, turns, claim, streams=streams))
+        run = self._engine.start(reserved, turns, claim, streams=streams)
+        return Sent(reserved, run, self._kept.state())
 
-    async def _turns(
-        self, connection: Connection, content: str, conversation_id: str | None, message_id: str
-    ) -> list[Turn]:
-        earlier: list[Turn] = []
-        if conversation_id is not None:
-            room = self._intake.context_tokens - estimated_tokens(content)
-            earlier = await turns_before(connection, self._db.principal, conversation_id, message_id, room)
-        return [*earlier, Turn("user", content)]
+    async def _turns(self, connection: Connection, sent: Prompt | MessageRow, message_id: str) -> list[Turn]:
+        if sent.conversation_id is None:
+            return [Turn("user", sent.content)]
+        room = self._intake.context_tokens - estimated_tokens(sent.content)
+        earlier = await turns_before(connection, self._db.principal, sent.conversation_id, message_id, room)
+        return [*earlier, Turn("user", sent.content)]
 
     async def _reserve(
-        self, connection: Connection, statement: TextClause, values: dict[str, Any], claim: int | None
+        self,
+        connection: Connection,
+        statement: TextClause,
+        values: dict[str, Any],
+        claim: int | None,
+        row: type[MessageRow] = MessageRow,
     ) -> MessageRow | None:
         """The pending message; None if the statement's condition did not hold. Budgets are claimed at the commit."""
         values |= {"tenant_id": self._tenant_id, "lease": self._engine.lease, "claim": claim}
         await self._intake.ceiling.bound(connection)
         try:
-            return (await connection.execute(statement, values, MessageRow)).one_or_none()
+            return (await connection.execute(statement, values, row)).one_or_none()
         except IntegrityViolation as error:
             if violates(error, "uq_messages_pending_conversation"):
                 raise ConversationBusy from None
@@ -228,8 +231,10 @@ class MessageService:
     def events(self, sent: Sent, reader: Reader) -> AsyncIterator[Event]:
         """What happens to the message that was sent, from its beginning."""
         if sent.generation is not None:
-            return follow_running(sent.generation, self._db, self._signals, reader, 0)
-        return follow_stored(sent.row, self._read_of(sent.row.id), self._signals, reader, 0)
+            return stream.follow_running(sent.generation, self._db, self._signals, reader, 0)
+        if sent.cache == "hit":
+            return stream.follow_ended(sent.row)
+        return stream.follow_stored(sent.row, self._read_of(sent.row.id), self._signals, reader, 0)
 
     async def resume(self, message_id: str, position: Position | None, reader: Reader) -> AsyncIterator[Event] | None:
         """What happens to a message after a position, in whichever process it runs; None if it was read to its end."""
@@ -241,16 +246,16 @@ class MessageService:
         self._signals.admit(self._db.principal.user_id, reader)
         generation = self._engine.find(message_id, row.attempts)
         if generation is not None:
-            return follow_running(generation, self._db, self._signals, reader, offset)
-        return follow_stored(row, self._read_of(message_id), self._signals, reader, offset)
+            return stream.follow_running(generation, self._db, self._signals, reader, offset)
+        return stream.follow_stored(row, self._read_of(message_id), self._signals, reader, offset)
 
     def _read_of(self, message_id: str) -> Read:
-        return shared_read(self._db, self._signals.looks, message_id)
+        return stream.shared_read(self._db, self._signals.looks, message_id)
 
     async def _wait_for_end(self, message: MessageRow) -> MessageRow:
         reader = Reader()
         asyncio.get_running_loop().call_later(CANCEL_WAIT_SECONDS, reader.close)
-        async for event in follow_stored(message, self._read_of(message.id), self._signals, reader, 0):
+        async for event in stream.follow_stored(message, self._read_of(message.id), self._signals, reader, 0):
             if isinstance(event, End) and event.row is not None:
                 return event.row
         return message

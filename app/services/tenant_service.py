@@ -2,7 +2,7 @@
 
 import hmac
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import bindparam, select, text, update
 from sqlalchemy.dialects.postgresql import insert
@@ -122,11 +122,12 @@ class TenantSettingsService:
 class TenantAdminService(TenantSettingsService):
     """As `TenantSettingsService`, for who may change them."""
 
-    async def change(self, changes: dict[str, str]) -> TenantRow:
-        """Set some of `name`, `registration` and `message_visibility`; raises `TenantNameTaken`."""
+    async def change(self, changes: dict[str, Any]) -> TenantRow:
+        """Set some of the settings; raises `TenantNameTaken`. Naming `cache_ttl_seconds` forgets what was kept."""
         if not changes:
             return await self.get()
-        statement = update(Tenant).where(tenants.c.id == bindparam("tenant_id")).values(changes).returning(*SHOWN)
+        values = {**changes, "cache_epoch": new_id()} if "cache_ttl_seconds" in changes else changes
+        statement = update(Tenant).where(tenants.c.id == bindparam("tenant_id")).values(values).returning(*SHOWN)
         async with self._db.begin() as connection:
             try:
                 changed = await connection.execute(statement, {"tenant_id": self._tenant_id}, TenantRow)

@@ -23,8 +23,12 @@ _KEYS: dict[Grouping, str] = {
     "user": "used.user_id",
     "model": "NULLIF(used.model, '')",
 }
-_SUMS = ("input_tokens", "cached_tokens", "output_tokens", "cost_micro_usd")
-_COUNTED = f"(created_at AT TIME ZONE 'UTC')::date AS day, user_id, model, 1 AS messages, {', '.join(_SUMS)}"
+_TOKENS_AND_COST = ("input_tokens", "cached_tokens", "output_tokens", "cost_micro_usd")
+_SUMS = (*_TOKENS_AND_COST, "cache_hits")
+_COUNTED = (
+    f"(created_at AT TIME ZONE 'UTC')::date AS day, user_id, model, 1 AS messages, {', '.join(_TOKENS_AND_COST)},"
+    " cached::int AS cache_hits"
+)
 # Also of deleted messages: what was used stays used.
 _USAGE = """
 SELECT {key} AS key, sum(used.messages)::bigint AS messages, {sums}

@@ -14,7 +14,13 @@ async def test_a_tenant_begins_open_and_with_shared_messages(client: httpx.Async
     for member in (acme.user, acme.admin):
         body = (await client.get(f"/tenants/{acme.id}", headers=member.headers)).json()
         assert body.pop("created_at") == body.pop("updated_at")
-        assert body == {"id": acme.id, "name": acme.name, "registration": "open", "message_visibility": "tenant"}
+        assert body == {
+            "id": acme.id,
+            "name": acme.name,
+            "registration": "open",
+            "message_visibility": "tenant",
+            "cache_ttl_seconds": None,
+        }
 
 
 async def test_an_admin_changes_what_it_names(
@@ -22,16 +28,25 @@ async def test_an_admin_changes_what_it_names(
 ) -> None:
     path, headers, name = f"/tenants/{acme.id}", acme.admin.headers, unique_email("Tenant")
     shown = (await client.get(path, headers=headers)).json()
-    for changes in ({"registration": "invite"}, {"message_visibility": "own"}, {"name": f" {name} "}):
+    for changes in (
+        {"registration": "invite"},
+        {"message_visibility": "own"},
+        {"name": f" {name} "},
+        {"cache_ttl_seconds": 86400},
+        {"cache_ttl_seconds": None},
+    ):
         answer = await client.patch(path, json=changes, headers=headers)
         assert answer.status_code == 200
-        shown |= {field: value.strip() for field, value in changes.items()}
+        shown |= {field: value.strip() if isinstance(value, str) else value for field, value in changes.items()}
         assert answer.json() == {**shown, "updated_at": answer.json()["updated_at"]}
         assert answer.json()["updated_at"] > shown["updated_at"]
         shown = answer.json()
-    assert (await actions_of(superuser, acme.id)).count("tenant.changed") == 3
+    assert (await actions_of(superuser, acme.id)).count("tenant.changed") == 5
     details = "SELECT details FROM audit_log WHERE tenant_id = $1 AND details ? 'registration'"
     assert await superuser.fetchval(details, acme.id) == '{"registration": "invite"}'
+    details = "SELECT details FROM audit_log WHERE tenant_id = $1 AND details ? 'cache_ttl_seconds' ORDER BY id"
+    noted = [row["details"] for row in await superuser.fetch(details, acme.id)]
+    assert noted == ['{"cache_ttl_seconds": 86400}', '{"cache_ttl_seconds": null}']
 
 
 @pytest.mark.parametrize("body", [{}, {"name": None}, {"name": None, "registration": None, "message_visibility": None}])
@@ -54,6 +69,9 @@ async def test_what_names_nothing_changes_nothing(
         {"name": "a\x00b"},
         {"registration": "maybe"},
         {"message_visibility": "none"},
+        {"cache_ttl_seconds": 0},
+        {"cache_ttl_seconds": 86401},
+        {"cache_ttl_seconds": "60"},
         {"id": "x"},
         {"tenant_id": "x"},
         [],

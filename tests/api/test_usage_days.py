@@ -28,7 +28,7 @@ async def store(superuser: asyncpg.Connection, tenant: Tenant, days_ago: int, ho
 
 async def counted(superuser: asyncpg.Connection, tenant: Tenant, since: datetime, until: datetime) -> dict[str, Any]:
     """Of the messages and the deleted ones, one by one, by each grouping."""
-    columns = f"created_at, user_id, model, {', '.join(SUMS)}"
+    columns = f"created_at, user_id, model, cached, {', '.join(SUMS)}"
     rows = await superuser.fetch(
         f"SELECT * FROM (SELECT tenant_id, {columns} FROM messages"
         f"  UNION ALL SELECT tenant_id, {columns} FROM deleted_usage) AS used"
@@ -40,7 +40,7 @@ async def counted(superuser: asyncpg.Connection, tenant: Tenant, since: datetime
         day = row["created_at"].astimezone(UTC).date().isoformat()
         for grouping, key in (("day", day), ("user", row["user_id"]), ("model", row["model"])):
             sums = found[grouping].setdefault(key, Counter(messages=0))
-            sums.update({"messages": 1, **{name: row[name] or 0 for name in SUMS}})
+            sums.update({"messages": 1, "cache_hits": row["cached"], **{name: row[name] or 0 for name in SUMS}})
     return found
 
 
@@ -78,6 +78,7 @@ async def used(superuser: asyncpg.Connection, acme: Tenant) -> list[str]:
             user_id=(acme.admin if hour == 4 else acme.user).id,
             status="failed" if hour == 23 else "completed",
             model=(None if hour == 23 else "ab"[days_ago % 2]),
+            cached=hour == 12,
         )
         for days_ago in (1, 2, 3, 4, 5, 6, 40, 60)
         for hour in (0, 4, 12, 23)

@@ -14,7 +14,9 @@ class CrossOrigin(CORSMiddleware):
             allow_origins=origins,
             allow_methods=["*"],
             allow_headers=["*"],  # tracing adds its own, and a header is no credential that the page does not have
-            expose_headers=["Link", "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-ID"],
+            expose_headers=[
+                *("Age", "Link", "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Cache", "X-Request-ID")
+            ],
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -7,12 +7,14 @@ from app.api.pagination import link_next
 from app.api.parameters import Filter, IdempotencyKey, LastEventId, Paging, PathId
 from app.api.routing import CallerFirst
 from app.api.sse import EventStream, position_of
+from app.cache.control import CacheControl
 from app.dependencies import Messages
 from app.messages.generation import Reader
 from app.messages.idempotency import IdempotentRequest
 from app.models import MessageStatus
 from app.schemas.message import MessageCreate, MessageRead, MessageRetry, SendMode
-from app.services.message_service import MessageService, Prompt, Sent
+from app.services.message_service import MessageService
+from app.services.prompts import Prompt, Sent
 
 router = APIRouter(tags=["messages"], route_class=CallerFirst)
 
@@ -44,19 +46,29 @@ ACCEPTED = {"model": MessageRead, "description": "With `background`: the pending
     },
 )
 async def send_message(
-    body: MessageCreate, service: Messages, request: Request, key: IdempotencyKey = None
+    body: MessageCreate, service: Messages, request: Request, response: Response, key: IdempotencyKey = None
 ) -> MessageRead | Response:
     """Answers once the message has ended; with `stream` (or `Accept: text/event-stream`) as it is written.
+
+    Where the tenant keeps answers (`cache_ttl_seconds`), an equal prompt is answered from those, and `X-Cache` says so;
+    `Cache-Control: no-cache` asks the provider all the same, `no-store` keeps nothing either.
 
     The message is the server's from then on: a client that hangs up finds it at `GET /messages/{id}`. If the provider
     fails, the answer is a problem with a `message_id`: the message is kept as `failed`.
     """
     streams = _wants_events(body, request)
     sent = await service.send(
-        Prompt(body.content, body.conversation_id, body.webhook_url, streams or body.background, body.background),
+        Prompt(
+            body.content,
+            body.conversation_id,
+            body.webhook_url,
+            streams or body.background,
+            body.background,
+            CacheControl.of(request.headers.getlist("Cache-Control")),
+        ),
         IdempotentRequest.of(key, "POST /messages", body.model_dump()),
     )
-    return await _answer(service, sent, body, request, streams=streams)
+    return await _answer(service, sent, body, request, response, streams=streams)
 
 
 @router.get(
@@ -117,13 +129,13 @@ async def cancel_message(message_id: PathId, service: Messages, request: Request
     responses={202: ACCEPTED, **documented(400, 401, 402, 403, 404, 409, 413, 422, 429, 502, 503, 504)},
 )
 async def retry_message(
-    message_id: PathId, service: Messages, request: Request, body: MessageRetry | None = None
+    message_id: PathId, service: Messages, request: Request, response: Response, body: MessageRetry | None = None
 ) -> MessageRead | Response:
     """Answers a failed or cancelled message again, as `POST /messages` would. For its author and admins."""
     mode = body or MessageRetry()
     streams = _wants_events(mode, request)
     sent = await service.retry(message_id, streams=streams or mode.background)
-    return await _answer(service, sent, mode, request, streams=streams, waited=status.HTTP_200_OK)
+    return await _answer(service, sent, mode, request, response, streams=streams, waited=status.HTTP_200_OK)
 
 
 @router.delete(
@@ -142,16 +154,32 @@ async def _answer(
     sent: Sent,
     mode: SendMode,
     request: Request,
+    response: Response,
     *,
     streams: bool,
     waited: int = status.HTTP_201_CREATED,
 ) -> MessageRead | Response:
     if streams:
         reader = Reader()
-        return EventStream(service.events(sent, reader), reader, _heartbeat(request))
+        stream = EventStream(service.events(sent, reader), reader, _heartbeat(request))
+        _say_cache(stream, sent, hit=sent.cache == "hit")
+        return stream
     if mode.background:
-        return _read(request, sent.row, waited, always_accepted=True)
-    return MessageRead.model_validate(await service.outcome(sent))
+        accepted = _read(request, sent.row, waited, always_accepted=True)
+        _say_cache(accepted, sent, hit=sent.cache == "hit")
+        return accepted
+    message = MessageRead.model_validate(await service.outcome(sent))
+    _say_cache(response, sent, hit=sent.cache == "hit" or (sent.cache == "miss" and message.cached))
+    return message
+
+
+def _say_cache(response: Response, sent: Sent, *, hit: bool) -> None:
+    """As far as it is known when the answer begins: what waits for an equal prompt's answer is a miss until then."""
+    if sent.cache is None:
+        return
+    response.headers["X-Cache"] = "hit" if hit else sent.cache
+    if hit:
+        response.headers["Age"] = str(sent.age)
 
 
 def _read(request: Request, row: object, ended: int, *, always_accepted: bool = False) -> Response:

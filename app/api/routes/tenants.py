@@ -75,9 +75,9 @@ async def get_tenant(tenant_id: PathId, caller: CurrentUser, service: TenantOfCa
 async def change_tenant(
     tenant_id: PathId, body: TenantUpdate, admin: AdminSession, service: TenantAdmin
 ) -> TenantSettings:
-    """Its name, who may register, and whose messages users see; in force at the next request."""
+    """Its name, who may register, whose messages users see, how long answers are kept; in force at the next request."""
     _require_own(tenant_id, admin)
-    return TenantSettings.model_validate(await service.change(body.model_dump(mode="json", exclude_none=True)))
+    return TenantSettings.model_validate(await service.change(body.changes()))
 
 
 @router.delete(

@@ -1,0 +1,23 @@
+"""Makes the cache that the settings name."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from app.core.config import Settings
+from app.llm.base import LLMProvider
+from app.llm.factory import parameters_of
+
+if TYPE_CHECKING:
+    from app.cache.cache import ResponseCache
+
+
+def create_cache(settings: Settings, secret_keys: Sequence[str], provider: LLMProvider) -> "ResponseCache | None":
+    """None without `REDIS_URL`. An equal call is waited for as long as a provider may take."""
+    if not settings.redis_url:
+        return None
+    # Not at the top: the client of Redis is for those who have one.
+    from app.cache.cache import ResponseCache
+    from app.cache.names import Names
+
+    names = Names(secret_keys, parameters_of(settings, provider))
+    return ResponseCache(settings.redis_url, names, settings.llm_timeout_seconds)

@@ -1,0 +1,55 @@
+"""Under which name an answer is kept, and with which key it is sealed.
+
+Both follow from the server's key, the tenant and the tenant's epoch: who has Redis alone can neither read what was
+answered nor try out what was asked; a tenant that renews its epoch, or is gone, leaves nothing that anybody can find
+or read.
+"""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.llm.base import Turn
+
+KEY_PREFIX = "llm-saas:cache"
+# Of what follows: with another form of it, or of what is kept, nothing that was kept before is found.
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """`seal` is a key for AES-256."""
+
+    name: str
+    seal: bytes
+
+
+class Names:
+    """`secret_keys`: the present one first; what was kept under those before it is still found.
+
+    `parameters`: of every call of this process, beside its turns: whatever else an answer depends on.
+    """
+
+    def __init__(self, secret_keys: Sequence[str], parameters: Mapping[str, Any]) -> None:
+        self._secret_keys = tuple(key.encode() for key in secret_keys)
+        self._parameters = dict(parameters)
+
+    def of(self, tenant_id: str, epoch: str, sharer: str, turns: Sequence[Turn]) -> list[Name]:
+        """One for each secret key. `sharer`: who alone may have the answer; "": the tenant's users."""
+        asked = [VERSION, self._parameters, sharer, [[turn.role, turn.content] for turn in turns]]
+        canonical = json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()
+        return [_name(key, tenant_id, epoch, canonical) for key in self._secret_keys]
+
+
+def prefix_of(tenant_id: str) -> str:
+    """With which all names of a tenant begin."""
+    return f"{KEY_PREFIX}:{tenant_id}:"
+
+
+def _name(secret_key: bytes, tenant_id: str, epoch: str, canonical: bytes) -> Name:
+    tenant_key = hmac.digest(secret_key, f"cache:{tenant_id}:{epoch}".encode(), hashlib.sha256)
+    digest = hmac.digest(tenant_key, b"name:" + canonical, hashlib.sha256).hex()
+    return Name(prefix_of(tenant_id) + digest, hmac.digest(tenant_key, b"seal", hashlib.sha256))

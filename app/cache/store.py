@@ -1,0 +1,177 @@
+"""Redis, as far as the cache needs it, and for as long as it answers at once.
+
+What Redis fails to do costs the cache and nobody's request: the first failure ends the use of it, until a task of its
+own has really written again.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from contextvars import Context
+from functools import partial
+from typing import Any
+
+import structlog
+
+from app.cache.names import KEY_PREFIX
+from app.core.redis_client import answered_within, client_of
+
+TIMEOUT_SECONDS = 0.05
+RETRY_SECONDS = 1.0
+# Of the process that asks for others: renewed while it lives, and taken over this long after it died.
+LOCK_SECONDS = 5.0
+PURGED_AT_ONCE = 1000
+CHANNEL = f"{KEY_PREFIX}:ends"
+LED, FOLLOWED = b"led", b"followed"
+
+# KEYS: the answer, its lock. One trip, so that nobody asks for what was kept a moment before.
+JOIN = f"""
+local kept = redis.call('GET', KEYS[1])
+if kept then return kept end
+if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return '{LED.decode()}' end
+return '{FOLLOWED.decode()}'
+"""
+RENEW = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+"""
+# ARGV: whose lock it is, what is told to who waits, and the answer with its milliseconds, if there is one.
+END = f"""
+if ARGV[3] then redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4]) end
+if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
+redis.call('PUBLISH', '{CHANNEL}', ARGV[2])
+"""
+
+logger = structlog.get_logger()
+
+
+class Away(Exception):
+    """Redis does not answer, or not well."""
+
+
+class Store:
+    """Look-ups that come while one is under way go together in the next trip: a trip of its own costs each 110 µs."""
+
+    def __init__(self, url: str) -> None:
+        self._redis = client_of(url, TIMEOUT_SECONDS)
+        self._waiting: list[tuple[Sequence[str], asyncio.Future[list[bytes | None]]]] = []
+        self._looking: asyncio.Task[None] | None = None
+        self._recovering: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
+        self.available = False
+
+    async def open(self) -> None:
+        await self._try()
+
+    async def close(self) -> None:
+        # Not by cancelling: asyncio.wait_for, which the client uses to write, may swallow that before Python 3.12.
+        self._closing.set()
+        for task in (self._looking, self._recovering):
+            if task is not None:
+                await task
+        await self._redis.aclose()
+
+    async def look(self, names: Sequence[str]) -> list[bytes | None]:
+        """What is kept under each; raises `Away`."""
+        if not self.available:
+            raise Away
+        found: asyncio.Future[list[bytes | None]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((names, found))
+        if self._looking is None:
+            self._looking = _start(self._look_for_waiting())
+        return await found
+
+    async def join(self, name: str, token: str) -> bytes:
+        """What is kept, or `LED`: nobody asks, and the caller is to; or `FOLLOWED`: somebody asks. Raises `Away`."""
+        milliseconds = round(LOCK_SECONDS * 1000)
+        found: bytes = await self._ask(lambda: self._redis.eval(JOIN, 2, name, _lock(name), token, milliseconds))
+        return found
+
+    async def renew(self, name: str, token: str) -> None:
+        """Show that who asks is alive; raises `Away`."""
+        await self._ask(lambda: self._redis.eval(RENEW, 1, _lock(name), token, round(LOCK_SECONDS * 1000)))
+
+    async def end(self, name: str, token: str, told: str, kept: tuple[bytes, float] | None = None) -> None:
+        """Keep an answer for so many seconds, if there is one, and tell who waits; raises `Away`."""
+        answer = () if kept is None else (kept[0], max(1, round(kept[1] * 1000)))
+        await self._ask(lambda: self._redis.eval(END, 2, name, _lock(name), token, told, *answer))
+
+    async def purge(self, prefix: str) -> int:
+        """Delete what has a name with this beginning, some at a time; how many; raises `Away`."""
+        position, deleted = 0, 0
+        while True:
+            scan = partial(self._redis.scan, position, match=f"{prefix}*", count=PURGED_AT_ONCE)
+            position, names = await self._ask(scan)
+            if names:
+                deleted += await self._ask(partial(self._redis.unlink, *names))
+            if not position:
+                return deleted
+
+    async def _look_for_waiting(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                await self._look_for(batch)
+        finally:
+            self._looking = None
+
+    async def _look_for(self, batch: Sequence[tuple[Sequence[str], asyncio.Future[list[bytes | None]]]]) -> None:
+        # Those whose request is gone are done already.
+        try:
+            names = [name for names, _ in batch for name in names]
+            kept = iter(await self._ask(lambda: self._redis.mget(names)))
+            for wanted, found in batch:
+                values = [next(kept) for _ in wanted]
+                if not found.done():
+                    found.set_result(values)
+        except Exception as error:  # noqa: BLE001 - it is its requests' failure, and nobody else's
+            for _, found in batch:
+                if not found.done():
+                    found.set_exception(error)
+        finally:
+            for _, found in batch:
+                found.cancel()
+
+    async def _ask(self, command: Callable[[], Awaitable[Any]]) -> Any:
+        if not self.available:
+            raise Away
+        try:
+            async with answered_within(TIMEOUT_SECONDS):
+                return await command()
+        except Exception as error:
+            self._lose(error)
+            raise Away from error
+
+    def _lose(self, error: Exception) -> None:
+        if self.available or self._recovering is None:
+            logger.warning("cache_away", error=type(error).__name__)
+        self.available = False
+        if self._recovering is None and not self._closing.is_set():
+            self._recovering = _start(self._recover())
+
+    async def _recover(self) -> None:
+        while not self.available:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), RETRY_SECONDS)
+                return
+            await self._try()
+
+    async def _try(self) -> None:
+        """Write what nobody reads: a Redis that answers may still refuse to write."""
+        try:
+            async with answered_within(TIMEOUT_SECONDS):
+                await self._redis.set(f"{KEY_PREFIX}:nobody", b"", px=1000)
+        except Exception as error:  # noqa: BLE001 - no failure of Redis is a failure of the service
+            self._lose(error)
+        else:
+            self.available, self._recovering = True, None
+            logger.info("cache_in_redis")
+
+
+def _lock(name: str) -> str:
+    return f"{name}:lock"
+
+
+def _start(work: Any) -> asyncio.Task[None]:
+    """Outside the request that happens to be the first: its id must not stand in these lines of the log."""
+    return asyncio.create_task(work, context=Context())

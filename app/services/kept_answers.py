@@ -1,0 +1,68 @@
+"""The cache, as the messages of one caller use it.
+
+What the tenant wants of it is no trip's errand: a prompt that stands alone is looked up before it is stored, by what
+this process remembers of the tenant, and storing says whether that still holds. Else it is looked up afterwards.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import TextClause
+
+from app.cache.control import CacheControl, CacheState
+from app.core.principal import Principal
+from app.llm.base import Turn
+from app.messages.generation import storable
+from app.messages.statements import RESERVE, RESERVE_ANSWERED, RESERVE_CACHING, RESERVE_ONCE
+from app.models.rows import CachingMessageRow, MessageRow
+
+if TYPE_CHECKING:
+    from app.cache.cache import Lookup, ResponseCache
+
+
+class Outdated(Exception):
+    """An answer was found by what the tenant no longer wants."""
+
+
+class KeptAnswers:
+    """`cache` None: nothing is ever found, and nothing is asked."""
+
+    def __init__(self, cache: "ResponseCache | None", caller: Principal) -> None:
+        self._cache = cache
+        self._caller = caller
+
+    async def before(self, turns: Sequence[Turn], control: CacheControl) -> "Lookup | None":
+        """What is known of a prompt that is about to be stored."""
+        if self._cache is None:
+            return None
+        caching = self._cache.known(self._caller.tenant_id)
+        return None if caching is None else await self._cache.look(caching, self._caller, turns, control)
+
+    def reserving(self, lookup: "Lookup | None", *, once: bool) -> tuple[TextClause, dict[str, Any], type[MessageRow]]:
+        """The statement that stores the prompt, what it needs of an answer that was found, and what it returns."""
+        if self._cache is None:
+            return (RESERVE_ONCE if once else RESERVE), {}, MessageRow
+        if lookup is None or lookup.entry is None:
+            return RESERVE_CACHING[once], {}, CachingMessageRow
+        entry = lookup.entry
+        values = {"response": storable(entry.text), "model": storable(entry.model)[:255]}
+        return RESERVE_ANSWERED[once], values, CachingMessageRow
+
+    def check(self, lookup: "Lookup | None", reserved: MessageRow) -> None:
+        """To be called before the message is committed; raises `Outdated`: it is to be sent again, without the look."""
+        if self._cache is None or not isinstance(reserved, CachingMessageRow):
+            return
+        caching = self._cache.learn(self._caller.tenant_id, reserved.caching)
+        if lookup is not None and lookup.entry is not None and lookup.caching != caching:
+            raise Outdated
+
+    async def after(self, lookup: "Lookup | None", turns: Sequence[Turn], control: CacheControl) -> "Lookup | None":
+        """As `before`, by what storing said."""
+        if self._cache is None or (lookup and lookup.caching == self._cache.known(self._caller.tenant_id)):
+            return lookup
+        return await self.before(turns, control)
+
+    def state(self, lookup: "Lookup | None" = None) -> CacheState | None:
+        if self._cache is None:
+            return None
+        return "bypass" if lookup is None else lookup.state

@@ -50,6 +50,7 @@ lint: dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m checks.migrations
 
 format: dev
 	$(BIN)/ruff check --fix .

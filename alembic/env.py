@@ -5,32 +5,93 @@ PostgreSQL, which then runs for as long as the command does.
 """
 
 import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alembic import context
 from app.core.config import get_settings
+from app.db import migration
 from app.db.connection import plain_engine
 from app.db.embedded import EmbeddedPostgres
 from app.models import Base
 
 # Two processes that start at once migrate one after the other. The number is arbitrary and ours.
-MIGRATION_LOCK = 7_240_318
+MIGRATION_LOCK = text("SELECT pg_try_advisory_xact_lock(7240318)")
+LOOK_SECONDS = 0.2
+LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED = "55P03", "40P01"
+
+logger = logging.getLogger("alembic.env")
 
 
 def run_migrations(connection: Connection) -> None:
-    context.configure(connection=connection, target_metadata=Base.metadata)
-    with context.begin_transaction():
-        # Whatever the login's bound is: to build an index takes as long as it takes.
-        connection.execute(text("SET LOCAL statement_timeout = 0"))
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
-        context.run_migrations()
+    """Take the steps, each in a transaction of its own; one that finds a table in use is taken again after a pause."""
+    options: dict[str, Any] = {
+        "connection": connection,
+        "target_metadata": Base.metadata,
+        "transaction_per_migration": True,
+    }
+    context.configure(**options)
+    steps = Steps(connection, context.get_context().opts["fn"])
+    tries = 0
+    while True:
+        context.configure(**options, fn=steps.left)
+        try:
+            with context.begin_transaction():
+                context.run_migrations()
+        except DBAPIError as error:
+            connection.rollback()
+            tries += 1
+            if getattr(error.orig, "sqlstate", "") not in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED):
+                raise
+            if tries == migration.LOCK_TRIES:
+                raise
+            logger.warning("A table is in use: again in %g s (%s)", tries * migration.LOCK_PAUSE_SECONDS, error.orig)
+            time.sleep(tries * migration.LOCK_PAUSE_SECONDS)
+        else:
+            return
+
+
+class Steps:
+    """What a command has to do, found out once: `-2` means another revision after the first of two steps."""
+
+    def __init__(self, connection: Connection, find: Callable[..., Iterable[Any]]) -> None:
+        self._connection, self._find = connection, find
+        self._steps: deque[Any] | None = None
+
+    def left(self, heads: Any, migration_context: Any) -> Iterator[Any]:
+        if self._steps is None:
+            self._steps = deque(self._find(heads, migration_context))
+        while self._steps:
+            for bound in migration.BOUNDS:
+                self._connection.execute(text(bound))
+            yield self._steps[0]
+            self._steps.popleft()  # it is committed: what fails does not come back here
+
+
+async def take_turn(connection: AsyncConnection) -> None:
+    """Wait until no other process migrates; the transaction that is left open is the lock.
+
+    By looking: a statement that waits has a snapshot, for whose end CREATE INDEX CONCURRENTLY would wait.
+    """
+    while not (await connection.execute(MIGRATION_LOCK)).scalar_one():
+        await connection.rollback()
+        await asyncio.sleep(LOOK_SECONDS)
+    # Last: the driver leaves the portal of a query open, with its snapshot, until the next statement replaces it.
+    await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
 
 
 async def migrate(url: str) -> None:
     engine = plain_engine(url)
     try:
-        async with engine.connect() as connection:
+        async with engine.connect() as turn, engine.connect() as connection:
+            await take_turn(turn)
             await connection.run_sync(run_migrations)
     finally:
         await engine.dispose()

@@ -1,11 +1,23 @@
-"""What migrations share: columns of every table, row-level security, and handing functions to the definer role."""
+"""What migrations share: columns of every table, row-level security, handing functions to the definer role, and locks.
 
-from collections.abc import Iterable
+A migration runs beside a service that serves. What it cannot lock at once, requests queue behind, so it gives up soon
+and comes again: its whole revision, in a transaction of its own, because a transaction that waits keeps what it holds.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import sqlalchemy as sa
 
 from alembic import op
 from app.db.roles import DEFINER_ROLE, RUNTIME_ROLE
+
+# Less than a request's statement may wait, and more than the second after which PostgreSQL cancels an autovacuum that
+# is in the way. Whatever the login's bound on statements is: to validate or to index takes as long as it takes.
+BOUNDS = ("SET LOCAL lock_timeout = '2s'", "SET LOCAL statement_timeout = 0")
+# The pauses are so many times as long as there were tries: 45 seconds in all.
+LOCK_TRIES, LOCK_PAUSE_SECONDS = 10, 1.0
 
 
 def quoted_schema() -> str:
@@ -74,3 +86,31 @@ def hand_to_definer(schema: str, functions: Iterable[str]) -> None:
     op.execute(f"SET LOCAL ROLE {DEFINER_ROLE}")
     grant_to_runtime(functions)
     op.execute("RESET ROLE")
+
+
+@contextmanager
+def outside_a_transaction() -> Iterator[None]:
+    """For what PostgreSQL refuses inside of one, statement by statement: it commits what the revision did before.
+
+    So it is to be repeatable. A lock that blocks nobody is waited for, however long.
+    """
+    with op.get_context().autocommit_block():
+        op.execute("SET statement_timeout = 0")
+        try:
+            yield
+        finally:
+            op.execute("RESET statement_timeout")
+    for bound in BOUNDS:
+        op.execute(bound)
+
+
+def create_index_concurrently(name: str, table: str, columns: list[Any], **options: Any) -> None:
+    """An index of a table that is in use. What a try that was cut off has left behind is replaced."""
+    with outside_a_transaction():
+        op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)
+        op.create_index(name, table, columns, postgresql_concurrently=True, **options)
+
+
+def drop_index_concurrently(name: str, table: str) -> None:
+    with outside_a_transaction():
+        op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)

@@ -1,0 +1,1 @@
+"""Checks that are no tests: `make lint` runs them."""

@@ -31,6 +31,7 @@ from app.core.logging import configure_logging
 from app.core.settings.misspelt import misspelt_here
 from app.core.settings.openings import openings
 from app.db.provision import ready_database
+from app.observability.lifespan import observed
 from app.server import Protocol, install
 from app.welcome import welcome
 
@@ -94,6 +95,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Open what the process needs, in order; close it in reverse."""
     settings: Settings = app.state.settings
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(observed(settings))
         url = await stack.enter_async_context(ready_database(settings))
         container = Container.create(settings, url)
         stack.push_async_callback(container.close)

@@ -6,6 +6,7 @@ missing=
 for server in pgbouncer redis-server nginx curl; do
   command -v "$server" >/dev/null || [ -x "/usr/sbin/$server" ] || missing="$missing $server"
 done
+command -v promtool >/dev/null || missing="$missing prometheus"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
   echo "installing$missing"

@@ -10,11 +10,19 @@ from app.core.settings.identity import IdentitySettings
 from app.core.settings.limits import LimitSettings
 from app.core.settings.llm import LLMSettings
 from app.core.settings.process import LogSettings, ProcessSettings
+from app.core.settings.telemetry import TelemetrySettings
 
 
 # Fields are collected from the last base to the first: `.env.example` lists the groups in the other order.
 class Settings(
-    LogSettings, HttpSettings, LimitSettings, LLMSettings, IdentitySettings, DatabaseSettings, ProcessSettings
+    TelemetrySettings,
+    LogSettings,
+    HttpSettings,
+    LimitSettings,
+    LLMSettings,
+    IdentitySettings,
+    DatabaseSettings,
+    ProcessSettings,
 ):
     """Every knob of the service; `.env.example` and docs/settings.md list the same names."""
 

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import structlog
 
+from app.observability.instruments import LOOP_DEATHS
+
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 # A loop that has run for so long since it died is well again.
 STEADY_SECONDS = 60.0
@@ -81,6 +83,7 @@ class Supervisor:
             watched.running_since = None
             # The exponent is bounded: a float cannot hold what a loop that has died for months would ask for.
             pause = min(FIRST_PAUSE_SECONDS * 2.0 ** min(watched.deaths - 1, 10), LONGEST_PAUSE_SECONDS)
+            LOOP_DEATHS.add(watched.loop.name)
             logger.error("loop_died", loop=watched.loop.name, deaths=watched.deaths, pause=pause, exc_info=error)
             await self._sleep(pause)
 

@@ -20,7 +20,7 @@ from typing import Self
 
 from sqlalchemy import URL
 
-from app.db.filelock import FileLock
+from app.core.filelock import FileLock
 
 SUPERUSER = "postgres"
 START_TIMEOUT_SECONDS = 60

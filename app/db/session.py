@@ -14,6 +14,7 @@ from app.db.execution import Connection
 from app.db.failures import FOREIGN_KEY_VIOLATION, domain_error, reason_of, state_of
 from app.db.gate import Gate
 from app.db.pool import NO_ANSWER, Pool, discard
+from app.observability.transactions import TransactionWatch, watched
 
 NOWHERE = Origin()
 # Lines at the gate that are no tenant's.
@@ -50,8 +51,13 @@ class Database:
         *,
         share: int = 0,
         statement_seconds: float = 5.0,
+        name: str = "primary",
     ) -> None:
-        """`share`: connections that one tenant may hold; 0: half of them. `statement_seconds`: of a request."""
+        """`share`: connections that one tenant may hold; 0: half of them. `statement_seconds`: of a request.
+
+        `name`: as metrics and spans call it.
+        """
+        self.name = name
         longest = max(statement_seconds, BACKGROUND_SECONDS) + ANSWER_SECONDS
         self.pool = Pool(make_url(url), pool_size, statement_cache_size, command_seconds=longest)
         places = pool_size + max_overflow
@@ -111,24 +117,32 @@ class Session:
     is open when the block begins; it costs one trip, the same that enters the tenant.
     """
 
-    __slots__ = ("_connection", "_database", "_entry", "_line")
+    __slots__ = ("_connection", "_database", "_entry", "_line", "_watch")
 
     def __init__(self, database: Database, entry: str, line: str) -> None:
         self._database, self._entry, self._line = database, entry, line
         self._connection: Connection | None = None
+        self._watch: TransactionWatch | None = None
 
     async def __aenter__(self) -> Connection:
-        await self._database.gate.enter(self._line)
+        self._watch = watched(self._database.name)
         try:
-            self._connection = await self._entered(try_again=True)
-        except BaseException:
-            self._database.gate.leave(self._line)
+            await self._database.gate.enter(self._line)
+            try:
+                self._connection = await self._entered(try_again=True)
+            except BaseException:
+                self._database.gate.leave(self._line)
+                raise
+        except BaseException as error:
+            self._note_end(error)
             raise
         return self._connection
 
     async def _entered(self, *, try_again: bool) -> Connection:
         try:
             connection = Connection(await self._database.pool.take())
+            if self._watch is not None:
+                self._watch.begun()
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             # Whatever the server says to a new connection, or the driver about how to make one.
             raise _unavailable(error) from error
@@ -160,12 +174,17 @@ class Session:
             await self._close(connection, error)
         finally:
             self._database.gate.leave(self._line)
+        self._note_end(error)
         if error is not None:
             if state_of(error) == FOREIGN_KEY_VIOLATION:
                 await self._enter_again()
             translated = _translated(error)
             if translated is not error or kind is None:
                 raise translated from error
+
+    def _note_end(self, error: BaseException | None) -> None:
+        if self._watch is not None:
+            self._watch.ended(None if error is None else domain_error(error))
 
     async def _close(self, connection: Connection, error: BaseException | None) -> None:
         """Give the connection back, rolled back if it was not committed."""

@@ -10,6 +10,7 @@ from app.core.errors import DatabaseUnavailable
 from app.db import rls
 from app.db.session import Database
 from app.messages.statements import SETTLE_ABANDONED
+from app.observability.instruments import LEASE_TAKEOVERS
 
 # Across tenants, by SECURITY DEFINER functions that return ids and a count.
 ABANDONED = text("SELECT tenant_id, id FROM abandoned_messages()")
@@ -37,6 +38,7 @@ async def sweep(database: Database) -> int:
         except Exception:  # it keeps none of the others
             logger.exception("abandoned_message_not_swept", tenant_id=tenant_id, message_id=message_id)
     if swept:
+        LEASE_TAKEOVERS.add(amount=swept)
         logger.warning("abandoned_messages_swept", count=swept)
     return swept
 

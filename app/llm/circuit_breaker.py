@@ -9,6 +9,7 @@ import structlog
 from app.core.completion import Completion
 from app.core.errors import ProviderError, ProviderUnavailable
 from app.llm.base import Call, LLMProvider, Wrapper
+from app.observability.instruments import BREAKER_OPEN, BREAKER_REFUSALS, BREAKER_TENANTS_OPEN
 
 MAX_TENANTS = 1000
 """Whose failures are remembered: the latest."""
@@ -34,6 +35,7 @@ class CircuitBreaker(Wrapper):
         self._clock = clock
         self._shared = self._circuit(shared=True)
         self._own: OrderedDict[str, _Circuit] = OrderedDict()
+        self._show()
 
     async def complete(self, call: Call) -> Completion:
         if not self._limit:
@@ -63,6 +65,7 @@ class CircuitBreaker(Wrapper):
         circuits = [self._shared, self._own[tenant]] if tenant in self._own else [self._shared]
         rest = max(circuit.rest() for circuit in circuits)
         if rest > 0:
+            BREAKER_REFUSALS.add(self.name)
             error = ProviderUnavailable()
             error.retry_after = rest
             raise error
@@ -79,18 +82,27 @@ class CircuitBreaker(Wrapper):
             logger.info("provider_circuit_closed", provider=self.name, tenant_id=tenant)
         if own is not None and own.open_until is None:
             del self._own[tenant]
+        if trials:
+            self._show()
 
     def _broke(self, tenant: str, trials: "list[_Circuit]") -> None:
         if self._shared.broke(tenant, trial=self._shared in trials):
             self._own.clear()
             logger.warning("provider_circuit_opened", provider=self.name, seconds=self._seconds)
+            self._show()
             return
         own = self._own.setdefault(tenant, self._circuit(shared=False))
         self._own.move_to_end(tenant)
         if own.broke(tenant, trial=own in trials):
             logger.warning("provider_circuit_opened", provider=self.name, seconds=self._seconds, tenant_id=tenant)
+            self._show()
         if len(self._own) > MAX_TENANTS:
             self._own.popitem(last=False)
+
+    def _show(self) -> None:
+        BREAKER_OPEN.set(self._shared.open_until is not None, self.name)
+        own = sum(circuit.open_until is not None for circuit in self._own.values())
+        BREAKER_TENANTS_OPEN.set(own, self.name)
 
 
 class _Circuit:

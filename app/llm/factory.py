@@ -9,6 +9,7 @@ from app.llm.circuit_breaker import CircuitBreaker
 from app.llm.deadline import Deadline
 from app.llm.fallback import Fallback
 from app.llm.mock import MockProvider
+from app.llm.observed import Observed
 
 LEAVE_TO_THE_NEXT = 0.0
 """Seconds of a Retry-After that are waited for where another provider can be asked at once."""
@@ -43,7 +44,11 @@ def _guarded(settings: Settings, name: ProviderName, model: str, longest_wait: f
         settings.llm_max_output_tokens,
         longest_wait,
     )
-    provider = Deadline(_create(settings, name, model, limits), timeout, silence, settings.longest_stream_seconds)
+    provider: LLMProvider = Deadline(
+        _create(settings, name, model, limits), timeout, silence, settings.longest_stream_seconds
+    )
+    if settings.is_observed:
+        provider = Observed(provider)
     return CircuitBreaker(provider, settings.llm_breaker_failures, settings.llm_breaker_seconds)
 
 

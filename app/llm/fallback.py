@@ -8,6 +8,7 @@ import structlog
 from app.core.completion import Completion
 from app.core.errors import ProviderError
 from app.llm.base import Call, LLMProvider
+from app.observability.instruments import FAILOVERS
 
 logger = structlog.get_logger()
 
@@ -44,6 +45,7 @@ class Fallback:
                 # The reader has the start of this answer; another one cannot follow it.
                 if began:
                     raise
+                FAILOVERS.add(provider.name)
                 logger.warning("provider_failed_over", provider=provider.name, code=error.code)
                 first = first or error
         assert first is not None

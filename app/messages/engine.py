@@ -26,6 +26,7 @@ from app.db.failures import may_pass, reason_of
 from app.db.session import Database
 from app.llm.base import Turn
 from app.messages import ends
+from app.messages.counts import count_end
 from app.messages.delta_writer import DeltaWriter
 from app.messages.generation import Generation
 from app.messages.statements import SETTLE, SETTLE_STREAM
@@ -55,6 +56,11 @@ class MessageEngine:
         self._running_per_tenant = running_per_tenant
         self._deltas = DeltaWriter(database, self._running, _stop)
         self._closed = False
+
+    @property
+    def running(self) -> int:
+        """How many messages this process answers."""
+        return len(self._running)
 
     # --- admitting and starting
 
@@ -127,6 +133,8 @@ class MessageEngine:
             row = await self._settle(generation, statement, end)
             if row is None:
                 generation.error = MessageInterrupted()
+            else:
+                count_end(self.llm, generation, end)
             if generation.error is not None:
                 generation.error.message_id = generation.id
             generation.ended.set_result(row)

@@ -10,7 +10,8 @@ from app.core.errors import DatabaseUnavailable
 from app.db import rls
 from app.db.session import Database
 from app.messages.statements import SETTLE_ABANDONED
-from app.observability.instruments import LEASE_TAKEOVERS
+from app.models.rows import MessageRow
+from app.observability.instruments import LEASE_TAKEOVERS, MESSAGES_ENDED
 
 # Across tenants, by SECURITY DEFINER functions that return ids and a count.
 ABANDONED = text("SELECT tenant_id, id FROM abandoned_messages()")
@@ -33,8 +34,11 @@ async def sweep(database: Database) -> int:
         try:
             # Inside its tenant, and only if no other process was faster.
             async with database.background(rls.enter_tenant(tenant_id)) as connection:
-                ended = await connection.execute(SETTLE_ABANDONED, {"tenant_id": tenant_id, "id": message_id, **UNUSED})
-                swept += ended.one_or_none() is not None
+                values = {"tenant_id": tenant_id, "id": message_id, **UNUSED}
+                row = (await connection.execute(SETTLE_ABANDONED, values, MessageRow)).one_or_none()
+                if row is not None:
+                    swept += 1
+                    MESSAGES_ENDED.add(row.status, row.error_code or "")
         except Exception:  # it keeps none of the others
             logger.exception("abandoned_message_not_swept", tenant_id=tenant_id, message_id=message_id)
     if swept:

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from app import __version__
 from app.core.config import Settings
+from app.observability.spenders import SPENDERS
 
 
 @asynccontextmanager
@@ -23,5 +24,6 @@ async def observed(settings: Settings) -> AsyncIterator[None]:
 
             exposition = Exposition(settings.metrics_host, settings.metrics_port, __version__, shared)
             exposition.open()
+            SPENDERS.shown = settings.metrics_top_tenants
             stack.push_async_callback(asyncio.to_thread, exposition.close)
         yield

@@ -15,10 +15,11 @@ ALL: "list[Instrument]" = []
 class Instrument:
     """A family of series. Its labels have few values, and none that a caller chooses."""
 
-    __slots__ = ("_children", "_family", "_shared", "help", "labels", "name")
+    __slots__ = ("_children", "_family", "_make", "_shared", "help", "labels", "name")
 
     def __init__(self, name: str, help_: str, *labels: str) -> None:
         self.name, self.help, self.labels = name, help_, labels
+        self._make: Callable[[Instrument], Any] | None = None
         self._family: Any = None
         self._shared = False
         self._children: dict[tuple[str, ...], Any] = {}
@@ -26,17 +27,17 @@ class Instrument:
 
     @property
     def on(self) -> bool:
-        return self._family is not None
+        return self._make is not None
 
     def switch_on(self, make: "Callable[[Instrument], Any]", *, shared: bool) -> None:
         """Count from here on, into what `make` makes: the client library's family of the same kind.
 
         `shared`: it writes to files that several processes have in common, from which nothing can be taken away.
         """
-        self._family, self._children, self._shared = make(self), {}, shared
+        self._make, self._family, self._shared, self._children = make, make(self), shared, {}
 
     def switch_off(self) -> None:
-        self._family, self._children = None, {}
+        self._make, self._family, self._children = None, None, {}
 
     def _child(self, labels: tuple[str, ...]) -> Any:
         child = self._children.get(labels)
@@ -49,7 +50,7 @@ class Counter(Instrument):
     __slots__ = ()
 
     def add(self, *labels: str, amount: float = 1) -> None:
-        if self._family is not None:
+        if self._make is not None:
             self._child(labels).inc(amount)
 
 
@@ -60,8 +61,14 @@ class Gauge(Instrument):
         super().__init__(name, help_, *labels)
         self.merge = merge
 
+    def switch_on(self, make: Callable[[Instrument], Any], *, shared: bool) -> None:
+        """There is no series before the first value: what a service does not have says nothing, rather than nought."""
+        self._make, self._family, self._shared, self._children = make, None, shared, {}
+
     def set(self, value: float, *labels: str) -> None:
-        if self._family is not None:
+        if self._make is not None:
+            if self._family is None:
+                self._family = self._make(self)
             self._child(labels).set(value)
 
     def replace(self, values: Mapping[str, float]) -> None:
@@ -85,5 +92,5 @@ class Histogram(Instrument):
         self.buckets = buckets
 
     def observe(self, seconds: float, *labels: str) -> None:
-        if self._family is not None:
+        if self._make is not None:
             self._child(labels).observe(seconds)

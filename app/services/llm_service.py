@@ -35,5 +35,10 @@ class LLMService:
         """What a call produced that did not come to its end, as far as we know."""
         return Completion(text, self._provider.models[0])
 
+    def asked_for(self, model: str | None) -> str:
+        """The model that is configured for the one that answered, under a name that is the provider's word."""
+        names = [name for name in self._provider.models if model is not None and model.startswith(name)]
+        return max(names, key=len, default=self._provider.models[0])
+
     async def close(self) -> None:
         await self._provider.close()

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from time import perf_counter
 from typing import Any
 
 import structlog
@@ -20,6 +21,7 @@ from app.db import rls
 from app.db.session import Database
 from app.messages.statements import COLUMNS
 from app.models.rows import MessageRow
+from app.observability.instruments import WEBHOOK_DELIVERIES, WEBHOOK_SECONDS
 from app.services.webhook_secrets import WebhookSecrets
 from app.webhooks.client import MAX_CONNECTIONS, Delivery, WebhookClient
 from app.webhooks.guard import ON_BEHALF_OF, Network
@@ -136,11 +138,13 @@ class WebhookService:
         # One id for each end of the message: a receiver that has seen it may ignore it.
         event_id = f"{message_id}-{message.attempts}"
         ON_BEHALF_OF.set(tenant_id)  # of this task alone
+        began = perf_counter()
         delivery = await self._client.deliver(message.webhook_url, event_id, self._body(message), secrets)
+        WEBHOOK_SECONDS.observe(perf_counter() - began)
         pause = None if delivery.final else next_attempt_after(message.webhook_attempts + 1)
         async with session as connection:
             await connection.execute(NOTE, {**values, "attempts": message.attempts, "pause": pause})
-        _log(delivery, message, gave_up=pause is None)
+        _note(delivery, message, gave_up=pause is None)
 
     def _body(self, message: DueRow) -> bytes:
         event = {
@@ -164,7 +168,8 @@ async def _logged(work: Awaitable[object]) -> None:
         logger.exception("webhooks_failed")
 
 
-def _log(delivery: Delivery, message: DueRow, *, gave_up: bool) -> None:
+def _note(delivery: Delivery, message: DueRow, *, gave_up: bool) -> None:
+    WEBHOOK_DELIVERIES.add("delivered" if delivery.ok else "gave_up" if gave_up else "failed")
     fields = {"message_id": message.id, "tenant_id": message.tenant_id, "reason": delivery.reason}
     if delivery.ok:
         logger.info("webhook_delivered", **fields)

@@ -14,7 +14,7 @@ LAYERS = [
     ["app.api"],
     ["app.dependencies"],
     ["app.container"],
-    ["app.background"],
+    ["app.background", "app.gauges"],
     ["app.services"],
     ["app.schemas"],
     ["app.messages"],

@@ -11,13 +11,14 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import URL
 
-from app.observability.metrics import ALL
+from app.observability.metrics import ALL, Gauge
 from tests.committed.server import ServerProcess, free_port, running
 from tests.conftest import clone
 from tests.helpers import Tenant, make_tenant, send
 from tests.observability.scrape import PROMTOOL, Scrape, complaints, scrape
 from tests.waiting import until
 
+TENANT_COST = "llm_saas_tenant_cost_usd"
 PROMPT = "a prompt that no label says"
 
 
@@ -40,16 +41,24 @@ async def used(
     """A service that has answered a few requests, and what its metrics say."""
     port = free_port()
     directory = tmp_path_factory.mktemp("metrics")
-    limits = {"rate_limit_enabled": "true", "rate_limit_user": "5/hour"}
-    async with running(directory, **database, **limits, metrics_port=str(port)) as server, server.client() as client:
+    settings = {"metrics_port": str(port), "metrics_top_tenants": "1", "rate_limit_enabled": "true"}
+    limits = {"rate_limit_user": "5/hour"}
+    async with running(directory, **database, **settings, **limits) as server, server.client() as client:
         acme = await make_tenant(client)
         for _ in range(3):
             await send(client, acme.user, PROMPT)
+        stream = {"Accept": "text/event-stream", **acme.admin.headers}
+        assert "[mock]" in (await client.post("/messages", json={"content": PROMPT}, headers=stream)).text
         await client.get(f"/messages?q={PROMPT}", headers=acme.user.headers)
         await client.get(f"/no-such/{PROMPT}")
         await client.request("MADEUP", "/messages")
         for _ in range(4):
             await client.get("/me", headers=acme.user.headers)
+
+        async def sampled() -> bool:
+            return (await scrape(port)).value(TENANT_COST) > 0
+
+        await until(sampled, "the sampler to look")
         yield acme, await scrape(port)
 
 
@@ -57,24 +66,57 @@ async def test_requests_are_counted_by_their_template_and_never_by_their_path(us
     _, seen = used
     total = "llm_saas_http_requests_total"
     assert seen.value(total, method="POST", route="/messages", status="201") == 3
+    assert seen.value(total, method="POST", route="/messages", status="200") == 1
     assert seen.value(total, method="GET", route="/messages", status="200") == 1
     assert seen.value(total, route="unmatched", status="404") == 1
     assert seen.value(total, method="OTHER") == 1
     assert seen.value(total, route="/me", status="429") == 3
-    assert seen.value("llm_saas_http_request_duration_seconds_count", method="POST", route="/messages") == 3
+    assert seen.value("llm_saas_http_request_duration_seconds_count", method="POST", route="/messages") == 4
     assert seen.value("llm_saas_rate_limited_total", scope="user") == 3
     assert seen.value("llm_saas_db_pool_wait_seconds_count", database="primary") > 6
 
 
+async def test_what_a_message_used_is_counted_by_its_model(used: tuple[Tenant, Scrape]) -> None:
+    _, seen = used
+    model = {"provider": "mock", "model": "mock-echo"}
+    assert seen.value("llm_saas_provider_calls_total", **model, outcome="ok") == 4
+    assert seen.value("llm_saas_provider_call_duration_seconds_count", **model) == 4
+    assert seen.value("llm_saas_provider_time_to_first_token_seconds_count", **model) == 1
+    assert seen.value("llm_saas_messages_ended_total", status="completed", error_code="") == 4
+    read = len(PROMPT.split())
+    assert seen.value("llm_saas_tokens_total", model="mock-echo", kind="input") == 4 * read
+    cost = seen.value("llm_saas_cost_usd_total", model="mock-echo")
+    assert cost == pytest.approx((4 * read + 2 * seen.value("llm_saas_tokens_total", kind="output")) / 1_000_000)
+    assert seen.value("llm_saas_breaker_open", provider="mock") == 0
+
+
+async def test_the_dearest_tenants_are_named_where_that_is_asked_for_and_nowhere_else(
+    used: tuple[Tenant, Scrape],
+) -> None:
+    acme, seen = used
+    (line,) = (line for line in seen.text.splitlines() if acme.id in line)
+    assert line.startswith(f'{TENANT_COST}{{tenant_id="{acme.id}"}} ')
+    assert seen.value(TENANT_COST) == pytest.approx(seen.value("llm_saas_cost_usd_total"))
+
+
+async def test_what_a_service_does_not_have_says_nothing(used: tuple[Tenant, Scrape]) -> None:
+    _, seen = used
+    for name in ("llm_saas_rate_limits_shared", "llm_saas_cache_available", "llm_saas_replica_available"):
+        assert name not in seen.text
+    # While what has not happened yet says so: something that appears has no increase.
+    for line in ('loop_deaths_total{loop="deltas"} 0', 'db_unavailable_total{database="primary"} 0'):
+        assert f"llm_saas_{line}" in seen.text
+
+
 async def test_nobody_and_nothing_that_was_sent_is_named(used: tuple[Tenant, Scrape]) -> None:
     acme, seen = used
-    for secret in (PROMPT, "MADEUP", acme.id, acme.user.id, acme.user.email, acme.user.token):
+    for secret in (PROMPT, "MADEUP", acme.user.id, acme.user.email, acme.user.token):
         assert secret not in seen.text
 
 
 async def test_every_instrument_is_there_under_its_name(used: tuple[Tenant, Scrape]) -> None:
     _, seen = used
-    assert {instrument.name for instrument in ALL} <= seen.names
+    assert {instrument.name for instrument in ALL if not isinstance(instrument, Gauge)} <= seen.names
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")

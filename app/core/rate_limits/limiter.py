@@ -44,6 +44,11 @@ class RateLimiter:
             return "off"
         return "redis" if self._shared and self._shared.available else "memory"
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether requests are to be counted in Redis."""
+        return self._shared is not None
+
     async def open(self) -> None:
         if self._shared:
             await self._shared.open()

@@ -1,0 +1,31 @@
+"""What the sampler looks at: the one place that knows both the gauges and the objects that they show."""
+
+from app.core.rate_limits.limiter import RateLimiter
+from app.core.supervision import Supervisor
+from app.db.session import Database
+from app.messages.engine import MessageEngine
+from app.observability import instruments
+from app.observability.spenders import SPENDERS
+
+
+class ProcessGauges:
+    """Of one process."""
+
+    def __init__(
+        self, databases: list[Database], engine: MessageEngine, limits: RateLimiter, background: Supervisor
+    ) -> None:
+        self._databases, self._engine, self._limits, self._background = databases, engine, limits, background
+        for database in databases:
+            instruments.GATE_REFUSALS.add(database.name, amount=0)
+            instruments.DATABASE_UNAVAILABLE.add(database.name, amount=0)
+
+    def show(self) -> None:
+        for database in self._databases:
+            instruments.CONNECTIONS_IN_USE.set(database.pool.in_use, database.name)
+            instruments.CONNECTIONS_MAX.set(database.gate.places, database.name)
+        instruments.MESSAGES_RUNNING.set(self._engine.running)
+        for name, state in self._background.states().items():
+            instruments.LOOP_FAILING.set(state == "failing", name)
+        if self._limits.is_shared:
+            instruments.RATE_LIMITS_SHARED.set(self._limits.store == "redis")
+        SPENDERS.show()

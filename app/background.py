@@ -4,7 +4,7 @@ Some belong to the process, because they serve what runs in it. The others do wo
 process may take: one that serves requests beside a worker leaves it to that (BACKGROUND_WORK=false).
 """
 
-from app.core.supervision import Loop, Supervisor
+from app.core.supervision import Loop, Supervisor, Turns
 from app.db.session import Database
 from app.messages.engine import MessageEngine
 from app.messages.search_indexer import SearchIndexer
@@ -40,10 +40,11 @@ def supervise(  # noqa: PLR0913 - one for each loop
     ]
     if sampler is not None:
         own.append(Loop("metrics", sampler.run))
+    sweeps = Turns("sweep")
     shared = [
-        Loop("sweep", lambda: sweep_forever(database, lease_seconds / SWEEPS_PER_LEASE)),
-        Loop("webhooks", webhooks.run),
-        Loop("erasures", eraser.run),
-        Loop("search_index", search_indexer.run),
+        Loop("sweep", lambda: sweep_forever(database, lease_seconds / SWEEPS_PER_LEASE, sweeps), sweeps),
+        Loop("webhooks", webhooks.run, webhooks.turns),
+        Loop("erasures", eraser.run, eraser.turns),
+        Loop("search_index", search_indexer.run, search_indexer.turns),
     ]
     return Supervisor([*own, *shared] if shared_work else own)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import structlog
 
+from app.core.errors import DatabaseUnavailable
 from app.observability.instruments import LOOP_DEATHS
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
@@ -14,9 +15,31 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 STEADY_SECONDS = 60.0
 # So many deaths, with no such time between them, are no accident.
 DEATHS_TO_FAIL = 5
+# So many turns in a row whose work failed: it does not get better by itself.
+TURNS_TO_FAIL = 5
 
 State = Literal["running", "restarting", "failing"]
 logger = structlog.get_logger()
+
+
+class Turns:
+    """Of a loop that looks for work again and again: what fails is logged, and the next turn tries it anew."""
+
+    def __init__(self, work: str) -> None:
+        self._skipped, self._failed = f"{work}_skipped", f"{work}_failed"
+        self.failed = 0
+        """In a row. A database that is away says nothing about the work."""
+
+    async def take(self, turn: Awaitable[object]) -> None:
+        try:
+            await turn
+        except DatabaseUnavailable:
+            logger.warning(self._skipped, reason="database unavailable")
+        except Exception:
+            self.failed += 1
+            logger.exception(self._failed, turns=self.failed)
+        else:
+            self.failed = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +48,8 @@ class Loop:
 
     name: str
     run: Callable[[], Awaitable[None]]
+    turns: Turns | None = None
+    """Those that `run` takes, where it does."""
 
 
 @dataclass(slots=True)
@@ -63,13 +88,23 @@ class Supervisor:
                 await asyncio.wait([watched.task])
 
     def states(self) -> dict[str, State]:
-        """Of each loop by its name: `restarting` until it has been steady again, `failing` if it keeps dying."""
+        """Of each loop by its name.
+
+        `restarting`: it died, and was not steady since. `failing`: it keeps dying, or turn after turn fails.
+        """
         return {watched.loop.name: self._state(watched) for watched in self._watched}
 
-    def failing(self) -> list[str]:
-        return [name for name, state in self.states().items() if state == "failing"]
+    def dying(self) -> list[str]:
+        """The loops that keep dying. One whose turns fail is not among them: it runs, and what it met, all would."""
+        return [
+            watched.loop.name
+            for watched in self._watched
+            if watched.deaths >= DEATHS_TO_FAIL and not self._is_steady(watched)
+        ]
 
     def _state(self, watched: _Watched) -> State:
+        if watched.loop.turns is not None and watched.loop.turns.failed >= TURNS_TO_FAIL:
+            return "failing"
         if not watched.deaths or self._is_steady(watched):
             return "running"
         return "restarting" if watched.deaths < DEATHS_TO_FAIL else "failing"

@@ -6,10 +6,9 @@ What is in no block yet is found all the same, by reading it: that costs a searc
 import asyncio
 from contextlib import suppress
 
-import structlog
 from sqlalchemy import text
 
-from app.core.errors import DatabaseUnavailable
+from app.core.supervision import Turns
 from app.db import rls
 from app.db.session import Database
 
@@ -19,7 +18,6 @@ BLOCKS = 8
 # One process looks for all; the lock goes with the transaction.
 TO_INDEX = text("SELECT tenants_to_index() WHERE pg_try_advisory_xact_lock(hashtextextended('search', 0))")
 INDEX = text("SELECT index_messages(:blocks)")
-logger = structlog.get_logger()
 
 
 class SearchIndexer:
@@ -30,6 +28,7 @@ class SearchIndexer:
         self._due: dict[str, None] = {}
         self._looked_at: set[str] = set()
         self._woken = asyncio.Event()
+        self.turns = Turns("search_indexing")
 
     def searched(self, tenant_id: str) -> None:
         """Look at the tenant soon, once until all are looked at again."""
@@ -42,20 +41,20 @@ class SearchIndexer:
         """Index until cancelled: at once, and whenever something is due."""
         clock, look = asyncio.get_running_loop().time, 0.0
         while True:
-            try:
-                if clock() >= look:
-                    look = clock() + LOOK_SECONDS
-                    await self._look_at_all()
-                while self._due:
-                    await self.index(next(iter(self._due)))
-            except DatabaseUnavailable:
-                logger.warning("search_indexing_skipped", reason="database unavailable")
-            except Exception:
-                logger.exception("search_indexing_failed")
+            due = clock() >= look
+            if due:
+                look = clock() + LOOK_SECONDS
+            await self.turns.take(self._index_what_is_due(look_at_all=due))
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(look):
                     await self._woken.wait()
             self._woken.clear()
+
+    async def _index_what_is_due(self, *, look_at_all: bool) -> None:
+        if look_at_all:
+            await self._look_at_all()
+        while self._due:
+            await self.index(next(iter(self._due)))
 
     async def index(self, tenant_id: str) -> int:
         """Make all the blocks that the tenant wants; how many. Each transaction makes a few."""

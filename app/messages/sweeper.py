@@ -6,7 +6,7 @@ from typing import Any
 import structlog
 from sqlalchemy import text
 
-from app.core.errors import DatabaseUnavailable
+from app.core.supervision import Turns
 from app.db import rls
 from app.db.session import Database
 from app.messages.statements import SETTLE_ABANDONED
@@ -54,13 +54,8 @@ async def _forget_expired(database: Database) -> None:
             deleted = list((await connection.execute(DELETE_EXPIRED)).one())
 
 
-async def sweep_forever(database: Database, interval: float) -> None:
+async def sweep_forever(database: Database, interval: float, turns: Turns) -> None:
     """Sweep at once and then every `interval` seconds."""
     while True:
-        try:
-            await sweep(database)
-        except DatabaseUnavailable:
-            logger.warning("sweep_skipped", reason="database unavailable")
-        except Exception:
-            logger.exception("sweep_failed")
+        await turns.take(sweep(database))
         await asyncio.sleep(interval)

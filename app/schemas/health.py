@@ -16,4 +16,4 @@ class Readiness(BaseModel):
     llm_provider: str
     rate_limits: Literal["off", "memory", "redis"]
     background: dict[str, Literal["running", "restarting", "failing"]]
-    """Each loop of this process; one that died is restarted."""
+    """Each loop of this process. One that died is restarted; `failing`: it keeps dying, or turn after turn fails."""

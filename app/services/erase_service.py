@@ -17,6 +17,7 @@ import structlog
 from sqlalchemy import DateTime, Interval, String, TextClause, bindparam, text
 
 from app.core.errors import DatabaseUnavailable, NameNotConfirmed
+from app.core.supervision import Turns
 from app.db import rls
 from app.db.batches import BATCH_ROWS, BEGINNING, was_rolled_back
 from app.db.execution import Connection
@@ -103,6 +104,7 @@ class TenantEraser:
         self._also = also
         self._database = database
         self._batch_rows = batch_rows
+        self.turns = Turns("erasures")
         self._tables = {
             "messages": emptying("messages", batch_rows),
             "conversations": emptying("conversations", batch_rows),
@@ -112,12 +114,7 @@ class TenantEraser:
     async def run(self) -> None:
         """Finish what other processes left, until cancelled."""
         while True:
-            try:
-                await self.finish_abandoned()
-            except DatabaseUnavailable:
-                logger.warning("erasures_skipped", reason="database unavailable")
-            except Exception:
-                logger.exception("erasures_failed")
+            await self.turns.take(self.finish_abandoned())
             await asyncio.sleep(LOOK_SECONDS)
 
     async def finish_abandoned(self) -> None:

@@ -24,8 +24,8 @@ class HealthService:
             BackgroundWorkFailing: a loop dies again and again.
         """
         await self._database.check()
-        if failing := self._background.failing():
-            raise BackgroundWorkFailing(failing)
+        if dying := self._background.dying():
+            raise BackgroundWorkFailing(dying)
         return self._llm.provider_name
 
     @property

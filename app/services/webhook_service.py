@@ -17,6 +17,7 @@ from sqlalchemy import Interval, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.core.errors import DatabaseUnavailable, InvalidWebhookUrl
+from app.core.supervision import Turns
 from app.db import rls
 from app.db.session import Database
 from app.messages.statements import COLUMNS
@@ -76,6 +77,7 @@ class WebhookService:
         self._under_way: dict[asyncio.Task[None], str] = {}
         self._claiming = asyncio.Lock()
         self._one_ended = asyncio.Event()
+        self.turns = Turns("webhooks")
 
     def check(self, url: str) -> str:
         """The URL as it is kept; raises `InvalidWebhookUrl`. The address is checked again at each connection."""
@@ -88,7 +90,7 @@ class WebhookService:
         """Deliver what is due until cancelled."""
         try:
             while True:
-                await _logged(self._begin_due())
+                await self.turns.take(self._begin_due())
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_SECONDS):
                         await self._one_ended.wait()

@@ -8,6 +8,8 @@ import pytest
 from app.core import supervision
 from app.db.listener import Listener
 from app.messages import signals
+from app.services import erase_service
+from app.services.erase_service import TenantEraser
 from tests.api.problems import assert_problem
 from tests.committed.conftest import Serve
 from tests.committed.providers import HeldProvider
@@ -57,6 +59,21 @@ async def test_a_process_whose_loop_keeps_dying_is_not_ready(serve: Serve, monke
         assert (await client.get("/health")).status_code == 200
     assert problem["type"] == "urn:llm-saas:problem:background-work-failing"
     assert "notifications" in problem["detail"]
+
+
+async def test_readiness_names_a_loop_whose_turns_all_fail_and_serves_on(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuses(self: TenantEraser) -> None:
+        raise RuntimeError("what it looks at cannot be read")
+
+    monkeypatch.setattr(TenantEraser, "finish_abandoned", refuses)
+    monkeypatch.setattr(erase_service, "LOOK_SECONDS", 0.001)
+    async with serve(HeldProvider(), background_work=True) as (app, client):
+        await until(lambda: states(app)["erasures"] == "failing", "the turns to fail")
+        ready = await client.get("/health/ready")
+        assert (ready.status_code, ready.json()["background"]["erasures"]) == (200, "failing")
+        assert ready.json()["background"]["sweep"] == "running"
 
 
 def states(app: Any) -> dict[str, str]:

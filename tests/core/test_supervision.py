@@ -7,7 +7,8 @@ import pytest
 import structlog
 
 from app.core import supervision
-from app.core.supervision import DEATHS_TO_FAIL, STEADY_SECONDS, Loop, Supervisor
+from app.core.errors import DatabaseUnavailable
+from app.core.supervision import DEATHS_TO_FAIL, STEADY_SECONDS, TURNS_TO_FAIL, Loop, Supervisor, Turns
 
 
 class Stage:
@@ -95,10 +96,10 @@ async def test_a_loop_that_ends_in_any_other_way_is_started_again_too(stage: Sta
 
 async def test_a_loop_that_keeps_dying_is_failing_and_pauses_longer_and_longer(stage: Stage) -> None:
     for _ in range(DEATHS_TO_FAIL):
-        assert stage.supervisor.failing() == []
+        assert stage.supervisor.dying() == []
         await stage.die(RuntimeError())
         stage.go_on.release()
-    assert stage.supervisor.failing() == ["frail"]
+    assert stage.supervisor.dying() == ["frail"]
     assert stage.pauses == [1, 2, 4, 8, 16]
 
     await stage.die(RuntimeError())
@@ -107,7 +108,7 @@ async def test_a_loop_that_keeps_dying_is_failing_and_pauses_longer_and_longer(s
     await stage.began.get()
     stage.began.put_nowait(None)
     stage.now += STEADY_SECONDS
-    assert stage.supervisor.failing() == []
+    assert stage.supervisor.dying() == []
     await stage.die(RuntimeError())
     assert stage.supervisor.states()["frail"] == "restarting"
     assert stage.pauses[-1] == 1
@@ -119,3 +120,23 @@ async def test_stopping_cancels_what_runs_and_what_waits_for_its_restart() -> No
     await stage.die(RuntimeError())
     await stage.supervisor.stop()
     assert stage.other_ended
+
+
+async def test_a_loop_whose_turns_fail_one_after_the_other_is_failing_and_goes_on(
+    log: structlog.testing.CapturingLogger,
+) -> None:
+    async def work(error: Exception | None = None) -> None:
+        if error:
+            raise error
+
+    turns = Turns("sweep")
+    supervisor = Supervisor([Loop("sweep", work, turns)])
+    for _ in range(TURNS_TO_FAIL):
+        assert supervisor.states() == {"sweep": "running"}
+        await turns.take(work(RuntimeError()))
+        await turns.take(work(DatabaseUnavailable()))  # neither a failure of the work nor a success
+    assert supervisor.states() == {"sweep": "failing"}
+    assert supervisor.dying() == [], "what it met, every process would meet"
+    assert {call.args for call in log.calls} == {("sweep_failed",), ("sweep_skipped",)}
+    await turns.take(work())
+    assert supervisor.states() == {"sweep": "running"}

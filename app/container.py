@@ -11,7 +11,6 @@ from app.core.credentials.refused import RefusedCredentials
 from app.core.rate_limits.limiter import RateLimiter
 from app.core.security import PasswordHasher, TokenService
 from app.core.supervision import Supervisor
-from app.db.pool import Prepared
 from app.db.session import Database
 from app.gauges import ProcessGauges
 from app.llm.factory import create_provider
@@ -69,7 +68,7 @@ class Container:
             database_url,
             settings.db_pool_size,
             settings.db_max_overflow,
-            Prepared(settings.db_statement_cache_size, settings.db_pooler_prepared),
+            settings.db_statement_cache_size,
             share=settings.db_connections_per_tenant,
             statement_seconds=settings.db_statement_timeout_seconds,
         )
@@ -84,9 +83,7 @@ class Container:
         engine = MessageEngine(database, llm, lease, settings.llm_max_running_per_tenant)
         api_keys = ApiKeyAuthenticator(database)
         forget = (tokens.forget_tenant, api_keys.forget_tenant)
-        signals = MessageSignals(
-            settings.database_direct_url or database_url, engine, forget, settings.stream_max_per_user
-        )
+        signals = MessageSignals(database_url, engine, forget, settings.stream_max_per_user)
         webhook_secrets = WebhookSecrets(secret_keys)
         webhooks = WebhookService(database, webhook_secrets, settings.webhook_allowed_networks, _webhook_body)
         cache = create_cache(settings, secret_keys, llm_provider)

@@ -12,9 +12,10 @@ import main
 from app import __version__
 from app.core.config import Settings
 from tests.deploy.chart import CHART, EXAMPLES, ROOT, example
+from tests.deploy.queries import SERIES
 
 VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
-SETTINGS = {name.upper() for name in Settings.model_fields} | {"METRICS_HOST", "METRICS_PORT"}
+SETTINGS = {name.upper() for name in Settings.model_fields}
 SECRET = {name.upper() for name, field in Settings.model_fields.items() if SecretStr.__name__ in str(field.annotation)}
 
 
@@ -46,6 +47,13 @@ def test_values_may_hold_every_setting_but_the_secret_ones() -> None:
     refused = {name for name in SETTINGS if re.search(secret, name) and not re.search(exempt, name)}
     assert refused == SECRET
     assert all(re.search(names["pattern"], name) for name in SETTINGS)
+
+
+def test_what_pods_are_scaled_by_is_measured() -> None:
+    texts = [path.read_text() for path in [CHART / "README.md", *(CHART.parent / "examples").iterdir()]]
+    named = {name for text in texts for name in re.findall(r"\bllm_saas_\w+_seconds\b", text)}
+    assert named
+    assert named <= SERIES.keys()
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+import yaml
 
+import main
 from app.core.config import Settings
 from app.core.credentials.keys import make_private_key
-from tests.deploy.chart import EXAMPLES, Release, container_of, example, needs_helm, render
+from tests.deploy.chart import EXAMPLES, ROOT, Release, container_of, example, needs_helm, render
 
 pytestmark = needs_helm
-SETTINGS = {name.upper() for name in Settings.model_fields} | {"METRICS_HOST", "METRICS_PORT"}
+SETTINGS = {name.upper() for name in Settings.model_fields}
 # Variables that are no settings of ours.
 FOREIGN = re.compile(r"OTEL_\w+")
 # What the Secrets hold.
@@ -60,8 +61,8 @@ def selects(selector: dict[str, str], labels: dict[str, str]) -> bool:
     return selector.items() <= labels.items()
 
 
-def test_every_probe_asks_for_a_route_that_exists_where_the_service_listens(release: Release, app: FastAPI) -> None:
-    routes = {getattr(route, "path", None) for route in app.routes}
+def test_every_probe_asks_for_a_route_that_exists_where_the_service_listens(release: Release) -> None:
+    routes = {getattr(route, "path", None) for route in main.app.routes}
     for component, pod in release.pods().items():
         probes = probes_of(pod)
         assert len(probes) == (0 if component == "migration" else 3)
@@ -186,3 +187,9 @@ def test_metrics_are_scraped_through_the_port_that_the_processes_listen_on(relea
         assert ports["metrics"] == environment_of(pod)["METRICS_PORT"]
         assert environment_of(pod)["METRICS_HOST"] == "0.0.0.0"  # noqa: S104
     assert not releases["scale"].all("ServiceMonitor")
+
+
+def test_the_operator_of_prometheus_gets_the_rules_as_they_are(releases: dict[str, Release]) -> None:
+    rule = releases["everything"].one("PrometheusRule", "metrics")
+    assert rule["spec"] == yaml.safe_load((ROOT / "deploy/prometheus/rules/alerts.yml").read_text())
+    assert not releases["scale"].all("PrometheusRule")

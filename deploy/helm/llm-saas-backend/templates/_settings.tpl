@@ -41,7 +41,7 @@ METRICS_PORT: {{ .Values.metrics.port | toJson | quote }}
 
 {{/*
 As YAML, what a component is given. With "root" and the component's own "settings", which win, null and false included:
-mergeOverwrite would leave those out. With "only": of the release's settings these alone.
+mergeOverwrite would leave those out. With "only": of the release's settings these alone, and those of the database.
 */}}
 {{- define "llm-saas.settings" -}}
 {{- $fixed := include "llm-saas.fixedSettings" .root | fromYaml }}
@@ -62,7 +62,7 @@ mergeOverwrite would leave those out. With "only": of the release's settings the
 {{- $own := .settings }}
 {{- $only := .only }}
 {{- range $name, $value := deepCopy $all }}
-{{- if not (or (has $name $only) (hasKey $own $name)) }}
+{{- if not (or (has $name $only) (hasPrefix "DATABASE_" $name) (hasKey $own $name)) }}
 {{- $_ := unset $all $name }}
 {{- end }}
 {{- end }}

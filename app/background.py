@@ -4,18 +4,16 @@ Some belong to the process, because they serve what runs in it. The others do wo
 process may take: one that serves requests beside a worker leaves it to that (BACKGROUND_WORK=false).
 """
 
-from app.core.supervision import Loop, Supervisor, Turns
+from app.core.supervision import Loop, Supervisor
 from app.db.session import Database
 from app.messages.engine import MessageEngine
 from app.messages.search_indexer import SearchIndexer
 from app.messages.signals import MessageSignals
-from app.messages.sweeper import sweep_forever
+from app.messages.sweeper import Expiry, Sweeper
 from app.observability.sampler import Sampler
 from app.services.audit_tally import AuditTally
 from app.services.erase_service import TenantEraser
 from app.services.webhook_service import WebhookService
-
-SWEEPS_PER_LEASE = 4
 
 
 def supervise(  # noqa: PLR0913 - one for each loop
@@ -24,15 +22,16 @@ def supervise(  # noqa: PLR0913 - one for each loop
     signals: MessageSignals,
     webhooks: WebhookService,
     eraser: TenantEraser,
+    *,
     search_indexer: SearchIndexer,
     tally: AuditTally,
-    *,
-    lease_seconds: float,
+    sweeper: Sweeper,
     shared_work: bool,
     sampler: Sampler | None = None,
 ) -> Supervisor:
     """A supervisor, not yet started; without the work that any process may take unless `shared_work`."""
     own = [
+        Loop("leases", engine.leases.run, engine.leases.turns),
         Loop("deltas", engine.run),
         Loop("notifications", signals.listen),
         Loop("reader_wakeups", signals.wake_slowly),
@@ -40,9 +39,10 @@ def supervise(  # noqa: PLR0913 - one for each loop
     ]
     if sampler is not None:
         own.append(Loop("metrics", sampler.run))
-    sweeps = Turns("sweep")
+    expiry = Expiry(database)
     shared = [
-        Loop("sweep", lambda: sweep_forever(database, lease_seconds / SWEEPS_PER_LEASE, sweeps), sweeps),
+        Loop("sweep", sweeper.run, sweeper.turns),
+        Loop("expiry", expiry.run, expiry.turns),
         Loop("webhooks", webhooks.run, webhooks.turns),
         Loop("erasures", eraser.run, eraser.turns),
         Loop("search_index", search_indexer.run, search_indexer.turns),

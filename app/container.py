@@ -19,6 +19,7 @@ from app.messages.engine import MessageEngine
 from app.messages.idempotency import IdempotencyKeys
 from app.messages.search_indexer import SearchIndexer
 from app.messages.signals import MessageSignals
+from app.messages.sweeper import Sweeper
 from app.observability.sampler import Sampler
 from app.schemas.message import MessageRead
 from app.services.api_key_service import ApiKeyAuthenticator
@@ -46,6 +47,7 @@ class Container:
     llm: LLMService
     engine: MessageEngine
     signals: MessageSignals
+    sweeper: Sweeper
     webhooks: WebhookService
     webhook_secrets: WebhookSecrets
     eraser: TenantEraser
@@ -80,7 +82,9 @@ class Container:
         llm_provider = create_provider(settings)
         llm = LLMService(llm_provider, PriceTable(settings.llm_prices), settings.llm_max_output_tokens)
         lease = timedelta(seconds=settings.message_lease_seconds)
-        engine = MessageEngine(database, llm, lease, settings.llm_max_running_per_tenant)
+        limit = timedelta(seconds=settings.message_timeout_seconds)
+        engine = MessageEngine(database, llm, lease, limit, settings.llm_max_running_per_tenant)
+        sweeper = Sweeper(database, settings.message_lease_seconds)
         api_keys = ApiKeyAuthenticator(database)
         forget = (tokens.forget_tenant, api_keys.forget_tenant)
         signals = MessageSignals(database_url, engine, forget, settings.stream_max_per_user)
@@ -98,9 +102,9 @@ class Container:
             signals,
             webhooks,
             eraser,
-            search_indexer,
-            tally,
-            lease_seconds=settings.message_lease_seconds,
+            search_indexer=search_indexer,
+            tally=tally,
+            sweeper=sweeper,
             shared_work=settings.background_work,
             sampler=sampler,
         )
@@ -117,6 +121,7 @@ class Container:
             llm,
             engine,
             signals,
+            sweeper,
             webhooks,
             webhook_secrets,
             eraser,

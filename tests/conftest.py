@@ -165,6 +165,8 @@ def make_settings(database_url: URL, data_dir: Path, **changes: Any) -> Settings
         "bcrypt_rounds": 4,
         "db_statement_timeout_seconds": 60,  # tests hold locks, on machines that are busy
         "rate_limit_enabled": False,  # the tests of limits switch them on
+        # So that what a test writes into a lease stays there. The tests of leases set their own.
+        "message_lease_seconds": 3600,
         "environment": "development",
         # The application that all tests of a worker share would take what a test has made to be taken by its own.
         "background_work": False,

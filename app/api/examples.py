@@ -81,7 +81,7 @@ ANSWERS: tuple[BaseModel, ...] = (
     Readiness(
         llm_provider="mock",
         rate_limits="memory",
-        background={"deltas": "running", "notifications": "running", "reader_wakeups": "running"},
+        background={"leases": "running", "deltas": "running", "notifications": "running"},
     ),
     KeySet(keys=[]),
     OAuthError(error="invalid_grant", error_description="Email or password is wrong."),

@@ -29,6 +29,7 @@ from app.messages import ends
 from app.messages.counts import count_end
 from app.messages.delta_writer import DeltaWriter
 from app.messages.generation import Generation
+from app.messages.leases import LeaseKeeper
 from app.messages.statements import SETTLE, SETTLE_STREAM
 from app.models.rows import MessageRow
 from app.services.llm_service import LLMService
@@ -42,19 +43,26 @@ logger = structlog.get_logger()
 
 
 class MessageEngine:
-    """`lease` bounds how long a killed process leaves a message `pending`; a live one ends each before that.
+    """`lease` bounds how long a killed process leaves a message `pending`; a live one renews it.
 
-    `running_per_tenant` bounds what one tenant may have running in this process.
+    `limit` bounds what a message may take in all, the storing of its end included. `running_per_tenant` bounds what one
+    tenant may have running in this process.
     """
 
-    def __init__(self, database: Database, llm: LLMService, lease: timedelta, running_per_tenant: int) -> None:
+    def __init__(
+        self, database: Database, llm: LLMService, lease: timedelta, limit: timedelta, running_per_tenant: int
+    ) -> None:
         self.llm = llm
         self.lease = lease
+        self.leases_lost = 0
+        """Runs whose message had been ended in their place, or was gone, when they came to store their end."""
+        self._limit = limit.total_seconds()
         self._database = database
         self._running: dict[str, Generation] = {}
         self._tenants: Counter[str] = Counter()
         self._running_per_tenant = running_per_tenant
         self._deltas = DeltaWriter(database, self._running, _stop)
+        self.leases = LeaseKeeper(database, self._running, lease, limit)
         self._closed = False
 
     @property
@@ -132,6 +140,7 @@ class MessageEngine:
                 statement = SETTLE_STREAM
             row = await self._settle(generation, statement, end)
             if row is None:
+                self.leases_lost += 1
                 generation.error = MessageInterrupted()
             else:
                 count_end(self.llm, generation, end)
@@ -194,14 +203,14 @@ class MessageEngine:
         return ends.completed(self.llm, generation, completion)
 
     async def _settle(self, generation: Generation, statement: TextClause, end: dict[str, Any]) -> MessageRow | None:
-        """Store the end, again and again until its lease is over: an answer that was paid for is not lost to a failure.
+        """Store the end, again and again until its time is over: an answer that was paid for is not lost to a failure.
 
         None if the message was deleted or ended by another meanwhile.
         """
         # Its user may be gone or demoted by now: the tenant is entered without one.
         session = self._database.background(rls.enter_tenant(generation.tenant_id))
         values = {"tenant_id": generation.tenant_id, "id": generation.id, "attempt": generation.attempt, **end}
-        deadline = generation.started + self.lease.total_seconds()
+        deadline = generation.started + self._limit
         pause = FIRST_RETRY_SECONDS
         while True:
             try:

@@ -19,7 +19,7 @@ COLUMNS = ", ".join(MessageRow.columns())
 _LEASE = bindparam("lease", type_=Interval)
 _CLAIM = bindparam("claim", type_=BigInteger)
 
-_TO_RUN = {"claim_micro_usd": ":claim", "lease_expires_at": "now() + :lease"}
+_TO_RUN = {"claim_micro_usd": ":claim", "lease_expires_at": "clock_timestamp() + :lease"}
 # An answer that was kept: the message has ended when it is stored, and claims nothing.
 _ANSWERED = {
     "status": "'completed'", "response": ":response", "finish_reason": "'stop'", "model": ":model",
@@ -59,8 +59,8 @@ RESERVE_ANSWERED = {once: _reserve(once=once, caches=True, answered=True) for on
 RETRY = text(f"""
 UPDATE messages SET
   status = 'pending', error_code = NULL, finish_reason = NULL, response = '', attempts = messages.attempts + 1,
-  cancel_requested = false, claim_micro_usd = :claim, claimed_at = now(), lease_expires_at = now() + :lease,
-  updated_at = now(), webhook_due_at = NULL, webhook_attempts = 0
+  cancel_requested = false, claim_micro_usd = :claim, claimed_at = now(),
+  lease_expires_at = clock_timestamp() + :lease, updated_at = now(), webhook_due_at = NULL, webhook_attempts = 0
 WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.status IN ('failed', 'cancelled')
 RETURNING {COLUMNS}
 """).bindparams(_LEASE, _CLAIM)

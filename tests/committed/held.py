@@ -47,6 +47,6 @@ async def held_server() -> AsyncIterator[HeldServer]:
             "llm_prices": '{"tiny": {"input": 1, "output": 1}, "tiny-1": {"input": 1, "output": 1}}',
             "llm_timeout_seconds": "3600",
             "llm_token_timeout_seconds": "3600",
-            "message_lease_seconds": "7200",
+            "message_timeout_seconds": "7200",
         }
         yield held

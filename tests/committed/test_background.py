@@ -15,7 +15,7 @@ from tests.committed.conftest import Serve
 from tests.committed.providers import HeldProvider
 from tests.waiting import until, within_patience
 
-OWN = {"deltas", "notifications", "reader_wakeups", "audit_tally"}
+OWN = {"leases", "deltas", "notifications", "reader_wakeups", "audit_tally"}
 
 
 async def dies(self: Listener) -> None:
@@ -23,7 +23,7 @@ async def dies(self: Listener) -> None:
 
 
 async def test_work_that_any_process_may_take_can_be_left_to_another(serve: Serve) -> None:
-    for shared_work, names in ((False, OWN), (True, OWN | {"sweep", "webhooks", "erasures", "search_index"})):
+    for shared_work, names in ((False, OWN), (True, OWN | {"sweep", "expiry", "webhooks", "erasures", "search_index"})):
         async with serve(HeldProvider(), background_work=shared_work) as (_, client):
             ready = await client.get("/health/ready")
             assert ready.json()["background"] == dict.fromkeys(names, "running")

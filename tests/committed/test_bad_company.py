@@ -80,7 +80,7 @@ async def test_a_message_that_cannot_be_ended_does_not_keep_the_sweep_from_the_o
         "CREATE TRIGGER stick BEFORE UPDATE ON messages FOR EACH ROW EXECUTE FUNCTION stick()"
     )
     try:
-        async with serve(HeldProvider(), message_lease_seconds=86400) as (app, client):
+        async with serve(HeldProvider()) as (app, client):
             acme = await make_tenant(client)
             for content, age in (("sticks", 20), ("goes", 10)):
                 await superuser.execute(PENDING, acme.user.id, acme.id, content, age)

@@ -22,6 +22,7 @@ from tests.waiting import until
 
 # uvicorn ends by the signal that it was sent, once it has shut down.
 CLEAN = (0, -signal.SIGTERM)
+SHORT_LEASE = {"message_lease_seconds": "1"}
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ async def test_every_prompt_accepted_before_a_kill_is_there_and_ends(
 ) -> None:
     async with (
         held_server() as provider,
-        running(tmp_path, **database, **provider.settings) as server,
+        running(tmp_path, **database, **provider.settings, **SHORT_LEASE, background_work="false") as server,
         server.client() as client,
     ):
         acme = await make_tenant(client)
@@ -56,8 +57,7 @@ async def test_every_prompt_accepted_before_a_kill_is_there_and_ends(
         await asyncio.gather(*sends, return_exceptions=True)
     assert await all_pending()
 
-    await superuser.execute("UPDATE messages SET lease_expires_at = now() WHERE tenant_id = $1", acme.id)
-    async with serve(HeldProvider(), background_work=True) as (_, client):
+    async with serve(HeldProvider(), background_work=True, message_lease_seconds=1) as (_, client):
 
         async def all_ended() -> bool:
             return await statuses(superuser, acme.id) == [("failed", "interrupted")] * 5
@@ -169,7 +169,7 @@ async def test_after_a_kill_partial_text_is_kept_budgets_are_whole_and_a_retry_w
         sent[2],
     )
 
-    async with serve(MockProvider(), background_work=True) as (_, client):
+    async with serve(MockProvider(), background_work=True, message_lease_seconds=1) as (_, client):
 
         async def all_ended() -> bool:
             return ("pending", None) not in await statuses(superuser, acme.id)

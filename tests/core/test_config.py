@@ -40,7 +40,7 @@ def test_production_starts_on_a_database_and_a_key() -> None:
         ({"bcrypt_rounds": 11}, "BCRYPT_ROUNDS"),
         ({"database_url": "sqlite:///x"}, "only PostgreSQL"),
         ({"database_url": "localhost"}, "must be a URL"),
-        ({"message_lease_seconds": 10}, "MESSAGE_LEASE_SECONDS"),
+        ({"message_timeout_seconds": 10}, "MESSAGE_TIMEOUT_SECONDS"),
         ({"llm_provider": "openai"}, "OPENAI_API_KEY"),
         ({"llm_provider": "openai", "openai_api_key": "sk-\nsk"}, "a header cannot"),
         ({"llm_provider": "openai", "openai_api_key": "sk\u2010sk"}, "a header cannot"),
@@ -77,10 +77,10 @@ def test_the_white_space_around_a_setting_is_none_of_it(monkeypatch: pytest.Monk
     assert (made.llm_provider, made.openai_base_url) == ("openai", "https://llm.example.com/v1")
 
 
-def test_what_flows_may_go_on_until_its_lease_is_nearly_over() -> None:
+def test_what_flows_may_go_on_until_its_time_is_nearly_over() -> None:
     assert settings().longest_stream_seconds == pytest.approx(216)
     assert settings(llm_fallbacks="mock:,mock:").longest_stream_seconds == pytest.approx(108)
-    assert settings(message_lease_seconds=61).longest_stream_seconds == 60
+    assert settings(message_timeout_seconds=61).longest_stream_seconds == 60
 
 
 def test_development_makes_a_key_once_and_keeps_it(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from pydantic import BaseModel, Field, IPvAnyNetwork, SecretStr, field_validator
 
 from app.core.settings.base import CommaSeparated, SettingsGroup
 
-SHARE_OF_LEASE = 0.9
-"""What is left of a message's lease is for storing its end."""
+SHARE_OF_TIME = 0.9
+"""What is left of a message's time is for storing its end."""
 ProviderName = Literal["mock", "openai", "anthropic", "ollama"]
 
 
@@ -40,7 +40,8 @@ class LLMSettings(SettingsGroup):
     llm_prices: dict[str, Price] = MOCK_PRICES
     llm_mock_latency_seconds: Annotated[float, Field(ge=0, le=3600)] = 0.0
     llm_mock_fail_every: Annotated[int, Field(ge=0)] = 0
-    message_lease_seconds: Annotated[float, Field(gt=0, le=86400)] = 240.0
+    message_timeout_seconds: Annotated[float, Field(gt=0, le=86400)] = 240.0
+    message_lease_seconds: Annotated[float, Field(ge=1, le=86400)] = 15.0
     openai_api_key: SecretStr = SecretStr("")
     openai_base_url: str = ""
     anthropic_api_key: SecretStr = SecretStr("")
@@ -62,17 +63,17 @@ class LLMSettings(SettingsGroup):
 
     @model_validator(mode="after")
     def _can_answer(self) -> Self:
-        if self.message_lease_seconds <= self.llm_timeout_seconds * (1 + len(self.llm_fallbacks)):
-            raise ValueError("MESSAGE_LEASE_SECONDS must be longer than LLM_TIMEOUT_SECONDS (times the providers)")
+        if self.message_timeout_seconds <= self.llm_timeout_seconds * (1 + len(self.llm_fallbacks)):
+            raise ValueError("MESSAGE_TIMEOUT_SECONDS must be longer than LLM_TIMEOUT_SECONDS (times the providers)")
         for name, _ in self.providers():
             self._require_key(name)
         return self
 
     @property
     def longest_stream_seconds(self) -> float:
-        """What flows may go on for: until its lease is nearly over, whichever provider of the chain it comes from."""
-        rest = self.message_lease_seconds - self.llm_timeout_seconds * len(self.llm_fallbacks)
-        return max(self.llm_timeout_seconds, rest * SHARE_OF_LEASE)
+        """What flows may go on for: until its time is nearly over, whichever provider of the chain it comes from."""
+        rest = self.message_timeout_seconds - self.llm_timeout_seconds * len(self.llm_fallbacks)
+        return max(self.llm_timeout_seconds, rest * SHARE_OF_TIME)
 
     def providers(self) -> list[tuple[ProviderName, str]]:
         """The providers to try in order, each with its model (empty: the provider's default here)."""

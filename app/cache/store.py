@@ -5,6 +5,7 @@ own has really written again.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
@@ -15,6 +16,7 @@ import structlog
 
 from app.cache.names import KEY_PREFIX
 from app.core.redis_client import answered_within, client_of
+from app.observability.instruments import CACHE_AVAILABLE, CACHE_ERRORS, REDIS_SECONDS
 
 TIMEOUT_SECONDS = 0.05
 RETRY_SECONDS = 1.0
@@ -83,27 +85,27 @@ class Store:
 
     async def join(self, name: str, token: str) -> bytes:
         """What is kept, or `LED`: nobody asks, and the caller is to; or `FOLLOWED`: somebody asks. Raises `Away`."""
-        milliseconds = round(LOCK_SECONDS * 1000)
-        found: bytes = await self._ask(lambda: self._redis.eval(JOIN, 2, name, _lock(name), token, milliseconds))
+        arguments = name, _lock(name), token, round(LOCK_SECONDS * 1000)
+        found: bytes = await self._ask("lock", lambda: self._redis.eval(JOIN, 2, *arguments))
         return found
 
     async def renew(self, name: str, token: str) -> None:
         """Show that who asks is alive; raises `Away`."""
-        await self._ask(lambda: self._redis.eval(RENEW, 1, _lock(name), token, round(LOCK_SECONDS * 1000)))
+        await self._ask("lock", lambda: self._redis.eval(RENEW, 1, _lock(name), token, round(LOCK_SECONDS * 1000)))
 
     async def end(self, name: str, token: str, told: str, kept: tuple[bytes, float] | None = None) -> None:
         """Keep an answer for so many seconds, if there is one, and tell who waits; raises `Away`."""
         answer = () if kept is None else (kept[0], max(1, round(kept[1] * 1000)))
-        await self._ask(lambda: self._redis.eval(END, 2, name, _lock(name), token, told, *answer))
+        await self._ask("set", lambda: self._redis.eval(END, 2, name, _lock(name), token, told, *answer))
 
     async def purge(self, prefix: str) -> int:
         """Delete what has a name with this beginning, some at a time; how many; raises `Away`."""
         position, deleted = 0, 0
         while True:
             scan = partial(self._redis.scan, position, match=f"{prefix}*", count=PURGED_AT_ONCE)
-            position, names = await self._ask(scan)
+            position, names = await self._ask("erase", scan)
             if names:
-                deleted += await self._ask(partial(self._redis.unlink, *names))
+                deleted += await self._ask("erase", partial(self._redis.unlink, *names))
             if not position:
                 return deleted
 
@@ -119,7 +121,7 @@ class Store:
         # Those whose request is gone are done already.
         try:
             names = [name for names, _ in batch for name in names]
-            kept = iter(await self._ask(lambda: self._redis.mget(names)))
+            kept = iter(await self._ask("get", lambda: self._redis.mget(names)))
             for wanted, found in batch:
                 values = [next(kept) for _ in wanted]
                 if not found.done():
@@ -132,20 +134,25 @@ class Store:
             for _, found in batch:
                 found.cancel()
 
-    async def _ask(self, command: Callable[[], Awaitable[Any]]) -> Any:
+    async def _ask(self, operation: str, command: Callable[[], Awaitable[Any]]) -> Any:
         if not self.available:
             raise Away
+        began = time.monotonic()
         try:
             async with answered_within(TIMEOUT_SECONDS):
-                return await command()
+                answer = await command()
         except Exception as error:
+            CACHE_ERRORS.add(operation)
             self._lose(error)
             raise Away from error
+        REDIS_SECONDS.observe(time.monotonic() - began, "cache")
+        return answer
 
     def _lose(self, error: Exception) -> None:
         if self.available or self._recovering is None:
             logger.warning("cache_away", error=type(error).__name__)
         self.available = False
+        CACHE_AVAILABLE.set(0)
         if self._recovering is None and not self._closing.is_set():
             self._recovering = _start(self._recover())
 
@@ -165,6 +172,7 @@ class Store:
             self._lose(error)
         else:
             self.available, self._recovering = True, None
+            CACHE_AVAILABLE.set(1)
             logger.info("cache_in_redis")
 
 

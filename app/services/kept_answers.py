@@ -12,9 +12,11 @@ from sqlalchemy import TextClause
 from app.cache.control import CacheControl, CacheState
 from app.core.principal import Principal
 from app.llm.base import Turn
-from app.messages.generation import storable
+from app.messages.generation import Generation, storable
 from app.messages.statements import RESERVE, RESERVE_ANSWERED, RESERVE_CACHING, RESERVE_ONCE
 from app.models.rows import CachingMessageRow, MessageRow
+from app.observability.instruments import CACHE_REQUESTS, MESSAGES_ENDED
+from app.services.prompts import Sent
 
 if TYPE_CHECKING:
     from app.cache.cache import Lookup, ResponseCache
@@ -62,7 +64,18 @@ class KeptAnswers:
             return lookup
         return await self.before(turns, control)
 
-    def state(self, lookup: "Lookup | None" = None) -> CacheState | None:
-        if self._cache is None:
-            return None
-        return "bypass" if lookup is None else lookup.state
+    def begun(self, reserved: MessageRow, run: Generation | None, lookup: "Lookup | None") -> Sent:
+        """The message that was sent, counted by what the cache had for it."""
+        state = self.unasked
+        if state is not None and lookup is not None:
+            state = lookup.state
+        if state is not None:
+            CACHE_REQUESTS.add(state)
+        if run is None:
+            MESSAGES_ENDED.add(reserved.status, "")
+        return Sent(reserved, run, state, lookup.age if lookup else 0)
+
+    @property
+    def unasked(self) -> CacheState | None:
+        """Of a message that the cache has nothing to do with."""
+        return None if self._cache is None else "bypass"

@@ -150,16 +150,16 @@ class MessageService:
                 return await self._replay(connection, made, prompt)
             self._kept.check(kept, reserved)
         if kept and kept.entry:
-            return Sent(reserved, None, kept.state, kept.age)
+            return self._kept.begun(reserved, None, kept)
         kept = await self._kept.after(kept, turns, prompt.cache)
         run = self._engine.start(reserved, turns, claim, streams=prompt.streams, lookup=kept)
-        return Sent(reserved, run, self._kept.state(kept), kept.age if kept else 0)
+        return self._kept.begun(reserved, run, kept)
 
     async def _replay(self, connection: Connection, message_id: str, prompt: Prompt) -> Sent:
         row = await find(connection, self._db.principal, message_id)
         if row.status == MessageStatus.PENDING and not prompt.background:
             raise IdempotencyKeyInFlight(row.id)
-        return Sent(row, None, self._kept.state())
+        return Sent(row, None, self._kept.unasked)
 
     async def _retry(self, message_id: str, *, streams: bool) -> Sent:
         await self._intake.ceiling.count(self._db)
@@ -174,7 +174,7 @@ class MessageService:
             if reserved is None:
                 raise MessageRunning
         run = self._engine.start(reserved, turns, claim, streams=streams)
-        return Sent(reserved, run, self._kept.state())
+        return Sent(reserved, run, self._kept.unasked)
 
     async def _turns(self, connection: Connection, sent: Prompt | MessageRow, message_id: str) -> list[Turn]:
         if sent.conversation_id is None:

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 
 from app.core.completion import Completion, FinishReason
+from app.core.errors import ProviderUnavailable
 from app.llm.base import Call
 from tests.helpers import Member, Tenant
 from tests.waiting import patience
@@ -21,6 +22,8 @@ class CountingProvider:
         self.calls = 0
         self.finish_reason: FinishReason | None = FinishReason.STOP
         self.error: Exception | None = None
+        self.failures = 0
+        """So many of the first calls fail with a refusal."""
         self.length = 0
         self.released = asyncio.Event()
         if not held:
@@ -31,8 +34,11 @@ class CountingProvider:
         async with self._called:
             self.calls += 1
             self._called.notify_all()
-        text = f"answer {self.calls} to {call.turns[-1].content}".ljust(self.length)
+        number = self.calls
+        text = f"answer {number} to {call.turns[-1].content}".ljust(self.length)
         await self.released.wait()
+        if number <= self.failures:
+            raise ProviderUnavailable
         if self.error is not None:
             raise self.error
         if call.on_text is not None:

@@ -14,6 +14,7 @@ from app.cache.names import Names
 from app.core.completion import FinishReason
 from app.core.errors import ProviderUnavailable
 from app.core.ids import new_id
+from app.db.rls import GuardedConnection
 from app.llm.base import Call, Turn
 from tests.committed.caching import CountingProvider, ask, keep_answers, states
 from tests.committed.conftest import Serve, rows_of
@@ -309,3 +310,36 @@ async def test_what_was_kept_under_the_key_before_is_still_found(
     async with serve(provider, **rotated) as (_, client):
         assert await states(client, acme.user, "Hello") == ["hit"]
     assert provider.calls == 1
+
+
+async def test_a_hit_is_one_short_transaction_and_a_miss_takes_no_trip_more(
+    server: RedisServer, serve: Serve, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trips: list[str] = []
+    for name in ("fetch", "execute"):
+        original = getattr(GuardedConnection, name)
+
+        def counted(self: Any, sql: str, *args: Any, of: Any = original, **options: Any) -> Any:
+            trips.append(sql)
+            return of(self, sql, *args, **options)
+
+        monkeypatch.setattr(GuardedConnection, name, counted)
+
+    async def of_one(client: httpx.AsyncClient, **headers: str) -> int:
+        trips.clear()
+        answer = await client.post("/messages", json={"content": "Hi"}, headers={**acme.user.headers, **headers})
+        assert answer.status_code == 201
+        return len(trips)
+
+    async with serve(CountingProvider()) as (_, client):
+        plain = [await of_one(client), await of_one(client, **{"Idempotency-Key": new_id()})]
+    async with serve(CountingProvider(), redis_url=server.url) as (_, client):
+        off = await of_one(client)
+        await keep_answers(client, acme)
+        unknown = await of_one(client)
+        await until(lambda: hit_of(client, acme, "Hi"), "a hit")
+        hit = [await of_one(client), await of_one(client, **{"Idempotency-Key": new_id()})]
+        known = await of_one(client, **{"Cache-Control": "no-cache"})
+    assert plain == [6, 6]
+    assert (off, unknown, known) == (6, 6, 6)
+    assert hit == [3, 3]

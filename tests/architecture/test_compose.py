@@ -4,20 +4,23 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from app.core.config import Settings
+from main import DRAIN_SECONDS, SHUTDOWN_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()
 SERVICES: dict[str, Any] = yaml.safe_load(TEXT)["services"]
 # The owner's; and where a development machine keeps what it made.
 NOT_THE_SERVICES = {"MIGRATION_DATABASE_URL", "MIGRATION_DATABASE_PASSWORD", "DATA_DIR"}
+HARDENED = ("read_only", "tmpfs", "cap_drop", "security_opt", "restart")
+WITH_DEFAULT = {"API_REPLICAS", "MAX_BODY_BYTES", "HTTPS_PORT", "TLS_CERTIFICATE", "TLS_KEY"}
 
 
 def test_no_secret_has_a_default() -> None:
-    with_default = re.findall(r"\$\{(\w+):?-[^}]+\}", TEXT)
-    assert with_default == []
+    assert set(re.findall(r"\$\{(\w+):?-[^}]+\}", TEXT)) == WITH_DEFAULT  # the last two are paths
     for name in ("SECRET_KEY", "POSTGRES_OWNER_PASSWORD", "POSTGRES_RUNTIME_PASSWORD"):
         assert f"${{{name}:?" in TEXT
     assert "env_file" not in TEXT
@@ -28,9 +31,31 @@ def test_the_service_is_given_every_setting_by_its_name() -> None:
     assert set(SERVICES["api"]["environment"]) == settings - NOT_THE_SERVICES
 
 
+def test_a_profile_changes_nothing_for_who_does_not_name_it() -> None:
+    assert {name for name, service in SERVICES.items() if "profiles" not in service} == {"postgres", "migrate", "api"}
+
+
+@pytest.mark.parametrize("name", ["api-scaled"])
+def test_the_services_of_the_profile_scale_are_given_what_the_service_is_given(name: str) -> None:
+    scaled, one = SERVICES[name], SERVICES["api"]
+    assert one["environment"].keys() <= scaled["environment"].keys()
+    assert "ports" not in scaled  # nginx's alone
+    assert {key: scaled[key] for key in HARDENED} == {key: one[key] for key in HARDENED}
+
+
+def test_a_container_that_ends_running_messages_is_given_the_time_for_it() -> None:
+    assert SHUTDOWN_SECONDS + DRAIN_SECONDS < 60
+    assert {SERVICES[name]["stop_grace_period"] for name in ("api", "api-scaled", "nginx")} == {"60s"}
+
+
+def test_what_is_mounted_is_there() -> None:
+    mounts = [mount.split(":")[0] for service in SERVICES.values() for mount in service.get("volumes", ())]
+    assert [path for path in mounts if path.startswith("./") and not (ROOT / path).exists()] == []
+
+
 def test_the_owners_password_reaches_the_database_and_the_migration_alone() -> None:
     knowing = {name for name, service in SERVICES.items() if "POSTGRES_OWNER_PASSWORD" in str(service["environment"])}
-    assert knowing == {"postgres", "migrate"}
+    assert knowing == {"postgres", "migrate", "allow-replica"}
 
 
 def test_what_is_asked_for_stands_in_the_example_file() -> None:

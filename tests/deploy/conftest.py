@@ -12,10 +12,10 @@ from sqlalchemy import URL
 
 from tests.committed.held import HeldServer, held_server
 from tests.committed.server import ServerProcess
-from tests.committed.test_shared_rate_limits import RedisServer
 from tests.conftest import SECRET_KEY, own_database
 from tests.deploy.nginx import Nginx
 from tests.helpers import Tenant, make_tenant
+from tests.redis_server import RedisServer
 
 database_url, settings, superuser = own_database()
 MAX_BODY_BYTES = 200_000

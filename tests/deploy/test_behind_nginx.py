@@ -14,10 +14,10 @@ import pytest
 
 from tests.committed.held import FIRST, REST
 from tests.committed.sse import following, rest, sending, text_of
-from tests.committed.test_shared_rate_limits import REDIS
 from tests.deploy.conftest import MAX_BODY_BYTES, REQUESTS_OF_A_USER, Fleet
 from tests.deploy.nginx import NGINX
 from tests.helpers import Tenant, make_tenant
+from tests.redis_server import REDIS
 from tests.waiting import PATIENCE_SECONDS, until, within_patience
 
 CURL = shutil.which("curl")

@@ -1,16 +1,42 @@
-"""What the files of deploy/ say, where nothing has to run for it."""
+"""What the files of deploy/ and the Dockerfile say, where nothing has to run for it."""
+
+import re
+from importlib import metadata
+
+import pytest
+from packaging.requirements import Requirement
 
 from app.core.config import Settings
+from tests.committed.server import ROOT
 from tests.deploy.nginx import SOURCE
 
+DEFAULTS = {name: field.default for name, field in Settings.model_fields.items()}
 
-def test_nginx_fits_the_defaults_of_the_service() -> None:
-    defaults = {name: field.default for name, field in Settings.model_fields.items()}
-    body = (SOURCE / "site/body.conf").read_text()
-    assert f"client_max_body_size {defaults['max_body_bytes']};" in body
-    upstream = (SOURCE / "site/upstream.conf").read_text()
+
+@pytest.mark.parametrize("site", ["site", "compose"])
+def test_nginx_lets_go_of_a_connection_before_the_service_does(site: str) -> None:
+    upstream = (SOURCE / site / "upstream.conf").read_text()
     kept = int(upstream.partition("keepalive_timeout ")[2].partition("s;")[0])
-    assert kept < defaults["keep_alive_seconds"]
-    service = (SOURCE / "service.conf").read_text()
-    waited = int(service.partition("location /messages")[2].partition("proxy_read_timeout ")[2].partition("s;")[0])
-    assert waited > max(defaults["llm_timeout_seconds"], defaults["stream_heartbeat_seconds"])
+    assert kept < DEFAULTS["keep_alive_seconds"]
+
+
+def test_nginx_takes_what_the_service_takes_and_waits_for_as_long_as_an_answer_takes() -> None:
+    assert f"client_max_body_size {DEFAULTS['max_body_bytes']};" in (SOURCE / "site/body.conf").read_text()
+    messages = (SOURCE / "service.conf").read_text().partition("location /messages")[2]
+    waited = int(messages.partition("proxy_read_timeout ")[2].partition("s;")[0])
+    assert waited > max(DEFAULTS["llm_timeout_seconds"], DEFAULTS["stream_heartbeat_seconds"])
+
+
+def test_what_the_image_leaves_out_is_needed_by_nothing_that_it_has() -> None:
+    pattern = re.search(r"grep -vE '\^\((.*?)\)=='", (ROOT / "Dockerfile").read_text())
+    assert pattern is not None
+    left_out = set(pattern[1].split("|"))
+    locked = set(re.findall(r"^([\w.-]+)==", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
+    assert left_out <= locked
+    for name in locked - left_out:
+        try:
+            needed = [Requirement(text) for text in metadata.requires(name) or ()]
+        except metadata.PackageNotFoundError:  # of another platform
+            continue
+        of_this = {need.name.lower() for need in needed if need.marker is None or need.marker.evaluate({"extra": ""})}
+        assert not of_this & left_out, name

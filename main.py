@@ -9,6 +9,7 @@ from functools import partial
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from fastapi_offline import FastAPIOffline
 from pydantic import ValidationError
 from starlette.types import ASGIApp, Scope
@@ -39,6 +40,8 @@ from app.welcome import welcome
 SHUTDOWN_SECONDS = 30
 DRAIN_SECONDS = 20
 # A request leaves almost no cycles behind: collect the young ones seldom.
+# Its spans would hold what people search for; ours are made in the request's context (docs/adr/0033).
+NOT_FASTAPIS: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 GC_THRESHOLDS = (20_000, 20, 20)
 
 logger = structlog.get_logger()
@@ -58,6 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         servers=SERVERS,
         openapi_tags=TAGS,
         lifespan=lifespan,
+        telemetry=NOT_FASTAPIS,
         redirect_slashes=False,  # it would redirect to whatever the Host header names
     )
     app.state.settings = settings

@@ -8,6 +8,7 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 from app.core.config import Settings
+from app.observability import tracing
 
 
 def configure_logging(settings: Settings) -> None:
@@ -18,6 +19,8 @@ def configure_logging(settings: Settings) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _safe_exception,
     ]
+    if settings.traces:
+        shared.append(_name_trace)
     renderer: Any = (
         structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
         if _is_read_by_a_person(settings)
@@ -48,8 +51,15 @@ def configure_logging(settings: Settings) -> None:
         logger.handlers = []
         logger.propagate = True
     # The middleware writes the one line a request; these would repeat it or quote URLs and bodies.
-    for name in ("uvicorn.access", "httpx", "httpx2", "openai", "anthropic", "httpcore", "httpcore2"):
+    for name in ("uvicorn.access", "httpx", "httpx2", "openai", "anthropic", "httpcore", "httpcore2", "opentelemetry"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _name_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """The trace that the line belongs to, and the span."""
+    if ids := tracing.ids():
+        event["trace_id"], event["span_id"] = ids
+    return event
 
 
 def _is_read_by_a_person(settings: Settings) -> bool:

@@ -20,6 +20,7 @@ from app.core.errors import ProviderError
 from app.llm.base import CallLimits
 from app.llm.failures import UNREADABLE, AnswerTooLarge, refused, unreachable, unreadable
 from app.llm.lines import parsed
+from app.observability import tracing
 
 MAX_CONNECTIONS = 20_000
 """Thousands of streams may run at once, and what bounds them is counted elsewhere, for each tenant."""
@@ -89,8 +90,9 @@ class Endpoint:
         session = self._session or self._open()
         answered = False
         try:
+            headers = {**self._headers, **tracing.headers()}
             async with session.post(
-                self.url, data=data, headers=self._headers, proxy=self._proxy, allow_redirects=False
+                self.url, data=data, headers=headers, proxy=self._proxy, allow_redirects=False
             ) as response:
                 parts = _bounded(response, self._limits.bytes)
                 if not 200 <= response.status < 300:

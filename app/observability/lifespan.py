@@ -26,4 +26,10 @@ async def observed(settings: Settings) -> AsyncIterator[None]:
             exposition.open()
             SPENDERS.shown = settings.metrics_top_tenants
             stack.push_async_callback(asyncio.to_thread, exposition.close)
+        if settings.traces:
+            from app.observability.export import Export
+
+            export = Export(settings, __version__)
+            export.open()
+            stack.push_async_callback(asyncio.to_thread, export.close)
         yield

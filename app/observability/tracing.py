@@ -68,18 +68,23 @@ class RequestSpan:
         self._span = span
         self._token = context.attach(trace.set_span_in_context(span, _NOWHERE))
 
-    def end(self, name: str, attributes: "Mapping[str, AttributeValue]", *, failed: bool) -> None:
+    def end(self, method: str, route: str | None, status: int, request_id: str) -> None:
+        """`status` 0: the client went away before there was one."""
         if self._span.is_recording():
-            self._span.update_name(name)
-            self._span.set_attributes(attributes)
-            if failed:
-                self._span.set_status(StatusCode.ERROR)
+            self._span.update_name(method if route is None else f"{method} {route}")
+            if route is not None:
+                self._span.set_attribute("http.route", route)
+            self._span.set_attribute("http.request.method", method if method != "OTHER" else "_OTHER")
+            self._span.set_attribute("http.response.status_code", status)
+            self._span.set_attribute("llm_saas.request_id", request_id)
+            if status >= 500 or not status:
+                failed(self._span, str(status or "cancelled"))
         context.detach(self._token)
         self._span.end()
 
 
-def begin_request(method: str, received: Mapping[bytes, bytes]) -> RequestSpan | None:
-    """`received` holds the headers `traceparent` and `tracestate`, where the caller has sent them."""
+def begin_request(received: Mapping[bytes, bytes]) -> RequestSpan | None:
+    """`received` holds its headers, among them `traceparent` and `tracestate` where the caller has sent them."""
     if _tracer is None:
         return None
     parent = _NOWHERE
@@ -88,7 +93,7 @@ def begin_request(method: str, received: Mapping[bytes, bytes]) -> RequestSpan |
         if b"tracestate" in received:
             carrier["tracestate"] = received[b"tracestate"].decode("latin-1")
         parent = _PROPAGATOR.extract(carrier, _NOWHERE)
-    return RequestSpan(_tracer.start_span(method, parent, SpanKind.SERVER))
+    return RequestSpan(_tracer.start_span("HTTP", parent, SpanKind.SERVER))
 
 
 def begin_part(name: str, attributes: "Mapping[str, AttributeValue]") -> "Span | None":

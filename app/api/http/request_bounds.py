@@ -18,7 +18,9 @@ ANY_HOST = frozenset({"/health", "/health/ready"})
 PLAIN_CODINGS = (b"", b"identity")
 # JSON's first bytes tell which of these it is in.
 CHARSETS = ("utf-8", "utf8", "us-ascii", "utf-16", "utf-32", "utf-16le", "utf-16be", "utf-32le", "utf-32be")
-_SINGLE = frozenset({b"x-request-id", b"content-length", b"content-encoding", b"content-type"})
+_SINGLE = frozenset(
+    {b"traceparent", b"tracestate", b"x-request-id", b"content-length", b"content-encoding", b"content-type"}
+)
 
 
 @dataclass(slots=True)

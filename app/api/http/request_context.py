@@ -14,7 +14,9 @@ from app.api.http.request_bounds import RequestBounds, RequestHead
 from app.api.http.response_headers import ResponseHeaders
 from app.core.errors import AppError
 from app.core.ids import new_id
+from app.observability import tracing
 from app.observability.instruments import REQUEST_SECONDS, REQUESTS
+from app.observability.tracing import RequestSpan
 
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 UNMATCHED = "unmatched"
@@ -55,6 +57,7 @@ class RequestContextMiddleware:
         request_id = _identify(head, state)
         state["client_address"] = self.client_address.of(scope.get("client"), scope["headers"])
         status, method = 0, scope["method"]
+        span = tracing.begin_request(head.values)
         raw_request_id = request_id.encode()
         if method == "HEAD":  # a GET whose body is not sent
             scope = {**scope, "method": "GET"}
@@ -82,7 +85,7 @@ class RequestContextMiddleware:
                 raise
             await self.on_error(scope, 500)(scope, receive, send_with_id)
         finally:
-            _note(scope, method, status, time.perf_counter() - started)
+            _note(scope, method, status, time.perf_counter() - started, span)
 
     def _bounded(self, receive: Receive, scope: Scope) -> Receive:
         received = 0
@@ -128,14 +131,17 @@ def _without_body(send: Send) -> Send:
     return send_head
 
 
-def _note(scope: Scope, method: str, status: int, seconds: float) -> None:
+def _note(scope: Scope, method: str, status: int, seconds: float, span: RequestSpan | None) -> None:
+    """What there is to say of a request that was answered: the log's line, and what an operator asked to be counted."""
     _log(scope, method, status, seconds)
-    if not REQUESTS.on:
+    if not REQUESTS.on and span is None:
         return
-    route = getattr(scope.get("route"), "path", UNMATCHED)
+    route = getattr(scope.get("route"), "path", None)
     method = method if method in METHODS else "OTHER"  # it is the caller's word
-    REQUESTS.add(method, route, str(status))
-    REQUEST_SECONDS.observe(seconds, method, route)
+    REQUESTS.add(method, route or UNMATCHED, str(status))
+    REQUEST_SECONDS.observe(seconds, method, route or UNMATCHED)
+    if span is not None:
+        span.end(method, route, status, scope["state"]["own_request_id"])
 
 
 def _log(scope: Scope, method: str, status: int, seconds: float) -> None:

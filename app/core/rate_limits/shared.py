@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 
 from app.core.rate_limits.memory import MemoryCounters
 from app.core.rate_limits.policy import Check, Standing
+from app.observability.redis_trips import redis_trip
 
 TIMEOUT_SECONDS = 0.25
 RETRY_SECONDS = 5.0
@@ -89,7 +90,8 @@ class SharedCounters:
         self._waiting.append((checks, counted))
         if self._counting is None:
             self._counting = _start(self._count_waiting())
-        return await counted
+        with redis_trip("limits", "EVAL"):
+            return await counted
 
     async def give_back(self, checks: Sequence[Check]) -> None:
         """As `MemoryCounters.give_back`. In a trip of its own: it is rare."""

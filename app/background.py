@@ -7,6 +7,7 @@ process may take: one that serves requests beside a worker leaves it to that (BA
 from app.core.supervision import Loop, Supervisor
 from app.db.session import Database
 from app.messages.engine import MessageEngine
+from app.messages.retention import Retention
 from app.messages.search_indexer import SearchIndexer
 from app.messages.signals import MessageSignals
 from app.messages.sweeper import Expiry, Sweeper
@@ -26,6 +27,7 @@ def supervise(  # noqa: PLR0913 - one for each loop
     search_indexer: SearchIndexer,
     tally: AuditTally,
     sweeper: Sweeper,
+    retention: Retention,
     shared_work: bool,
     sampler: Sampler | None = None,
 ) -> Supervisor:
@@ -46,5 +48,6 @@ def supervise(  # noqa: PLR0913 - one for each loop
         Loop("webhooks", webhooks.run, webhooks.turns),
         Loop("erasures", eraser.run, eraser.turns),
         Loop("search_index", search_indexer.run, search_indexer.turns),
+        Loop("retention", retention.run, retention.turns),
     ]
     return Supervisor([*own, *shared] if shared_work else own)

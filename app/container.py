@@ -17,6 +17,7 @@ from app.llm.factory import create_provider
 from app.llm.pricing import PriceTable
 from app.messages.engine import MessageEngine
 from app.messages.idempotency import IdempotencyKeys
+from app.messages.retention import Retention
 from app.messages.search_indexer import SearchIndexer
 from app.messages.signals import MessageSignals
 from app.messages.sweeper import Sweeper
@@ -105,6 +106,7 @@ class Container:
             search_indexer=search_indexer,
             tally=tally,
             sweeper=sweeper,
+            retention=Retention(database),
             shared_work=settings.background_work,
             sampler=sampler,
         )

@@ -91,6 +91,7 @@ ANSWERS: tuple[BaseModel, ...] = (
         registration=RegistrationMode.OPEN,
         message_visibility=MessageVisibility.TENANT,
         cache_ttl_seconds=None,
+        message_retention_days=None,
         updated_at=AT,
     ),
     _user,

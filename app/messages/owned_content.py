@@ -68,7 +68,7 @@ class _Messages:
         whole, values = self._position is BEGINNING, {"tenant_id": self._tenant_id, "owner": self._owner, "rows": room}
         found = (await connection.execute(self._found, {**values, **self._position})).all()
         if found:
-            await connection.execute_many(DELETE_MESSAGE, _places(self._tenant_id, found))
+            await connection.execute_many(DELETE_MESSAGE, places(self._tenant_id, found))
         if len(found) == room:
             self._position = {"created_at": found[-1].created_at, "id": found[-1].id}
             return None
@@ -121,9 +121,10 @@ class UserContent:
                     return False
                 room -= deleted
         if conversations:
-            await connection.execute_many(DELETE_CONVERSATION, _places(self._tenant_id, conversations))
+            await connection.execute_many(DELETE_CONVERSATION, places(self._tenant_id, conversations))
         return len(conversations) < BATCH_ROWS
 
 
-def _places(tenant_id: str, rows: list[Row]) -> list[dict[str, Any]]:
+def places(tenant_id: str, rows: list[Row]) -> list[dict[str, Any]]:
+    """What `DELETE_MESSAGE` takes, of rows that this transaction has locked."""
     return [{"tenant_id": tenant_id, "place": row.place} for row in rows]

@@ -78,6 +78,7 @@ class TenantRow(NewTenantRow):
     registration: str
     message_visibility: str
     cache_ttl_seconds: int | None
+    message_retention_days: int | None
     updated_at: datetime
 
 

@@ -34,6 +34,7 @@ class Tenant(TimestampMixin, Base):
             "cache_ttl_seconds IS NULL OR (cache_ttl_seconds BETWEEN 1 AND 86400 AND cache_epoch IS NOT NULL)",
             name="cache_ttl_seconds",
         ),
+        CheckConstraint("message_retention_days BETWEEN 1 AND 36500", name="message_retention_days"),
         Index("ix_tenants_erasing_at", "erasing_at", postgresql_where=text("erasing_at IS NOT NULL")),
     )
 
@@ -45,4 +46,5 @@ class Tenant(TimestampMixin, Base):
     webhook_secret_changed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     cache_ttl_seconds: Mapped[int | None] = mapped_column(Integer)
     cache_epoch: Mapped[str | None] = mapped_column(String(36))
+    message_retention_days: Mapped[int | None] = mapped_column(Integer)
     erasing_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

@@ -7,6 +7,8 @@ from app.schemas.base import STORABLE, ReadModel, RequestBody, Timestamp
 from app.schemas.user import Credentials, UserRead
 
 MAX_CACHE_SECONDS = 24 * 60 * 60
+MAX_RETENTION_DAYS = 36500
+NULL_MEANS_NO_MORE = ("cache_ttl_seconds", "message_retention_days")
 TenantName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), STORABLE]
 
 
@@ -24,12 +26,14 @@ class TenantRead(ReadModel):
 class TenantSettings(TenantRead):
     """`registration`: who may register; `message_visibility`: whose messages and conversations users see.
 
-    `cache_ttl_seconds`: for how long answers are kept for equal prompts; null: not at all.
+    `cache_ttl_seconds`: for how long answers are kept for equal prompts; null: not at all. `message_retention_days`:
+    messages are deleted once they are older; null: never.
     """
 
     registration: RegistrationMode
     message_visibility: MessageVisibility
     cache_ttl_seconds: int | None
+    message_retention_days: int | None
     updated_at: Timestamp
 
 
@@ -50,10 +54,21 @@ class TenantUpdate(RequestBody):
         ),
     ] = None
 
+    message_retention_days: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=MAX_RETENTION_DAYS,
+            strict=True,
+            examples=[365],
+            description="Delete messages, for good, once they are so many days old; null: no more.",
+        ),
+    ] = None
+
     def changes(self) -> dict[str, Any]:
-        """What it names. Null means something for the cache, and is as good as left out for the others."""
+        """What it names. Where null does not mean "no more", it is as good as left out."""
         named = self.model_dump(mode="json", exclude_unset=True)
-        return {name: value for name, value in named.items() if value is not None or name == "cache_ttl_seconds"}
+        return {name: value for name, value in named.items() if value is not None or name in NULL_MEANS_NO_MORE}
 
 
 class TenantCreated(TenantRead):

@@ -98,7 +98,7 @@ EXPORTED = (
     ExportedTable(
         "tenant",
         _table(models.Tenant),
-        ("id", "name", "registration", "message_visibility", "cache_ttl_seconds", *_TIMES),
+        ("id", "name", "registration", "message_visibility", "cache_ttl_seconds", "message_retention_days", *_TIMES),
         ("id",),
     ),
     ExportedTable(

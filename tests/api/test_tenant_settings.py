@@ -20,6 +20,7 @@ async def test_a_tenant_begins_open_and_with_shared_messages(client: httpx.Async
             "registration": "open",
             "message_visibility": "tenant",
             "cache_ttl_seconds": None,
+            "message_retention_days": None,
         }
 
 
@@ -34,6 +35,8 @@ async def test_an_admin_changes_what_it_names(
         {"name": f" {name} "},
         {"cache_ttl_seconds": 86400},
         {"cache_ttl_seconds": None},
+        {"message_retention_days": 30},
+        {"message_retention_days": None},
     ):
         answer = await client.patch(path, json=changes, headers=headers)
         assert answer.status_code == 200
@@ -41,12 +44,17 @@ async def test_an_admin_changes_what_it_names(
         assert answer.json() == {**shown, "updated_at": answer.json()["updated_at"]}
         assert answer.json()["updated_at"] > shown["updated_at"]
         shown = answer.json()
-    assert (await actions_of(superuser, acme.id)).count("tenant.changed") == 5
+    assert (await actions_of(superuser, acme.id)).count("tenant.changed") == 7
     details = "SELECT details FROM audit_log WHERE tenant_id = $1 AND details ? 'registration'"
     assert await superuser.fetchval(details, acme.id) == '{"registration": "invite"}'
     details = "SELECT details FROM audit_log WHERE tenant_id = $1 AND details ? 'cache_ttl_seconds' ORDER BY id"
     noted = [row["details"] for row in await superuser.fetch(details, acme.id)]
     assert noted == ['{"cache_ttl_seconds": 86400}', '{"cache_ttl_seconds": null}']
+    noted = [
+        row["details"]
+        for row in await superuser.fetch(details.replace("cache_ttl_seconds", "message_retention_days"), acme.id)
+    ]
+    assert noted == ['{"message_retention_days": 30}', '{"message_retention_days": null}']
 
 
 @pytest.mark.parametrize("body", [{}, {"name": None}, {"name": None, "registration": None, "message_visibility": None}])
@@ -72,6 +80,9 @@ async def test_what_names_nothing_changes_nothing(
         {"cache_ttl_seconds": 0},
         {"cache_ttl_seconds": 86401},
         {"cache_ttl_seconds": "60"},
+        {"message_retention_days": 0},
+        {"message_retention_days": 36501},
+        {"message_retention_days": 1.5},
         {"id": "x"},
         {"tenant_id": "x"},
         [],

@@ -23,7 +23,8 @@ async def dies(self: Listener) -> None:
 
 
 async def test_work_that_any_process_may_take_can_be_left_to_another(serve: Serve) -> None:
-    for shared_work, names in ((False, OWN), (True, OWN | {"sweep", "expiry", "webhooks", "erasures", "search_index"})):
+    shared = {"sweep", "expiry", "webhooks", "erasures", "search_index", "retention"}
+    for shared_work, names in ((False, OWN), (True, OWN | shared)):
         async with serve(HeldProvider(), background_work=shared_work) as (_, client):
             ready = await client.get("/health/ready")
             assert ready.json()["background"] == dict.fromkeys(names, "running")

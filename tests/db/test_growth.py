@@ -16,6 +16,7 @@ from sqlalchemy import URL
 from app.core.ids import new_id
 from app.db.pagination import PageRequest
 from app.messages.listing import MessageFilter, listing
+from app.messages.retention import DUE
 from app.messages.search import SEARCH, search_values
 from app.messages.sweeper import ABANDONED, DELETE_EXPIRED
 from app.models import MessageStatus
@@ -29,7 +30,7 @@ ROWS, PAGE = 20_000, 21
 TENANT, USER, OTHER, TALK = (new_id() for _ in range(4))
 # Half of the words are old; `apples` and `pears` never meet.
 FILL = """
-INSERT INTO tenants (id, name) VALUES ('{tenant}', '{tenant}');
+INSERT INTO tenants (id, name, message_retention_days) VALUES ('{tenant}', '{tenant}', 36500);
 INSERT INTO users (id, tenant_id, email, hashed_password, role)
   SELECT id, '{tenant}', id || '@acme.com', 'x', 'admin' FROM unnest(ARRAY['{user}', '{other}']) AS id;
 INSERT INTO conversations (id, tenant_id, user_id) VALUES ('{talk}', '{tenant}', '{user}');
@@ -175,8 +176,9 @@ async def test_usage_of_days_that_are_over_reads_their_sums(grown: asyncpg.Conne
         (ABANDONED, {}, 150),
         (CLAIM_DUE, {"claim": CLAIM, "most": 4, "busy": []}, 150),
         (DELETE_EXPIRED, {}, 10_000),
+        (DUE, {}, 300),  # a few for each tenant that does not keep messages for ever
     ],
-    ids=["abandoned", "due webhooks", "expired"],
+    ids=["abandoned", "due webhooks", "expired", "too old"],
 )
 async def test_work_without_a_caller_reads_what_is_due(
     grown: asyncpg.Connection, statement: Any, values: dict[str, Any], most: int

@@ -26,6 +26,7 @@ DEFINER_FUNCTIONS = {
     "search_messages",
     "session_lookup",
     "tenants_to_index",
+    "tenants_with_old_messages",
     "tenant_name_taken",
 }
 # For the database's owner, on the command line.

@@ -75,7 +75,9 @@ async def get_tenant(tenant_id: PathId, caller: CurrentUser, service: TenantOfCa
 async def change_tenant(
     tenant_id: PathId, body: TenantUpdate, admin: AdminSession, service: TenantAdmin
 ) -> TenantSettings:
-    """Its name, who may register, whose messages users see, how long answers are kept; in force at the next request."""
+    """Its name, who may register, whose messages users see, how long answers are kept for equal prompts; in force at
+    the next request. And after how many days messages are deleted, which begins within minutes.
+    """
     _require_own(tenant_id, admin)
     return TenantSettings.model_validate(await service.change(body.changes()))
 

@@ -1,0 +1,97 @@
+"""Deletes messages that are older than their tenant keeps them. Their figures stay, as when somebody deletes them.
+
+Any process does it, one at a time for each tenant, in bounded transactions: what a killed one left is as old as before.
+"""
+
+import asyncio
+from collections import Counter, deque
+from typing import Any
+
+import structlog
+from sqlalchemy import BigInteger, DateTime, String, bindparam, text
+
+from app.core.supervision import Turns
+from app.db import rls
+from app.db.batches import BATCH_ROWS, BEGINNING
+from app.db.session import Database
+from app.messages.owned_content import DELETE_MESSAGE, places
+from app.messages.statements import FIGURES
+
+LOOK_SECONDS = 600.0
+# Across tenants, by a SECURITY DEFINER function. One process looks for all; the lock goes with the transaction.
+DUE = text("SELECT tenants_with_old_messages() WHERE pg_try_advisory_xact_lock(hashtextextended('retention', 0))")
+# False: another process is at this tenant. For the plan see `app.db.batches.ALONG_THE_KEY`.
+BEGIN_BATCH = text("""
+SELECT pg_try_advisory_xact_lock(hashtextextended('retention ' || :tenant_id, 0)),
+  set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true)
+""").bindparams(bindparam("tenant_id", type_=String))
+_FIGURES = ", ".join(f"messages.{column}" for column in FIGURES.split(", "))
+# What the tenant says now, not when its turn came. One that runs stays, also where it is run again: its row is where
+# its answer goes.
+FIND = text(f"""
+WITH found AS (
+  SELECT messages.ctid AS place, {_FIGURES} FROM messages
+  WHERE messages.tenant_id = :tenant_id AND (messages.created_at, messages.id) > (:created_at, :id)
+    AND messages.created_at < now() - make_interval(days => (
+      SELECT tenants.message_retention_days FROM tenants WHERE tenants.id = :tenant_id))
+    AND messages.status <> 'pending'
+  ORDER BY messages.created_at, messages.id LIMIT :rows FOR UPDATE
+), kept AS (INSERT INTO deleted_usage ({FIGURES}) SELECT {FIGURES} FROM found)
+SELECT place, created_at, id FROM found ORDER BY created_at, id
+""").bindparams(
+    bindparam("created_at", type_=DateTime(timezone=True)),
+    bindparam("id", type_=String),
+    bindparam("rows", type_=BigInteger),
+)
+logger = structlog.get_logger()
+
+
+class Retention:
+    def __init__(self, database: Database, batch_rows: int = BATCH_ROWS) -> None:
+        self._database = database
+        self._batch_rows = batch_rows
+        self.turns = Turns("retention")
+
+    async def run(self) -> None:
+        """Delete what became too old, until cancelled."""
+        while True:
+            await self.turns.take(self.delete_old())
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def delete_old(self) -> Counter[str]:
+        """How many messages of each tenant went: a batch of each in turn, so that a large one holds up none."""
+        async with self._database.background(rls.ENTER_NO_TENANT) as connection:
+            left = deque((tenant_id, BEGINNING) for tenant_id in (await connection.execute(DUE)).scalars())
+        deleted: Counter[str] = Counter()
+        failure: Exception | None = None
+        while left:
+            tenant_id, position = left.popleft()
+            began = asyncio.get_running_loop().time()
+            try:
+                last, count = await self._delete_batch(tenant_id, position)
+            except Exception as error:  # noqa: BLE001 - it keeps none of the others, and is raised in the end
+                failure = error
+                continue
+            deleted[tenant_id] += count
+            if last is not None:
+                left.append((tenant_id, last))
+                # The database is the requests' for as long.
+                await asyncio.sleep(asyncio.get_running_loop().time() - began)
+        for tenant_id, count in deleted.items():
+            logger.info("messages_too_old_deleted", tenant_id=tenant_id, count=count)
+        if failure is not None:
+            raise failure
+        return deleted
+
+    async def _delete_batch(self, tenant_id: str, position: dict[str, Any]) -> tuple[dict[str, Any] | None, int]:
+        """Where the next batch begins, None if there is none; how many messages this one had."""
+        values = {"tenant_id": tenant_id, "rows": self._batch_rows, **position}
+        async with self._database.background(rls.enter_tenant(tenant_id)) as connection:
+            if not (await connection.execute(BEGIN_BATCH, {"tenant_id": tenant_id})).one()[0]:
+                return None, 0
+            found = (await connection.execute(FIND, values)).all()
+            if found:
+                await connection.execute_many(DELETE_MESSAGE, places(tenant_id, found))
+        if len(found) < self._batch_rows:
+            return None, len(found)
+        return {"created_at": found[-1].created_at, "id": found[-1].id}, len(found)

@@ -34,7 +34,7 @@ class Nginx:
         self.port = free_port()
         self.directory = directory
         self.log = directory / "access.log"
-        shutil.copytree(SOURCE, directory / "conf")
+        shutil.copytree(SOURCE, directory / "conf", ignore=shutil.ignore_patterns("tls", "compose"))
         self.edit("nginx.conf", r"/var/log/nginx", str(directory))
         self.edit("site/listen.conf", r"listen 443", f"listen 127.0.0.1:{self.port}")
         ports = iter(upstreams)

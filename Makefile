@@ -1,10 +1,10 @@
-# install · run · test · lint · bench · soak · postman · clients · helm. Everything lives in .venv; PYTHON picks the interpreter (3.11 or newer).
+# install · run · test · test-scale · lint · bench · soak · postman · clients · helm. Everything lives in .venv; PYTHON picks the interpreter (3.11 or newer).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: install dev run test test-busy test-again lint format pre-commit bench soak postman clients helm lock clean
+.PHONY: install dev run test test-scale test-busy test-again lint format pre-commit bench soak postman clients helm lock clean
 
 install: $(VENV)/.installed
 
@@ -34,6 +34,11 @@ run: install
 test: dev
 	@tests/install_servers.sh
 	$(BIN)/python -m pytest
+
+# What outlasts one machine: everything through PgBouncer, and many processes whose parts are killed one after another.
+test-scale: dev
+	@tests/install_servers.sh
+	$(BIN)/python -m pytest --pgbouncer tests/isolation
 
 # Again and again: beside two endless loops that keep both cores busy, or alone. TESTS narrows it down.
 ROUNDS ?= 10

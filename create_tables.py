@@ -1,6 +1,6 @@
 """Make the database ready in one shot: database, roles and `alembic upgrade head`.
 
-Uses MIGRATION_DATABASE_URL (the owner's) or DATABASE_URL; without either, the embedded PostgreSQL.
+Uses MIGRATION_DATABASE_URL (the owner's), DATABASE_DIRECT_URL or DATABASE_URL; without any, the embedded PostgreSQL.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from app.db.provision import migrate, provision
 
 async def main() -> None:
     settings = get_settings()
-    runtime = settings.database_url or settings.migration_database_url
+    runtime = settings.database_direct_url or settings.database_url or settings.migration_database_url
     if runtime:
         owner = settings.migration_database_url or runtime
         await provision(make_url(owner), make_url(runtime))

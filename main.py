@@ -32,6 +32,7 @@ from app.core.logging import configure_logging
 from app.core.settings.misspelt import misspelt_here
 from app.core.settings.openings import openings
 from app.db.provision import ready_database
+from app.db.start_check import check_databases
 from app.observability.lifespan import observed
 from app.server import Protocol, install
 from app.welcome import welcome
@@ -101,6 +102,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(observed(settings))
         url = await stack.enter_async_context(ready_database(settings))
+        await check_databases(settings, url)
         container = Container.create(settings, url)
         stack.push_async_callback(container.close)
         await container.open()

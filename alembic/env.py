@@ -1,7 +1,7 @@
 """Alembic's async environment.
 
-The URL is the caller's (`config.attributes["url"]`), else MIGRATION_DATABASE_URL, else DATABASE_URL, else the embedded
-PostgreSQL, which then runs for as long as the command does.
+The URL is the caller's (`config.attributes["url"]`), else MIGRATION_DATABASE_URL, else DATABASE_DIRECT_URL, else
+DATABASE_URL, else the embedded PostgreSQL, which then runs for as long as the command does.
 """
 
 import asyncio
@@ -99,7 +99,8 @@ async def migrate(url: str) -> None:
 
 async def main() -> None:
     settings = get_settings()
-    url = context.config.attributes.get("url") or settings.migration_database_url or settings.database_url
+    given = context.config.attributes.get("url") or settings.migration_database_url
+    url = given or settings.database_direct_url or settings.database_url
     if url:
         await migrate(url)
         return

@@ -11,6 +11,7 @@ from app.core.credentials.refused import RefusedCredentials
 from app.core.rate_limits.limiter import RateLimiter
 from app.core.security import PasswordHasher, TokenService
 from app.core.supervision import Supervisor
+from app.db.pool import Prepared
 from app.db.session import Database
 from app.gauges import ProcessGauges
 from app.llm.factory import create_provider
@@ -71,7 +72,7 @@ class Container:
             database_url,
             settings.db_pool_size,
             settings.db_max_overflow,
-            settings.db_statement_cache_size,
+            Prepared(settings.db_statement_cache_size, settings.db_pooler_prepared),
             share=settings.db_connections_per_tenant,
             statement_seconds=settings.db_statement_timeout_seconds,
         )
@@ -88,7 +89,9 @@ class Container:
         sweeper = Sweeper(database, settings.message_lease_seconds)
         api_keys = ApiKeyAuthenticator(database)
         forget = (tokens.forget_tenant, api_keys.forget_tenant)
-        signals = MessageSignals(database_url, engine, forget, settings.stream_max_per_user)
+        signals = MessageSignals(
+            settings.database_direct_url or database_url, engine, forget, settings.stream_max_per_user
+        )
         webhook_secrets = WebhookSecrets(secret_keys)
         webhooks = WebhookService(database, webhook_secrets, settings.webhook_allowed_networks, _webhook_body)
         cache = create_cache(settings, secret_keys, llm_provider)

@@ -30,18 +30,37 @@ from app.db.provision import migrate
 from app.db.roles import REVOKE_TEMPORARY
 from main import create_app, lifespan
 from tests.helpers import Tenant, make_tenant
+from tests.pgbouncer import PgBouncer
 from tests.waiting import PATIENCE_SECONDS
 
 TEMPLATE = "template_llm_saas"
+# Of each database: fewer than the pool of one process.
+POOLER_SERVERS = 4
 SECRET_KEY = secrets.token_hex(32)
 # The tests are about the code, not about surviving a power cut.
 POSTGRES_OPTIONS = ("-c fsync=off", "-c synchronous_commit=off", "-c full_page_writes=off", "-c max_connections=200")
+
+
+class Pooler:
+    """That of this run, if it has one (`--pgbouncer`)."""
+
+    port: int | None = None
+
+
+def served(url: URL) -> URL:
+    """The way that the service takes to a database."""
+    return url if Pooler.port is None else url.set(port=Pooler.port)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pgbouncer", action="store_true", help="the service reaches its databases through a PgBouncer")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """In the controlling process: start PostgreSQL, migrate the template. Workers get its URL."""
     if hasattr(config, "workerinput"):
         config.stash_url = config.workerinput["postgres_url"]
+        Pooler.port = config.workerinput["pooler_port"]
         return
     directory = Path(tempfile.mkdtemp(prefix="llm-saas-test-"))
     server = EmbeddedPostgres(directory, database=TEMPLATE, options=POSTGRES_OPTIONS)
@@ -50,10 +69,16 @@ def pytest_configure(config: pytest.Config) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     asyncio.run(migrate(server.url))
     config.stash_url = server.url.render_as_string(hide_password=False)
+    if config.getoption("--pgbouncer"):
+        pooler = PgBouncer(server.url, POOLER_SERVERS)
+        pooler.start()
+        config.add_cleanup(pooler.stop)
+        Pooler.port = pooler.url().port
 
 
 def pytest_configure_node(node: Any) -> None:
     node.workerinput["postgres_url"] = node.config.stash_url
+    node.workerinput["pooler_port"] = Pooler.port
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -159,7 +184,8 @@ def settings(database_url: URL, tmp_path_factory: pytest.TempPathFactory) -> Set
 
 def make_settings(database_url: URL, data_dir: Path, **changes: Any) -> Settings:
     values: dict[str, Any] = {
-        "database_url": database_url.render_as_string(hide_password=False),
+        "database_url": served(database_url).render_as_string(hide_password=False),
+        "database_direct_url": database_url.render_as_string(hide_password=False) if Pooler.port else "",
         "data_dir": data_dir,
         "secret_key": SECRET_KEY,
         "bcrypt_rounds": 4,

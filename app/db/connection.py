@@ -12,6 +12,7 @@ from sqlalchemy.pool import NullPool
 from app.core.settings.database_url import driver_options, trusts_the_system
 
 CONNECT_TIMEOUT_SECONDS = 5
+ANSWER_SECONDS = 5
 # The address is the driver's to read: SQLAlchemy hands it parameters that it does not have.
 NO_ADDRESS = "postgresql+asyncpg://"
 
@@ -38,9 +39,30 @@ def connect_arguments(url: str | URL) -> dict[str, Any]:
 
 
 def plain_engine(url: str | URL, **options: Any) -> AsyncEngine:
-    """Without a pool and without a guard: for the owner's work."""
-    arguments = connect_arguments(url) | {"connection_class": LiveConnection}
+    """Without a pool and without a guard: for the owner's work. It names no statement, and may so pass a pooler."""
+    unnamed = {"prepared_statement_cache_size": 0, "statement_cache_size": 0}
+    arguments = connect_arguments(url) | {"connection_class": LiveConnection, **unnamed}
     return create_async_engine(NO_ADDRESS, poolclass=NullPool, connect_args=arguments, hide_parameters=True, **options)
+
+
+async def ask(connection: asyncpg.Connection, question: str, seconds: float = ANSWER_SECONDS) -> list[str]:
+    """The values of one row without white space in it, which is about the server and of no tenant.
+
+    In one trip, with nothing prepared: outside of a transaction a pooler may hand each trip to another server.
+    """
+    answer = bytearray()
+
+    async def keep(data: bytes) -> None:
+        answer.extend(data)
+
+    await connection.copy_from_query(question, output=keep, timeout=seconds)
+    return answer.decode().split()
+
+
+async def is_pooled(connection: asyncpg.Connection) -> bool:
+    """Whether a pooler stands between: the process that it told the client is not the one that answers."""
+    (pid,) = await ask(connection, "SELECT pg_backend_pid()")
+    return bool(int(pid) != connection.get_server_pid())
 
 
 def _system_authorities(query: dict[str, str]) -> ssl.SSLContext:

@@ -7,9 +7,11 @@ import asyncpg
 import structlog
 from sqlalchemy import URL
 
-from app.db.connection import LiveConnection, connect_arguments
+from app.db.connection import LiveConnection, connect_arguments, is_pooled
 
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 5.0
+# A name may lead elsewhere by now.
+POOLED_SECONDS = 60.0
 logger = structlog.get_logger()
 
 
@@ -50,6 +52,10 @@ class Listener:
         cut_off = asyncio.Event()
         connection.add_termination_listener(lambda _: cut_off.set())
         try:
+            if await is_pooled(connection):
+                # It would take LISTEN, and hand what is said to whoever has that server then. See the check at start.
+                await asyncio.sleep(POOLED_SECONDS)
+                return
             await connection.add_listener(self._channel, lambda _c, _pid, _channel, payload: self._heard(payload))
             await cut_off.wait()
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:

@@ -3,11 +3,13 @@
 import asyncio
 import random
 import time
+from dataclasses import dataclass
 
 import asyncpg
+import structlog
 from sqlalchemy import URL
 
-from app.db.connection import connect_arguments
+from app.db.connection import connect_arguments, is_pooled
 from app.db.execution import read_json
 from app.db.failures import READ_ONLY, is_stale, state_of
 from app.db.rls import GuardedConnection
@@ -22,6 +24,18 @@ IDLE_SECONDS = 30
 PING_SECONDS = 2
 CLOSE_SECONDS = 2
 NO_ANSWER = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+logger = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """How many statements a connection keeps prepared, behind a pooler only if that keeps its clients' apart."""
+
+    cache_size: int = 100
+    kept_by_pooler: bool = False
+
+
+DEFAULT = Prepared()
 
 
 class Pool:
@@ -31,14 +45,19 @@ class Pool:
     failed in such a way are no longer trusted.
     """
 
-    def __init__(self, url: URL, size: int, statement_cache_size: int, command_seconds: float) -> None:
+    def __init__(
+        self,
+        url: URL,
+        size: int,
+        prepared: Prepared,
+        command_seconds: float,
+    ) -> None:
         self._arguments = connect_arguments(url) | {
             "connection_class": GuardedConnection,
             "command_timeout": command_seconds,
-            # 0: PgBouncer in transaction mode, where a name may meet another client's statement.
-            "statement_cache_size": statement_cache_size,
             "max_cached_statement_lifetime": 0,
         }
+        self._cache_size, self._kept_by_pooler = prepared.cache_size, prepared.kept_by_pooler
         self._size = size
         self._idle: list[GuardedConnection] = []
         self._trusted_since = 0.0
@@ -87,8 +106,12 @@ class Pool:
 
     async def open(self) -> GuardedConnection:
         """A new one."""
-        connection: GuardedConnection = await asyncpg.connect(**self._arguments)
+        prepared = self._cache_size
+        connection: GuardedConnection = await asyncpg.connect(**self._arguments, statement_cache_size=prepared)
         try:
+            if prepared and not self._kept_by_pooler and await is_pooled(connection):
+                await discard(connection)
+                return await self._open_unprepared()
             await read_json(connection)
         except BaseException:
             connection.terminate()
@@ -97,6 +120,13 @@ class Pool:
         life = LIFE_SECONDS * random.uniform(1 - LIFE_JITTER, 1 + LIFE_JITTER)  # noqa: S311
         connection.ends = connection.opened + life
         return connection
+
+    async def _open_unprepared(self) -> GuardedConnection:
+        """Behind a pooler the name of a statement may meet another client's: the answer would be that one's."""
+        if self._cache_size:
+            logger.info("statements_not_prepared", reason="a pooler stands before the database")
+        self._cache_size = 0
+        return await self.open()
 
     async def _may_be_used(self, connection: GuardedConnection) -> bool:
         """Whether it lives and is trusted; if not, it is closed.

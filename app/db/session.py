@@ -13,7 +13,7 @@ from app.db import rls
 from app.db.execution import Connection
 from app.db.failures import FOREIGN_KEY_VIOLATION, domain_error, reason_of, state_of
 from app.db.gate import Gate
-from app.db.pool import NO_ANSWER, Pool, discard
+from app.db.pool import DEFAULT, NO_ANSWER, Pool, Prepared, discard
 from app.observability.transactions import TransactionWatch, watched
 
 NOWHERE = Origin()
@@ -47,7 +47,7 @@ class Database:
         url: str | URL,
         pool_size: int,
         max_overflow: int = 0,
-        statement_cache_size: int = 100,
+        prepared: Prepared = DEFAULT,
         *,
         share: int = 0,
         statement_seconds: float = 5.0,
@@ -59,7 +59,12 @@ class Database:
         """
         self.name = name
         longest = max(statement_seconds, BACKGROUND_SECONDS) + ANSWER_SECONDS
-        self.pool = Pool(make_url(url), pool_size, statement_cache_size, command_seconds=longest)
+        self.pool = Pool(
+            make_url(url),
+            pool_size,
+            prepared,
+            command_seconds=longest,
+        )
         places = pool_size + max_overflow
         self.gate = Gate(places, share or (places + 1) // 2)
         self._begin_request = rls.begin_within(statement_seconds)

@@ -11,6 +11,7 @@ from app.core.errors import AuthenticationError, DatabaseUnavailable
 from app.core.ids import new_id
 from app.core.principal import Principal
 from app.db import rls
+from app.db.pool import Prepared
 from app.db.session import CHECKS_A_SECOND, Database
 from tests.helpers import Tenant
 from tests.waiting import until
@@ -167,7 +168,7 @@ async def test_the_pool_never_grows_beyond_its_size(database_url: URL, superuser
 async def test_it_works_without_prepared_statements_as_behind_a_transaction_pooler(
     database_url: URL, acme: Tenant
 ) -> None:
-    database = Database(database_url, pool_size=2, statement_cache_size=0)
+    database = Database(database_url, pool_size=2, prepared=Prepared(0))
     principal = Principal(acme.user.id, acme.id, "user", 0)
     for _ in range(3):
         async with database.tenant_session(principal).begin() as connection:

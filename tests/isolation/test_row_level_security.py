@@ -12,6 +12,7 @@ from app.core.principal import Principal
 from app.db import rls
 from app.db.execution import Connection
 from app.db.session import Database
+from tests.conftest import served
 from tests.helpers import Tenant, send
 
 TABLES = ("tenants", "users", "messages")
@@ -139,7 +140,7 @@ async def test_the_next_checkout_of_a_connection_remembers_no_tenant(
 
 @pytest.fixture
 async def settings_with_one_connection(database_url):
-    database = Database(database_url, pool_size=1)
+    database = Database(served(database_url), pool_size=1)
     yield database
     await database.close()
 

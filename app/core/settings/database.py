@@ -11,6 +11,7 @@ from app.core.settings.database_url import checked_url, with_password
 class DatabaseSettings(SettingsGroup):
     database_url: str = ""
     database_password: SecretStr = SecretStr("")
+    database_direct_url: str = ""
     migration_database_url: str = ""
     migration_database_password: SecretStr = SecretStr("")
     db_pool_size: Annotated[int, Field(ge=1, le=1000)] = 10
@@ -18,6 +19,7 @@ class DatabaseSettings(SettingsGroup):
     db_connections_per_tenant: Annotated[int, Field(ge=0, le=2000)] = 0
     db_statement_timeout_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 5.0
     db_statement_cache_size: Annotated[int, Field(ge=0)] = 100
+    db_pooler_prepared: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -27,9 +29,11 @@ class DatabaseSettings(SettingsGroup):
         for name in ("database", "migration_database"):
             if (url := values.get(f"{name}_url")) and (password := values.get(f"{name}_password")):
                 urls[f"{name}_url"] = with_password(url, password)
+        if (url := values.get("database_direct_url")) and (password := values.get("database_password")):
+            urls["database_direct_url"] = with_password(url, password)
         return values | urls
 
-    @field_validator("database_url", "migration_database_url")
+    @field_validator("database_url", "database_direct_url", "migration_database_url")
     @classmethod
     def _use_asyncpg(cls, value: str) -> str:
         """Accept the plain URL that hosting providers hand out."""

@@ -30,7 +30,7 @@ HARMLESS = {
 TRANSLATED = {"connect_timeout", "application_name", "fallback_application_name", "options"}
 INSTEAD = {
     "channel_binding": "the driver has no channel binding; sslmode=verify-full shuts out a man in the middle too",
-    "pgbouncer": "set DB_STATEMENT_CACHE_SIZE=0 instead",
+    "pgbouncer": "leave it out, a pooler is recognised",
     "statement_cache_size": "set DB_STATEMENT_CACHE_SIZE instead",
     "prepared_statement_cache_size": "set DB_STATEMENT_CACHE_SIZE instead",
     "connection_limit": "set DB_POOL_SIZE instead",

@@ -16,13 +16,13 @@ from app.observability import instruments
 from app.observability.metrics import Gauge, Histogram
 from tests.committed.server import ROOT, free_port, running
 from tests.deploy.queries import FOREIGN, SERIES, asked_by
-from tests.deploy.test_alerts import RULES
+from tests.deploy.test_alerts import ALERTS, RULES
 from tests.deploy.test_dashboard import QUERIES, filled_in
 from tests.helpers import make_tenant, send
 from tests.own_database import own_database
 from tests.waiting import PATIENCE_SECONDS, until
 
-RULE_FILES = ROOT / "deploy" / "prometheus" / "rules" / "*.yml"
+DEPLOY = ROOT / "deploy"
 PROMETHEUS = shutil.which("prometheus")
 # What a service that has no Redis, no replica and no workers says nothing of.
 UNSET = {one.name for one in vars(instruments).values() if isinstance(one, Gauge)}
@@ -34,12 +34,12 @@ pytestmark = pytest.mark.skipif(
 
 @asynccontextmanager
 async def prometheus(directory: Path, target: str) -> AsyncIterator[httpx.AsyncClient]:
-    """It asks and judges five times a second; a client of its API."""
-    config = {
-        "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms", "evaluation_interval": "200ms"},
-        "rule_files": [str(RULE_FILES)],
-        "scrape_configs": [{"job_name": "llm-saas-backend", "static_configs": [{"targets": [target]}]}],
-    }
+    """With compose's configuration, but for where the service is and for how often it asks; a client of its API."""
+    config = yaml.safe_load((DEPLOY / "compose" / "prometheus.yml").read_text())
+    config["global"] = {"scrape_interval": "200ms", "scrape_timeout": "200ms", "evaluation_interval": "200ms"}
+    (job,) = (one for one in config["scrape_configs"] if "dns_sd_configs" in one)
+    config["scrape_configs"] = [{"job_name": job["job_name"], "static_configs": [{"targets": [target]}]}]
+    config["rule_files"] = [name.replace("/etc/prometheus", f"{DEPLOY}/prometheus") for name in config["rule_files"]]
     (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
     address = f"127.0.0.1:{free_port()}"
     process = subprocess.Popen(
@@ -53,6 +53,15 @@ async def prometheus(directory: Path, target: str) -> AsyncIterator[httpx.AsyncC
     )
     try:
         async with httpx.AsyncClient(base_url=f"http://{address}/api/v1", timeout=PATIENCE_SECONDS) as client:
+
+            async def ready() -> bool:
+                assert process.poll() is None
+                try:
+                    return (await client.get(f"http://{address}/-/ready")).is_success
+                except httpx.TransportError:
+                    return False
+
+            await until(ready, "Prometheus to be ready")
             yield client
     finally:
         process.terminate()
@@ -79,10 +88,7 @@ async def test_a_service_that_is_well_fires_no_alert_and_each_rule_and_panel_is_
 
         async def seen() -> Any:
             """The rules, once each has looked at what the service says."""
-            try:
-                found = await data_of(client, "/query", query="sum(rate(llm_saas_http_requests_total[1m])) >= 0")
-            except httpx.TransportError:
-                return None
+            found = await data_of(client, "/query", query="sum(rate(llm_saas_http_requests_total[1m])) >= 0")
             rules = [rule for group in (await data_of(client, "/rules"))["groups"] for rule in group["rules"]]
             return found["result"] and all(rule["health"] != "unknown" for rule in rules) and rules
 
@@ -90,6 +96,8 @@ async def test_a_service_that_is_well_fires_no_alert_and_each_rule_and_panel_is_
         assert {rule["name"] for rule in rules} == {rule.get("alert") or rule["record"] for rule in RULES}
         assert [(rule["name"], rule.get("lastError")) for rule in rules if rule["health"] != "ok"] == []
         assert await data_of(client, "/alerts") == {"alerts": []}
+        (asked_of,) = (await data_of(client, "/targets"))["activeTargets"]
+        assert f'job="{asked_of["labels"]["job"]}"' in ALERTS["LlmSaasProcessDown"]["expr"]
 
         asked = set[str]()
         for query in [*(rule["expr"] for rule in RULES), *(filled_in(str(one.values[0])) for one in QUERIES)]:

@@ -1,0 +1,42 @@
+"""What of a conversation goes along with a message."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.core.errors import ConversationBusy
+from app.db.execution import Connection
+from app.llm.base import Turn
+from app.llm.pricing import BYTES_PER_TOKEN, estimated_tokens
+from app.messages.statements import TURNS, TurnRow
+from app.models import MessageStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    tenant_id: str
+    id: str
+    system_prompt: str | None
+
+
+async def earlier_turns(
+    connection: Connection, conversation: Conversation, message_id: str, room: int, own: str | None = None
+) -> list[Turn]:
+    """The system prompt, and as many of the turns before the message that its author sees as fit in `room` tokens.
+
+    `own`: a user who sees its own messages alone, of a message that is not stored yet. Raises `ConversationBusy`.
+    """
+    system = [Turn("system", conversation.system_prompt)] if conversation.system_prompt else []
+    room -= sum(estimated_tokens(turn.content) for turn in system)
+    values = {
+        "tenant_id": conversation.tenant_id,
+        "conversation_id": conversation.id,
+        "before": message_id,
+        "own": own,
+        "bytes": max(room, 0) * BYTES_PER_TOKEN,
+    }
+    earlier = (await connection.execute(TURNS, values, TurnRow)).all()
+    if any(row.status == MessageStatus.PENDING for row in earlier):
+        raise ConversationBusy
+    return [*system, *_newest_that_fit(earlier, room)]
+
+

@@ -1,0 +1,136 @@
+"""Answers background messages that wait for a worker, whichever process reserved them.
+
+take    across tenants, in the order of their tags: each is held for a lease, so that no other worker begins it
+begin   inside its tenant, one statement that decides: what was begun, cancelled or deleted meanwhile is not begun here
+run     as any message, by the engine
+
+A worker that dies between the first two leaves a message that another takes. One that dies later leaves a message whose
+provider may have been paid: it ends as interrupted, and is not run again by itself.
+"""
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+from sqlalchemy import Interval, bindparam, text
+
+from app.core.errors import AppError, DatabaseUnavailable
+from app.core.supervision import Turns
+from app.db import rls
+from app.db.execution import Record
+from app.db.session import Database
+from app.llm.base import Turn
+from app.llm.pricing import estimated_tokens
+from app.messages.engine import MessageEngine
+from app.messages.generation import Generation
+from app.messages.statements import BEGIN
+from app.messages.turns import Conversation, earlier_turns
+from app.models.rows import QueuedMessageRow
+
+LOOK_SECONDS = 1.0
+# After a look that found nothing: what rings meanwhile is looked for once.
+PAUSE_SECONDS = 0.05
+# In a transaction.
+MOST = 100
+TAKE = text("SELECT tenant_id, id, attempts FROM take_queued_messages(:most, :per_tenant, :hold)").bindparams(
+    bindparam("hold", type_=Interval)
+)
+logger = structlog.get_logger()
+
+
+class TakenRow(Record):
+    __slots__ = ()
+
+    tenant_id: str
+    id: str
+    attempts: int
+
+
+class Worker:
+    """`concurrency`: messages that it answers at once. `per_tenant`: those of a tenant, in all workers together."""
+
+    def __init__(
+        self, database: Database, engine: MessageEngine, concurrency: int, per_tenant: int, context_tokens: int
+    ) -> None:
+        self.turns = Turns("queue")
+        self._database = database
+        self._engine = engine
+        self._concurrency = concurrency
+        self._per_tenant = per_tenant
+        self._context_tokens = context_tokens
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._rung = asyncio.Event()
+
+    def ring(self) -> None:
+        """Look now: a message was reserved, or a place is free."""
+        self._rung.set()
+
+    async def run(self) -> None:
+        """Answer what waits until cancelled; what was begun by then ends by itself."""
+        while True:
+            self._rung.clear()
+            await self.turns.take(self.begin_waiting())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._rung.wait()
+
+    async def begin_waiting(self) -> None:
+        """Take what waits, as far as there are places, and begin it."""
+        while (free := self._concurrency - len(self._under_way)) > 0 and not self._engine.closed:
+            most = min(free, MOST)
+            values = {"most": most, "per_tenant": self._per_tenant, "hold": self._engine.lease}
+            async with self._database.background(rls.ENTER_NO_TENANT) as connection:
+                taken = (await connection.execute(TAKE, values, TakenRow)).all()
+            for message in taken:
+                task = asyncio.create_task(self._answer(message))
+                self._under_way.add(task)
+                task.add_done_callback(self._ended)
+            if len(taken) < most:
+                await asyncio.sleep(PAUSE_SECONDS)
+                return
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._under_way.discard(task)
+        self.ring()
+
+    async def _answer(self, message: TakenRow) -> None:
+        """Whatever fails before it was begun leaves it waiting: it is taken again when its hold is over."""
+        try:
+            generation = await self._begin(message)
+        except DatabaseUnavailable:
+            logger.warning("queued_message_not_begun", message_id=message.id, reason="database unavailable")
+        except AppError as error:
+            logger.warning("queued_message_not_begun", message_id=message.id, reason=type(error).__name__)
+        except Exception:
+            logger.exception("queued_message_not_begun", message_id=message.id)
+        else:
+            if generation is not None:
+                await asyncio.wait([generation.ended])
+
+    async def _begin(self, message: TakenRow) -> Generation | None:
+        """None if it waits no longer."""
+        self._engine.admit(message.tenant_id)
+        try:
+            started = await self._start(message)
+        except BaseException:
+            self._engine.release(message.tenant_id)
+            raise
+        if started is None:
+            self._engine.release(message.tenant_id)
+        return started
+
+    async def _start(self, message: TakenRow) -> Generation | None:
+        values = {"tenant_id": message.tenant_id, "id": message.id, "attempt": message.attempts}
+        # Its user may be gone or demoted by now: the tenant is entered without one.
+        async with self._database.background(rls.enter_tenant(message.tenant_id)) as connection:
+            row = (
+                await connection.execute(BEGIN, {**values, "lease": self._engine.lease}, QueuedMessageRow)
+            ).one_or_none()
+            if row is None:
+                return None
+            turns = [Turn("user", row.content)]
+            if row.conversation_id is not None:
+                room = self._context_tokens - estimated_tokens(row.content)
+                conversation = Conversation(row.tenant_id, row.conversation_id, row.system_prompt)
+                turns = [*await earlier_turns(connection, conversation, row.id, room), *turns]
+        return self._engine.start(row, turns, row.claim_micro_usd, streams=True)

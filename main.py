@@ -2,13 +2,13 @@
 
 import gc
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 import structlog
 import uvicorn
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.telemetry import TelemetryConfig
 from fastapi_offline import FastAPIOffline
 from pydantic import ValidationError
@@ -48,8 +48,15 @@ GC_THRESHOLDS = (20_000, 20, 20)
 logger = structlog.get_logger()
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """The ASGI application; it opens nothing before its lifespan starts."""
+ROUTES: tuple[APIRouter, ...] = tuple(
+    module.router for module in (messages, conversations, auth, api_keys, tenants, admin, usage, well_known, health)
+)
+
+
+def create_app(
+    settings: Settings | None = None, routes: Sequence[APIRouter] = ROUTES, *, works: bool = False
+) -> FastAPI:
+    """The ASGI application; it opens nothing before its lifespan starts. `works`: it is a worker, too."""
     settings = settings or get_settings()
     configure_logging(settings)
     app = (FastAPIOffline if settings.docs_enabled else partial(FastAPI, openapi_url=None))(
@@ -66,10 +73,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,  # it would redirect to whatever the Host header names
     )
     app.state.settings = settings
+    app.state.works = works
     app.state.on_ready = lambda: None
-    for routes in (messages, conversations, auth, api_keys, tenants, admin, usage, well_known, health):
+    for router in routes:
         # Not include_router: it keeps each router as a level of its own, which every request would walk.
-        app.router.routes.extend(routes.router.routes)
+        app.router.routes.extend(router.routes)
     install_error_handlers(app)
     install_openapi(app)
     install_docs_policy(app)
@@ -103,7 +111,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await stack.enter_async_context(observed(settings))
         url = await stack.enter_async_context(ready_database(settings))
         await check_databases(settings, url)
-        container = Container.create(settings, url)
+        container = Container.create(settings, url, works=app.state.works)
         stack.push_async_callback(container.close)
         await container.open()
         app.state.container = container
@@ -124,7 +132,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
 
 
-def _settings_or_exit() -> Settings:
+def settings_or_exit() -> Settings:
     try:
         return get_settings()
     except ValidationError as error:
@@ -133,18 +141,18 @@ def _settings_or_exit() -> Settings:
         raise SystemExit("The settings are not usable:\n" + "\n".join(lines)) from None
 
 
-app = create_app(_settings_or_exit())
+app = create_app(settings_or_exit())
 if not install():
     logger.warning("http_without_bounds", remedy="uvicorn --http app.server:Protocol")
 
-if __name__ == "__main__":
-    configured = _settings_or_exit()
-    if configured.environment == "development":  # in production it would be lines of a log, with a password to copy
-        app.state.on_ready = lambda: print(welcome(configured), file=sys.stderr, flush=True)  # stdout is the log's
+
+def serve(app: FastAPI) -> None:
+    """Serve the application where its settings say, until a signal ends it."""
+    settings: Settings = app.state.settings
     uvicorn.run(
         app,
-        host=configured.host,
-        port=configured.port,
+        host=settings.host,
+        port=settings.port,
         http=Protocol,
         ws="none",
         log_config=None,
@@ -153,3 +161,9 @@ if __name__ == "__main__":
         proxy_headers=False,  # it believes X-Forwarded-For from loopback; TRUSTED_PROXIES decides here
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
+
+
+if __name__ == "__main__":
+    if app.state.settings.environment == "development":  # in production it would be lines of a log, with a password
+        app.state.on_ready = lambda: print(welcome(app.state.settings), file=sys.stderr, flush=True)  # stdout: the log
+    serve(app)

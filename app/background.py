@@ -30,8 +30,12 @@ def supervise(  # noqa: PLR0913 - one for each loop
     retention: Retention,
     shared_work: bool,
     sampler: Sampler | None = None,
+    queue: Loop | None = None,
 ) -> Supervisor:
-    """A supervisor, not yet started; without the work that any process may take unless `shared_work`."""
+    """A supervisor, not yet started; without the work that any process may take unless `shared_work`.
+
+    `queue`: what puts messages before workers, or what takes them as one.
+    """
     own = [
         Loop("leases", engine.leases.run, engine.leases.turns),
         Loop("deltas", engine.run),
@@ -41,6 +45,8 @@ def supervise(  # noqa: PLR0913 - one for each loop
     ]
     if sampler is not None:
         own.append(Loop("metrics", sampler.run))
+    if queue is not None:
+        own.append(queue)
     expiry = Expiry(database)
     shared = [
         Loop("sweep", sweeper.run, sweeper.turns),

@@ -10,18 +10,20 @@ from app.core.config import Settings
 from app.core.credentials.refused import RefusedCredentials
 from app.core.rate_limits.limiter import RateLimiter
 from app.core.security import PasswordHasher, TokenService
-from app.core.supervision import Supervisor
+from app.core.supervision import Loop, Supervisor
 from app.db.pool import Prepared
 from app.db.session import Database
 from app.gauges import ProcessGauges
 from app.llm.factory import create_provider
 from app.llm.pricing import PriceTable
+from app.messages.doorbell import Doorbell
 from app.messages.engine import MessageEngine
 from app.messages.idempotency import IdempotencyKeys
 from app.messages.retention import Retention
 from app.messages.search_indexer import SearchIndexer
 from app.messages.signals import MessageSignals
 from app.messages.sweeper import Sweeper
+from app.messages.worker import Worker
 from app.observability.sampler import Sampler
 from app.schemas.message import MessageRead
 from app.services.api_key_service import ApiKeyAuthenticator
@@ -67,7 +69,8 @@ class Container:
     cache: "ResponseCache | None"
 
     @classmethod
-    def create(cls, settings: Settings, database_url: str) -> "Container":
+    def create(cls, settings: Settings, database_url: str, *, works: bool = False) -> "Container":
+        """`works`: it answers the messages that wait for a worker."""
         database = Database(
             database_url,
             settings.db_pool_size,
@@ -100,6 +103,20 @@ class Container:
         tally = AuditTally(database)
         limits = RateLimiter(settings)
         sampler = Sampler() if settings.metrics_port else None
+        doorbell = queue = None
+        if works:
+            worker = Worker(
+                database,
+                engine,
+                settings.worker_concurrency,
+                settings.llm_max_running_per_tenant,
+                settings.llm_context_tokens,
+            )
+            signals.rung = worker.ring
+            queue = Loop("queue", worker.run, worker.turns)
+        elif settings.message_workers:
+            doorbell = Doorbell(database, timedelta(seconds=settings.message_queue_seconds))
+            queue = Loop("doorbell", doorbell.run, doorbell.turns)
         background = supervise(
             database,
             engine,
@@ -112,6 +129,7 @@ class Container:
             retention=Retention(database),
             shared_work=settings.background_work,
             sampler=sampler,
+            queue=queue,
         )
         if sampler is not None:
             sampler.readings.append(ProcessGauges([database], engine, limits, background).show)
@@ -134,7 +152,7 @@ class Container:
             idempotency_keys,
             background,
             ceiling,
-            Intake(webhooks, idempotency_keys, ceiling, settings.llm_context_tokens, cache),
+            Intake(webhooks, idempotency_keys, ceiling, settings.llm_context_tokens, doorbell, cache),
             tally,
             _creation_policy(settings),
             keys.jwks(),

@@ -70,6 +70,7 @@ STATUSES: dict[type[errors.AppError], int] = {
     errors.ProviderTimeout: 504,
     errors.EmptyAnswer: 502,
     errors.MessageInterrupted: 503,
+    errors.MessageNotStarted: 503,
 }
 RETRY_AFTER_SECONDS = {
     errors.Overloaded: 1,

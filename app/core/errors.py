@@ -16,7 +16,8 @@ AppError
 ├── Overloaded              ShuttingDown
 ├── BackgroundWorkFailing
 ├── DatabaseUnavailable     DatabaseBusy, StatementTooLong, IsolationUnavailable
-└── ProviderError           ProviderRejected, ProviderUnavailable, ProviderTimeout, EmptyAnswer, MessageInterrupted
+└── ProviderError           ProviderRejected, ProviderUnavailable, ProviderTimeout, EmptyAnswer, MessageInterrupted,
+                            MessageNotStarted
 """
 
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from app.core.error_base import AppError
 from app.core.provider_errors import (
     EmptyAnswer,
     MessageInterrupted,
+    MessageNotStarted,
     ProviderError,
     ProviderRejected,
     ProviderTimeout,
@@ -39,6 +41,7 @@ __all__ = [
     "AppError",
     "EmptyAnswer",
     "MessageInterrupted",
+    "MessageNotStarted",
     "ProviderError",
     "ProviderRejected",
     "ProviderTimeout",

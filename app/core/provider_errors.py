@@ -53,6 +53,11 @@ class MessageInterrupted(ProviderError):
     detail = "The message was interrupted before its answer was stored. It is kept as failed."
 
 
+class MessageNotStarted(ProviderError):
+    code = "not_started"
+    detail = "The message waited too long for a worker. It is kept as failed."
+
+
 def provider_failure(code: str | None, message_id: str) -> ProviderError:
     """The error that a failed message was kept with."""
     error = _FAILURES.get(code or "", ProviderError)()
@@ -62,5 +67,12 @@ def provider_failure(code: str | None, message_id: str) -> ProviderError:
 
 _FAILURES = {
     kind.code: kind
-    for kind in (ProviderRejected, ProviderUnavailable, ProviderTimeout, EmptyAnswer, MessageInterrupted)
+    for kind in (
+        ProviderRejected,
+        ProviderUnavailable,
+        ProviderTimeout,
+        EmptyAnswer,
+        MessageInterrupted,
+        MessageNotStarted,
+    )
 }

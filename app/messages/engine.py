@@ -63,7 +63,8 @@ class MessageEngine:
         self._running_per_tenant = running_per_tenant
         self._deltas = DeltaWriter(database, self._running, _stop)
         self.leases = LeaseKeeper(database, self._running, lease, limit)
-        self._closed = False
+        self.closed = False
+        """Whether it takes no more messages."""
 
     @property
     def running(self) -> int:
@@ -78,7 +79,7 @@ class MessageEngine:
         Raises:
             ShuttingDown, TooManyRunning
         """
-        if self._closed:
+        if self.closed:
             raise ShuttingDown
         if self._tenants[tenant_id] >= self._running_per_tenant:
             raise TooManyRunning
@@ -231,7 +232,7 @@ class MessageEngine:
 
     async def drain(self, seconds: float) -> None:
         """Take no more messages; give those that were admitted `seconds` to end, and end the rest as interrupted."""
-        self._closed = True
+        self.closed = True
         if self._tenants:
             logger.info("draining", messages=self._tenants.total())
         deadline = asyncio.get_running_loop().time() + seconds

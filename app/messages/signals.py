@@ -8,6 +8,7 @@ from functools import partial
 
 from app.core.errors import TooManyStreams
 from app.db.listener import Listener
+from app.messages.doorbell import RUNG
 from app.messages.engine import MessageEngine
 from app.messages.generation import Reader
 from app.messages.reader_access import ReaderAccess
@@ -42,6 +43,8 @@ class MessageSignals:
         self._engine = engine
         self.access = ReaderAccess()
         self._readers: dict[str, set[Reader]] = defaultdict(set)
+        self.rung: Callable[[], None] = lambda: None
+        """Called when messages wait for a worker."""
 
     def add(self, message_id: str, reader: Reader) -> None:
         self._readers[message_id].add(reader)
@@ -88,6 +91,9 @@ class MessageSignals:
             self._engine.cancel_all(tenant_id)
             for forget in self._forget:
                 forget(tenant_id)
+            return
+        if payload == RUNG:
+            self.rung()
             return
         for changed in payload.split(","):
             for reader in self._readers.get(changed, ()):

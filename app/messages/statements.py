@@ -9,7 +9,7 @@ does not fit fails as a whole.
 
 from typing import Any
 
-from sqlalchemy import BigInteger, BindParameter, Integer, Interval, String, TextClause, bindparam, text
+from sqlalchemy import BigInteger, BindParameter, Boolean, Integer, Interval, String, TextClause, bindparam, text
 
 from app.db.execution import Record
 from app.messages.idempotency import CLAIM_SQL
@@ -18,8 +18,11 @@ from app.models.rows import MessageRow
 COLUMNS = ", ".join(MessageRow.columns())
 _LEASE = bindparam("lease", type_=Interval)
 _CLAIM = bindparam("claim", type_=BigInteger)
+_QUEUED = bindparam("queued", type_=Boolean)
 
-_TO_RUN = {"claim_micro_usd": ":claim", "lease_expires_at": "clock_timestamp() + :lease"}
+_TAG = "CASE WHEN :queued THEN next_queue_tag() END"
+# `queued`: it waits for a worker, for as long as its lease.
+_TO_RUN = {"claim_micro_usd": ":claim", "lease_expires_at": "clock_timestamp() + :lease", "queue_tag": _TAG}
 # An answer that was kept: the message has ended when it is stored, and claims nothing.
 _ANSWERED = {
     "status": "'completed'", "response": ":response", "finish_reason": "'stop'", "model": ":model",
@@ -40,7 +43,7 @@ def _reserve(*, once: bool, caches: bool = False, answered: bool = False) -> Tex
         # of this.
         columns |= {"created_at": "clock_timestamp()", "updated_at": "clock_timestamp()"}
     values = ", ".join(columns.values())
-    typed: list[BindParameter[Any]] = [bindparam("model", type_=String)] if answered else [_LEASE, _CLAIM]
+    typed: list[BindParameter[Any]] = [bindparam("model", type_=String)] if answered else [_LEASE, _CLAIM, _QUEUED]
     if once:
         names = ("id", "tenant_id", "user_id", "conversation_id", "resource_id")
         typed += [bindparam("kept_for", type_=Interval), *(bindparam(name, type_=String) for name in names)]
@@ -60,17 +63,28 @@ RETRY = text(f"""
 UPDATE messages SET
   status = 'pending', error_code = NULL, finish_reason = NULL, response = '', attempts = messages.attempts + 1,
   cancel_requested = false, claim_micro_usd = :claim, claimed_at = now(),
-  lease_expires_at = clock_timestamp() + :lease, updated_at = now(), webhook_due_at = NULL, webhook_attempts = 0
+  lease_expires_at = clock_timestamp() + :lease, queue_tag = {_TAG}, taken_at = NULL,
+  updated_at = now(), webhook_due_at = NULL, webhook_attempts = 0
 WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.status IN ('failed', 'cancelled')
 RETURNING {COLUMNS}
-""").bindparams(_LEASE, _CLAIM)
+""").bindparams(_LEASE, _CLAIM, _QUEUED)
+
+# One worker begins it: who comes second finds no row.
+BEGIN = text(f"""
+UPDATE messages SET queue_tag = NULL, lease_expires_at = clock_timestamp() + :lease
+WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.attempts = :attempt
+  AND messages.status = 'pending' AND messages.queue_tag IS NOT NULL
+RETURNING {COLUMNS}, claim_micro_usd,
+  (SELECT conversations.system_prompt FROM conversations
+   WHERE conversations.tenant_id = :tenant_id AND conversations.id = messages.conversation_id) AS system_prompt
+""").bindparams(_LEASE)
 
 # Only a pending message can end, and only the run that began it: another may have ended it first. Who asked for the end
 # waits for it, perhaps elsewhere; other ends are told with the deltas, because each notification queues the commits.
 _END = """
 UPDATE messages SET
   status = {status}, error_code = {error_code}, finish_reason = {finish_reason}, response = {response},
-  lease_expires_at = NULL, updated_at = now(),
+  lease_expires_at = NULL, queue_tag = NULL, updated_at = now(),
   model = COALESCE(:model, messages.model),
   input_tokens = {sum_input_tokens}, cached_tokens = {sum_cached_tokens}, output_tokens = {sum_output_tokens},
   cost_micro_usd = {sum_cost_micro_usd}, cached = {cached},
@@ -123,10 +137,11 @@ _END_RUN = _end(
 # A run that did not stream has no deltas, and an earlier one's went with its own end.
 SETTLE = text(f"{_END_RUN} RETURNING {_TOLD}").bindparams(*_TYPES)
 SETTLE_STREAM = text(_END_AND_CLEAR.format(end=_END_RUN, attempt=":attempt")).bindparams(*_TYPES)
-# In the place of a dead process: the text is what that one had written.
+# In the place of a dead process: the text is what that one had written. Or of a worker that never came.
 _END_ABANDONED = _end(
     status="CASE WHEN messages.cancel_requested THEN 'cancelled' ELSE 'failed' END",
-    error_code="CASE WHEN messages.cancel_requested THEN NULL ELSE 'interrupted' END",
+    error_code="CASE WHEN messages.cancel_requested THEN NULL WHEN messages.queue_tag IS NOT NULL THEN 'not_started'"
+    " ELSE 'interrupted' END",
     finish_reason="NULL",
     response="COALESCE((SELECT string_agg(message_deltas.text, '' ORDER BY message_deltas.start) FROM message_deltas"
     " WHERE message_deltas.tenant_id = :tenant_id AND message_deltas.message_id = :id"
@@ -142,8 +157,23 @@ SETTLE_ABANDONED = text(
 REQUEST_CANCEL = text("""
 UPDATE messages SET cancel_requested = true
 WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.status = 'pending'
-RETURNING pg_notify('llm_saas_messages', 'cancel ' || messages.attempts || ' ' || messages.id)
+RETURNING pg_notify('llm_saas_messages', 'cancel ' || messages.attempts || ' ' || messages.id),
+  queue_tag IS NOT NULL AS waiting
 """)
+# Nobody has begun it, and who asked for the end holds its row: it ends with the request.
+END_WAITING = text(
+    _end(
+        status="'cancelled'",
+        error_code="NULL",
+        finish_reason="NULL",
+        response="''",
+        cached="false",
+        owned="messages.queue_tag IS NOT NULL",
+    )
+    + f"RETURNING {_TOLD}"
+).bindparams(*_TYPES)
+UNUSED: dict[str, Any] = dict.fromkeys((*_NUMBERS, "model"))
+"""The figures of what no provider was asked for here."""
 
 # A message that runs is not deleted under its provider's hands: the row is where its answer goes. Its figures stay.
 FIGURES = (

@@ -1,15 +1,15 @@
 """Ends what a killed process left `pending`, once its lease is over, and forgets what has expired."""
 
 import asyncio
-from typing import Any
 
 import structlog
 from sqlalchemy import text
 
+from app.core.errors import MessageNotStarted
 from app.core.supervision import Turns
 from app.db import rls
 from app.db.session import Database
-from app.messages.statements import SETTLE_ABANDONED
+from app.messages.statements import SETTLE_ABANDONED, UNUSED
 from app.models.rows import MessageRow
 from app.observability.instruments import LEASE_TAKEOVERS, MESSAGES_ENDED
 
@@ -22,9 +22,6 @@ FORGET_SECONDS = 60.0
 LOOKS_PER_LEASE = 5
 # A longer silence of the database than the one between two looks, and leases may be over because nobody could renew.
 LONGEST_SILENCE = 2
-UNUSED: dict[str, Any] = dict.fromkeys(
-    ("model", "input_tokens", "cached_tokens", "output_tokens", "cost_micro_usd"), None
-)
 logger = structlog.get_logger()
 
 
@@ -72,7 +69,7 @@ class Sweeper:
         return now - self._steady_since >= self._lease
 
     async def _end(self, tenant_id: str, message_id: str) -> bool:
-        """`failed` (`interrupted`), or `cancelled` if that was asked; False if another process was faster."""
+        """`failed` (`interrupted`, `not_started`), or `cancelled` if that was asked; whether it had a process."""
         try:
             # Inside its tenant.
             async with self._database.background(rls.enter_tenant(tenant_id)) as connection:
@@ -84,7 +81,7 @@ class Sweeper:
         self._answered()
         if row is not None:
             MESSAGES_ENDED.add(row.status, row.error_code or "")
-        return row is not None
+        return row is not None and row.error_code != MessageNotStarted.code
 
 
 async def sweep(database: Database) -> int:

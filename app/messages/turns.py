@@ -40,3 +40,14 @@ async def earlier_turns(
     return [*system, *_newest_that_fit(earlier, room)]
 
 
+def _newest_that_fit(newest_first: Sequence[TurnRow], room: int) -> list[Turn]:
+    kept: list[Turn] = []
+    for row in newest_first:
+        if not row.response.strip():
+            # Providers refuse an empty turn, and with it all that follow in this conversation.
+            continue
+        room -= estimated_tokens(row.content) + estimated_tokens(row.response)
+        if room < 0:
+            break
+        kept += [Turn("assistant", row.response), Turn("user", row.content)]
+    return kept[::-1]

@@ -35,6 +35,9 @@ class Message(TimestampMixin, Base):
 
     `lease_expires_at` is set while a process works on it; `attempts` counts the runs, the first included. The claim is
     what this run holds of the tenant's and the user's budget, from `claimed_at` until it ends (NULL: without a price).
+
+    `queue_tag` is set while it waits for a worker: the smallest is next, and its lease is how long it may wait.
+    `taken_at`: when a worker took it.
     """
 
     __tablename__ = "messages"
@@ -68,6 +71,15 @@ class Message(TimestampMixin, Base):
             postgresql_where=text("conversation_id IS NOT NULL AND status = 'pending'"),
         ),
         Index("ix_messages_webhook_due_at", "webhook_due_at", postgresql_where=text("webhook_due_at IS NOT NULL")),
+        Index("ix_messages_queue_tag_id", "queue_tag", "id", postgresql_where=text("queue_tag IS NOT NULL")),
+        Index(
+            "ix_messages_tenant_id_queue_tag", "tenant_id", "queue_tag", postgresql_where=text("queue_tag IS NOT NULL")
+        ),
+        Index(
+            "ix_messages_tenant_id_taken",
+            "tenant_id",
+            postgresql_where=text("taken_at IS NOT NULL AND status = 'pending'"),
+        ),
         # What runs, failed or was cancelled: for lists of those, and for finding what was abandoned.
         Index(
             "ix_messages_status_tenant_id_created_at_id",
@@ -101,6 +113,8 @@ class Message(TimestampMixin, Base):
     webhook_url: Mapped[str | None] = mapped_column(Text)
     webhook_due_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     webhook_attempts: Mapped[int] = mapped_column(Integer, server_default="0")
+    queue_tag: Mapped[int | None] = mapped_column(BigInteger)
+    taken_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     lease_expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     # Nobody reads it but `search_messages` and `index_messages`. As PostgreSQL spells it back, so that Alembic sees no
     # difference.

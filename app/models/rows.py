@@ -41,6 +41,15 @@ class CachingMessageRow(MessageRow):
     caching: list[Any]
 
 
+class QueuedMessageRow(MessageRow):
+    """One that a worker begins, with the system prompt of its conversation."""
+
+    __slots__ = ()
+
+    claim_micro_usd: int | None
+    system_prompt: str | None
+
+
 class FoundMessageRow(MessageRow):
     """What a search met: a message that matches, or (its columns NULL) where the search ended. `n` counts from 1."""
 

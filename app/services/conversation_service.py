@@ -1,6 +1,5 @@
 """Conversations: their making, and the turns that go with a message."""
 
-from collections.abc import Sequence
 from typing import Any, cast
 
 from sqlalchemy import Select, Table, bindparam, delete, func, select, text, update
@@ -15,11 +14,10 @@ from app.db.pagination import NewestFirst, Page, PageRequest, page_of, parameter
 from app.db.session import TenantSession
 from app.db.visibility import Visible, show_all, viewer
 from app.llm.base import Turn
-from app.llm.pricing import BYTES_PER_TOKEN, estimated_tokens
+from app.messages import turns
 from app.messages.idempotency import IdempotencyKeys, IdempotentRequest
 from app.messages.owned_content import ConversationContent
-from app.messages.statements import TURNS, TurnRow
-from app.models import Conversation, MessageStatus
+from app.models import Conversation
 from app.models.rows import ConversationRow
 from app.services.audit_service import record_by, record_if_of_another
 
@@ -188,29 +186,6 @@ async def turns_before(
         ConversationBusy: another message is being answered.
     """
     conversation = await find_to_change(connection, principal, conversation_id)
-    system = [Turn("system", conversation.system_prompt)] if conversation.system_prompt else []
-    room -= sum(estimated_tokens(turn.content) for turn in system)
-    values = {
-        "tenant_id": principal.tenant_id,
-        "conversation_id": conversation_id,
-        "before": message_id,
-        "own": principal.user_id if connection.own_alone else None,
-        "bytes": max(room, 0) * BYTES_PER_TOKEN,
-    }
-    earlier = (await connection.execute(TURNS, values, TurnRow)).all()
-    if any(row.status == MessageStatus.PENDING for row in earlier):
-        raise ConversationBusy
-    return [*system, *_newest_that_fit(earlier, room)]
-
-
-def _newest_that_fit(newest_first: Sequence[TurnRow], room: int) -> list[Turn]:
-    kept: list[Turn] = []
-    for row in newest_first:
-        if not row.response.strip():
-            # Providers refuse an empty turn, and with it all that follow in this conversation.
-            continue
-        room -= estimated_tokens(row.content) + estimated_tokens(row.response)
-        if room < 0:
-            break
-        kept += [Turn("assistant", row.response), Turn("user", row.content)]
-    return kept[::-1]
+    own = principal.user_id if connection.own_alone else None
+    whole = turns.Conversation(principal.tenant_id, conversation_id, conversation.system_prompt)
+    return await turns.earlier_turns(connection, whole, message_id, room, own)

@@ -1,8 +1,10 @@
 """What a prompt meets before it is stored."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
+from app.messages.doorbell import Doorbell
 from app.messages.idempotency import IdempotencyKeys
 from app.services.budget_service import SpendingCeiling
 from app.services.webhook_service import WebhookService
@@ -19,4 +21,19 @@ class Intake:
     keys: IdempotencyKeys
     ceiling: SpendingCeiling
     context_tokens: int
+    workers: Doorbell | None = None
+    """Who answers background messages; None: this process."""
     cache: "ResponseCache | None" = None
+
+    def run_by(self, lease: timedelta, *, background: bool) -> dict[str, Any]:
+        """For the statement that stores it: whether a message waits for a worker, and how long it may; or its lease."""
+        if background and self.workers is not None:
+            return {"queued": True, "lease": self.workers.patience}
+        return {"queued": False, "lease": lease}
+
+    def rang(self, *, background: bool) -> bool:
+        """Whether workers answer what was just committed; then they have been told."""
+        if not background or self.workers is None:
+            return False
+        self.workers.ring()
+        return True

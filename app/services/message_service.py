@@ -17,7 +17,6 @@ from app.core.errors import (
     IdempotencyKeyInFlight,
     MessageEnded,
     MessageRunning,
-    provider_failure,
 )
 from app.core.ids import new_id
 from app.db.execution import Connection
@@ -36,7 +35,7 @@ from app.messages.lookup import find, find_to_change
 from app.messages.search import search
 from app.messages.search_indexer import SearchIndexer
 from app.messages.signals import MessageSignals
-from app.messages.statements import DELETE, REQUEST_CANCEL, RETRY
+from app.messages.statements import DELETE, END_WAITING, REQUEST_CANCEL, RETRY, UNUSED
 from app.messages.stream import ENDED, End, Event, Position, Read
 from app.models import MessageStatus
 from app.models.rows import MessageRow
@@ -83,21 +82,9 @@ class MessageService:
         """
         return await self._admitted(self._send(prompt, request))
 
-    async def retry(self, message_id: str, *, streams: bool = False) -> Sent:
+    async def retry(self, message_id: str, *, streams: bool = False, background: bool = False) -> Sent:
         """Answer a failed or cancelled message again; raises as `send`, `MessageRunning`, `MessageEnded`."""
-        return await self._admitted(self._retry(message_id, streams=streams))
-
-    async def outcome(self, sent: Sent) -> MessageRow:
-        """Wait for the end; raises `ProviderError` if the message failed: it is kept, and the error names it."""
-        row, error = sent.row, None
-        if sent.generation is not None:
-            ended = await asyncio.shield(sent.generation.ended)
-            row, error = ended or row, sent.generation.error
-        if error is None and row.status == MessageStatus.FAILED:
-            error = provider_failure(row.error_code, row.id)
-        if error is not None:
-            raise error
-        return row
+        return await self._admitted(self._retry(message_id, streams=streams, background=background))
 
     async def _admitted(self, beginning: Coroutine[Any, Any, Sent]) -> Sent:
         """Begin to the end even if the caller is cancelled: a stored prompt without a run would wait for its lease."""
@@ -143,6 +130,7 @@ class MessageService:
                 return await self._replay(connection, made, prompt)
             turns = await self._turns(connection, prompt, message_id)
             claim = self._engine.llm.most_cost(turns)
+            values |= self._intake.run_by(self._engine.lease, background=prompt.background)
             reserved = await self._reserve(connection, statement, values, claim, row)
             if reserved is None:
                 assert request is not None
@@ -151,6 +139,8 @@ class MessageService:
             self._kept.check(kept, reserved)
         if kept and kept.entry:
             return self._kept.begun(reserved, None, kept)
+        if self._intake.rang(background=prompt.background):
+            return self._kept.begun(reserved, None, None)
         kept = await self._kept.after(kept, turns, prompt.cache)
         run = self._engine.start(reserved, turns, claim, streams=prompt.streams, lookup=kept)
         return self._kept.begun(reserved, run, kept)
@@ -161,7 +151,7 @@ class MessageService:
             raise IdempotencyKeyInFlight(row.id)
         return Sent(row, None, self._kept.unasked)
 
-    async def _retry(self, message_id: str, *, streams: bool) -> Sent:
+    async def _retry(self, message_id: str, *, streams: bool, background: bool) -> Sent:
         await self._intake.ceiling.count(self._db)
         async with self._db.begin() as connection:
             message = await find_to_change(connection, self._db.principal, message_id)
@@ -170,9 +160,12 @@ class MessageService:
             await record_if_of_another(self._db, connection, "message.retried", message)
             turns = await self._turns(connection, message, message_id)
             claim = self._engine.llm.most_cost(turns)
-            reserved = await self._reserve(connection, RETRY, {"id": message_id}, claim)
+            values = {"id": message_id, **self._intake.run_by(self._engine.lease, background=background)}
+            reserved = await self._reserve(connection, RETRY, values, claim)
             if reserved is None:
                 raise MessageRunning
+        if self._intake.rang(background=background):
+            return Sent(reserved, None, self._kept.unasked)
         run = self._engine.start(reserved, turns, claim, streams=streams)
         return Sent(reserved, run, self._kept.unasked)
 
@@ -192,7 +185,7 @@ class MessageService:
         row: type[MessageRow] = MessageRow,
     ) -> MessageRow | None:
         """The pending message; None if the statement's condition did not hold. Budgets are claimed at the commit."""
-        values |= {"tenant_id": self._tenant_id, "lease": self._engine.lease, "claim": claim}
+        values |= {"tenant_id": self._tenant_id, "claim": claim}
         await self._intake.ceiling.bound(connection)
         try:
             return (await connection.execute(statement, values, row)).one_or_none()
@@ -213,10 +206,13 @@ class MessageService:
         async with self._db.begin() as connection:
             message = await find_to_change(connection, self._db.principal, message_id)
             values = {"tenant_id": self._tenant_id, "id": message_id}
-            if (await connection.execute(REQUEST_CANCEL, values)).one_or_none() is None:
+            requested = (await connection.execute(REQUEST_CANCEL, values)).one_or_none()
+            if requested is None:
                 message = await find(connection, self._db.principal, message_id)
             else:
                 await record_if_of_another(self._db, connection, "message.cancelled", message)
+                if requested.waiting:
+                    message = (await connection.execute(END_WAITING, values | UNUSED, MessageRow)).one()
         generation = self._engine.find(message_id, message.attempts)
         if generation is not None:
             self._engine.cancel(message_id, message.attempts)

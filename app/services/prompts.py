@@ -1,9 +1,12 @@
 """What a user sends, and what became of it at first."""
 
+import asyncio
 from dataclasses import dataclass
 
 from app.cache.control import AS_THE_TENANT_WANTS, CacheControl, CacheState
+from app.core.errors import provider_failure
 from app.messages.generation import Generation
+from app.models import MessageStatus
 from app.models.rows import MessageRow
 
 
@@ -31,3 +34,15 @@ class Sent:
     generation: Generation | None
     cache: CacheState | None = None
     age: int = 0
+
+    async def outcome(self) -> MessageRow:
+        """Wait for the end; raises `ProviderError` if the message failed: it is kept, and the error names it."""
+        row, error = self.row, None
+        if self.generation is not None:
+            ended = await asyncio.shield(self.generation.ended)
+            row, error = ended or row, self.generation.error
+        if error is None and row.status == MessageStatus.FAILED:
+            error = provider_failure(row.error_code, row.id)
+        if error is not None:
+            raise error
+        return row

@@ -12,10 +12,10 @@ from sqlalchemy import URL
 from app.core.errors import AuthenticationError, DatabaseUnavailable
 from app.core.settings.llm import Price
 from app.llm.base import Call, Completion, Turn
+from app.messages import turns
 from app.messages.generation import Reader
 from app.messages.stream import End, follow_stored
 from app.messages.sweeper import sweep
-from app.services import conversation_service
 from tests.committed.conftest import Serve, rows_of
 from tests.committed.providers import HeldProvider
 from tests.committed.sse import following, rest
@@ -95,13 +95,13 @@ async def test_a_message_that_cannot_be_ended_does_not_keep_the_sweep_from_the_o
 
 async def test_a_long_conversation_is_not_read_whole(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Any] = []
-    original = conversation_service._newest_that_fit
+    original = turns._newest_that_fit
 
     def watched(rows: Any, room: int) -> Any:
         read.append(rows)
         return original(rows, room)
 
-    monkeypatch.setattr(conversation_service, "_newest_that_fit", watched)
+    monkeypatch.setattr(turns, "_newest_that_fit", watched)
     provider = SayingProvider(Completion("short", "held-1"))
     async with serve(provider, llm_context_tokens=100) as (_, client):
         acme = await make_tenant(client)

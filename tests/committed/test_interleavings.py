@@ -128,7 +128,7 @@ async def test_a_shutdown_waits_for_a_prompt_that_is_being_stored(
             send = asyncio.create_task(client.post("/messages", json=BACKGROUND, headers=acme.user.headers))
             await somebody_waits(superuser)
             drain = asyncio.create_task(engine.drain(10))
-            await until(lambda: engine._closed, "the drain to begin")
+            await until(lambda: engine.closed, "the drain to begin")
             with pytest.raises(ShuttingDown):
                 engine.admit(acme.id)
         assert (await send).status_code == 202

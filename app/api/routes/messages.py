@@ -134,7 +134,7 @@ async def retry_message(
     """Answers a failed or cancelled message again, as `POST /messages` would. For its author and admins."""
     mode = body or MessageRetry()
     streams = _wants_events(mode, request)
-    sent = await service.retry(message_id, streams=streams or mode.background)
+    sent = await service.retry(message_id, streams=streams or mode.background, background=mode.background)
     return await _answer(service, sent, mode, request, response, streams=streams, waited=status.HTTP_200_OK)
 
 
@@ -168,7 +168,7 @@ async def _answer(
         accepted = _read(request, sent.row, waited, always_accepted=True)
         _say_cache(accepted, sent, hit=sent.cache == "hit")
         return accepted
-    message = MessageRead.model_validate(await service.outcome(sent))
+    message = MessageRead.model_validate(await sent.outcome())
     _say_cache(response, sent, hit=sent.cache == "hit" or (sent.cache == "miss" and message.cached))
     return message
 

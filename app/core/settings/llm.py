@@ -42,6 +42,9 @@ class LLMSettings(SettingsGroup):
     llm_mock_fail_every: Annotated[int, Field(ge=0)] = 0
     message_timeout_seconds: Annotated[float, Field(gt=0, le=86400)] = 240.0
     message_lease_seconds: Annotated[float, Field(ge=1, le=86400)] = 15.0
+    message_workers: bool = False
+    message_queue_seconds: Annotated[float, Field(ge=1, le=30 * 86400)] = 3600.0
+    worker_concurrency: Annotated[int, Field(ge=1, le=10_000)] = 20
     openai_api_key: SecretStr = SecretStr("")
     openai_base_url: str = ""
     anthropic_api_key: SecretStr = SecretStr("")

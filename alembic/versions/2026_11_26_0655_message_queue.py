@@ -1,30 +1,20 @@
 """Background messages can wait for a worker: the row is the queue.
 
-Revision ID: 0020
-Revises: 0019
+Revision ID: 0021
+Revises: 0020
 """
 
 import sqlalchemy as sa
 
 from alembic import op
-from app.db.migration import (
-    create_index_concurrently,
-    drop_index_concurrently,
-    hand_to_definer,
-    quoted_schema,
-)
+from app.db.migration import hand_to_definer, quoted_schema
 
-revision: str = "0020"
-down_revision: str | None = "0019"
+revision: str = "0021"
+down_revision: str | None = "0020"
 branch_labels = None
 depends_on = None
 
 QUEUED = "queue_tag IS NOT NULL"
-INDEXES = {
-    "ix_messages_queue_tag_id": (["queue_tag", "id"], QUEUED),
-    "ix_messages_tenant_id_queue_tag": (["tenant_id", "queue_tag"], QUEUED),
-    "ix_messages_tenant_id_taken": (["tenant_id"], "taken_at IS NOT NULL AND status = 'pending'"),
-}
 
 # Start-time fair: one round behind the head of the queue, and behind the last that the tenant has there. So who queues
 # ten thousand is served in turn with who queues one. The tenant is the transaction's. Those who ask at the same moment
@@ -111,20 +101,15 @@ def upgrade() -> None:
     op.execute(f"GRANT SELECT ({READ}) ON messages TO llm_saas_definer")
     op.execute("GRANT UPDATE (taken_at) ON messages TO llm_saas_definer")
     op.execute(
-        "CREATE POLICY take_queued ON messages FOR UPDATE TO llm_saas_definer"
-        f" USING ({QUEUED}) WITH CHECK ({QUEUED})"
+        f"CREATE POLICY take_queued ON messages FOR UPDATE TO llm_saas_definer USING ({QUEUED}) WITH CHECK ({QUEUED})"
     )
     for function in (NEXT_TAG, TAKE, STATE):
         op.execute(function.format(schema=schema))
     hand_to_definer(schema, FUNCTIONS)
-    for name, (columns, where) in INDEXES.items():
-        create_index_concurrently(name, "messages", columns, postgresql_where=sa.text(where))
 
 
 def downgrade() -> None:
     """What waits is ended by the next sweep: its lease is its deadline."""
-    for name in INDEXES:
-        drop_index_concurrently(name, "messages")
     for function in FUNCTIONS:
         op.execute(f"DROP FUNCTION {function}")
     op.execute("DROP POLICY take_queued ON messages")

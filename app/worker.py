@@ -1,0 +1,18 @@
+"""`python -m app.worker`: answers the background messages that wait for workers, and does the shared work.
+
+It listens as the service does, for probes alone: `/health` and `/health/ready`.
+"""
+
+from fastapi import FastAPI
+
+from app.api.routes import health
+from app.core.config import Settings
+from main import create_app, serve, settings_or_exit
+
+
+def create_worker(settings: Settings) -> FastAPI:
+    return create_app(settings.model_copy(update={"docs_enabled": False}), [health.router], works=True)
+
+
+if __name__ == "__main__":
+    serve(create_worker(settings_or_exit()))

@@ -24,7 +24,9 @@ def test_nginx_takes_what_the_service_takes_and_waits_for_as_long_as_an_answer_t
     assert f"client_max_body_size {DEFAULTS['max_body_bytes']};" in (SOURCE / "site/body.conf").read_text()
     messages = (SOURCE / "service.conf").read_text().partition("location /messages")[2]
     waited = int(messages.partition("proxy_read_timeout ")[2].partition("s;")[0])
-    assert waited > max(DEFAULTS["llm_timeout_seconds"], DEFAULTS["stream_heartbeat_seconds"])
+    assert waited > max(DEFAULTS["message_timeout_seconds"], DEFAULTS["stream_heartbeat_seconds"])
+    reloading = (SOURCE / "nginx.conf").read_text().partition("worker_shutdown_timeout ")[2]
+    assert int(reloading.partition("s;")[0]) > DEFAULTS["message_timeout_seconds"]
 
 
 def test_what_the_image_leaves_out_is_needed_by_nothing_that_it_has() -> None:

@@ -258,3 +258,18 @@ async def test_a_budget_is_one_at_all_processes(fleet: Fleet, tenant: Tenant) ->
     answers = await asyncio.gather(*sent)
     assert sorted(answer.status_code for answer in answers) == [202] * 3 + [402] * 6  # each sets one aside
     fleet.provider.release.set()
+
+
+async def test_an_answer_is_kept_for_all_processes(fleet: Fleet, tenant: Tenant) -> None:
+    kept = await fleet.through.patch(
+        f"/tenants/{tenant.id}", json={"cache_ttl_seconds": 60}, headers=tenant.admin.headers
+    )
+    assert kept.status_code == 200, kept.text
+    fleet.provider.release.set()
+    looks = []
+    for process in fleet.processes:
+        async with process.client() as client:
+            answer = await client.post("/messages", json={"content": "the same"}, headers=tenant.user.headers)
+            looks.append((answer.status_code, answer.headers["x-cache"], answer.json()["response"]))
+    assert looks == [(201, "miss", FIRST + REST), (201, "hit", FIRST + REST), (201, "hit", FIRST + REST)]
+    assert fleet.provider.asked == 1

@@ -24,9 +24,10 @@ def free_port() -> int:
 
 
 class ServerProcess:
-    """`python main.py` with these settings; its log goes to a file."""
+    """`python main.py` with these settings, of the code in `root`; its log goes to a file."""
 
-    def __init__(self, data_dir: Path, **settings: str) -> None:
+    def __init__(self, data_dir: Path, root: Path = ROOT, **settings: str) -> None:
+        self._root = root
         self.port = free_port()
         self.log = data_dir / f"service-{self.port}.log"
         self._environment = {
@@ -45,7 +46,7 @@ class ServerProcess:
     async def start(self) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *self.command()], cwd=ROOT, env=self._environment, stdout=log, stderr=log
+                [sys.executable, *self.command()], cwd=self._root, env=self._environment, stdout=log, stderr=log
             )
         async with self.client() as client:
 
@@ -93,8 +94,8 @@ class ServerProcess:
 
 
 @asynccontextmanager
-async def running(data_dir: Path, **settings: str) -> AsyncIterator[ServerProcess]:
-    server = ServerProcess(data_dir, **settings)
+async def running(data_dir: Path, root: Path = ROOT, **settings: str) -> AsyncIterator[ServerProcess]:
+    server = ServerProcess(data_dir, root, **settings)
     await server.start()
     try:
         yield server

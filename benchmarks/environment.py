@@ -129,14 +129,14 @@ async def serving(application: str, url: URL, **settings: str) -> AsyncIterator[
     command = [sys.executable, "-m", "uvicorn", application, "--port", str(port), "--no-access-log"]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        await _until_open(port)
+        await until_open(port)
         yield Server(process, port)
     finally:
         process.terminate()
         process.wait()
 
 
-async def _until_open(port: int) -> None:
+async def until_open(port: int) -> None:
     async with asyncio.timeout(60):
         while True:
             try:

@@ -183,7 +183,7 @@ async def as_then(client: httpx.AsyncClient, tenant: Tenant, then: str) -> bool:
     return (await ask(client, tenant.user)).headers["x-cache"] == then
 
 
-@pytest.mark.parametrize("reason", [*(set(FinishReason) - {FinishReason.STOP}), None])
+@pytest.mark.parametrize("reason", [*(reason for reason in FinishReason if reason != FinishReason.STOP), None])
 async def test_an_answer_that_did_not_end_by_itself_is_not_kept(
     server: RedisServer, serve: Serve, acme: Tenant, reason: FinishReason | None
 ) -> None:

@@ -1,5 +1,6 @@
 """What a cluster gets from the chart: probes that exist, settings that the service takes, pods that may do little."""
 
+import json
 import secrets
 from pathlib import Path
 from typing import Any
@@ -188,7 +189,9 @@ def test_metrics_are_scraped_through_the_port_that_the_processes_listen_on(relea
     assert not releases["scale"].all("ServiceMonitor")
 
 
-def test_the_operator_of_prometheus_gets_the_rules_as_they_are(releases: dict[str, Release]) -> None:
+def test_rules_and_dashboard_reach_the_cluster_as_they_are(releases: dict[str, Release]) -> None:
     rule = releases["everything"].one("PrometheusRule", "metrics")
     assert rule["spec"] == yaml.safe_load((ROOT / "deploy/prometheus/rules/alerts.yml").read_text())
-    assert not releases["scale"].all("PrometheusRule")
+    board = releases["everything"].one("ConfigMap", "dashboard")["data"]["llm-saas-backend.json"]
+    assert json.loads(board) == json.loads((ROOT / "deploy/grafana/dashboards/llm-saas-backend.json").read_text())
+    assert not releases["scale"].all("PrometheusRule") + releases["scale"].all("ConfigMap")

@@ -16,7 +16,7 @@ SERVICES: dict[str, Any] = yaml.safe_load(TEXT)["services"]
 # The owner's; and where a development machine keeps what it made.
 NOT_THE_SERVICES = {"MIGRATION_DATABASE_URL", "MIGRATION_DATABASE_PASSWORD", "DATA_DIR"}
 HARDENED = ("read_only", "tmpfs", "cap_drop", "security_opt", "restart")
-WITH_DEFAULT = {"API_REPLICAS", "MAX_BODY_BYTES", "HTTPS_PORT", "TLS_CERTIFICATE", "TLS_KEY"}
+WITH_DEFAULT = {"API_REPLICAS", "WORKER_REPLICAS", "MAX_BODY_BYTES", "HTTPS_PORT", "TLS_CERTIFICATE", "TLS_KEY"}
 
 
 def test_no_secret_has_a_default() -> None:
@@ -35,7 +35,7 @@ def test_a_profile_changes_nothing_for_who_does_not_name_it() -> None:
     assert {name for name, service in SERVICES.items() if "profiles" not in service} == {"postgres", "migrate", "api"}
 
 
-@pytest.mark.parametrize("name", ["api-scaled"])
+@pytest.mark.parametrize("name", ["api-scaled", "worker"])
 def test_the_services_of_the_profile_scale_are_given_what_the_service_is_given(name: str) -> None:
     scaled, one = SERVICES[name], SERVICES["api"]
     assert one["environment"].keys() <= scaled["environment"].keys()
@@ -45,7 +45,7 @@ def test_the_services_of_the_profile_scale_are_given_what_the_service_is_given(n
 
 def test_a_container_that_ends_running_messages_is_given_the_time_for_it() -> None:
     assert SHUTDOWN_SECONDS + DRAIN_SECONDS < 60
-    assert {SERVICES[name]["stop_grace_period"] for name in ("api", "api-scaled", "nginx")} == {"60s"}
+    assert {SERVICES[name]["stop_grace_period"] for name in ("api", "api-scaled", "worker", "nginx")} == {"60s"}
 
 
 def test_what_is_mounted_is_there() -> None:

@@ -1,5 +1,6 @@
 """The application: its factory, its lifespan, and `python main.py` to serve it."""
 
+import asyncio
 import gc
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -34,6 +35,7 @@ from app.core.settings.openings import openings
 from app.db.provision import ready_database
 from app.db.start_check import check_databases
 from app.observability.lifespan import observed
+from app.regions import open_regions
 from app.server import Protocol, install
 from app.welcome import welcome
 
@@ -74,6 +76,7 @@ def create_app(
     )
     app.state.settings = settings
     app.state.works = works
+    app.state.regions = None
     app.state.on_ready = lambda: None
     for router in routes:
         # Not include_router: it keeps each router as a level of its own, which every request would walk.
@@ -109,16 +112,21 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(observed(settings))
-        url = await stack.enter_async_context(ready_database(settings))
-        await check_databases(settings, url)
-        container = Container.create(settings, url, works=app.state.works)
-        stack.push_async_callback(container.close)
-        await container.open()
-        app.state.container = container
-        stack.push_async_callback(container.background.stop)
-        container.background.start()
+        if len(settings.region_urls()) > 1:
+            regions = app.state.regions = await stack.enter_async_context(open_regions(settings, works=app.state.works))
+            containers = regions.containers
+        else:
+            url = await stack.enter_async_context(ready_database(settings))
+            await check_databases(settings, url)
+            containers = [Container.create(settings, url, works=app.state.works)]
+            stack.push_async_callback(containers[0].close)
+        app.state.container = containers[0]
+        await app.state.container.open()
+        for container in containers:
+            stack.push_async_callback(container.background.stop)
+            container.background.start()
         # While the rest still runs: what streams is written, and its readers are served, to the end.
-        stack.push_async_callback(container.engine.drain, DRAIN_SECONDS)
+        stack.push_async_callback(_drain, containers)
         # What start-up made lives for ever: keep the collector from walking it at every pass.
         gc.collect()
         gc.freeze()
@@ -130,6 +138,10 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         logger.info("ready", environment=settings.environment, llm_provider=settings.llm_provider)
         app.state.on_ready()
         yield
+
+
+async def _drain(containers: list[Container]) -> None:
+    await asyncio.gather(*(container.engine.drain(DRAIN_SECONDS) for container in containers))
 
 
 def settings_or_exit() -> Settings:

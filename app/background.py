@@ -4,6 +4,8 @@ Some belong to the process, because they serve what runs in it. The others do wo
 process may take: one that serves requests beside a worker leaves it to that (BACKGROUND_WORK=false).
 """
 
+from collections.abc import Sequence
+
 from app.core.supervision import Loop, Supervisor
 from app.db.session import Database
 from app.messages.engine import MessageEngine
@@ -25,12 +27,13 @@ def supervise(  # noqa: PLR0913 - one for each loop
     eraser: TenantEraser,
     *,
     search_indexer: SearchIndexer,
-    tally: AuditTally,
+    tally: AuditTally | None,
     sweeper: Sweeper,
     retention: Retention,
     shared_work: bool,
     sampler: Sampler | None = None,
     queue: Loop | None = None,
+    further: Sequence[Loop] = (),
 ) -> Supervisor:
     """A supervisor, not yet started; without the work that any process may take unless `shared_work`.
 
@@ -41,12 +44,13 @@ def supervise(  # noqa: PLR0913 - one for each loop
         Loop("deltas", engine.run),
         Loop("notifications", signals.listen),
         Loop("reader_wakeups", signals.wake_slowly),
-        Loop("audit_tally", tally.run),
     ]
     if sampler is not None:
         own.append(Loop("metrics", sampler.run))
     if queue is not None:
         own.append(queue)
+    if tally is not None:
+        own.append(Loop("audit_tally", tally.run))
     expiry = Expiry(database)
     shared = [
         Loop("sweep", sweeper.run, sweeper.turns),
@@ -56,4 +60,4 @@ def supervise(  # noqa: PLR0913 - one for each loop
         Loop("search_index", search_indexer.run, search_indexer.turns),
         Loop("retention", retention.run, retention.turns),
     ]
-    return Supervisor([*own, *shared] if shared_work else own)
+    return Supervisor([*own, *shared, *further] if shared_work else own)

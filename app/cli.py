@@ -1,10 +1,11 @@
-"""For operators: `python -m app.cli create-admin`, `set-ceiling`, `end-all-sessions`."""
+"""For operators: `python -m app.cli create-admin`, `set-ceiling`, `end-all-sessions`, `fill-directory`."""
 
 import argparse
 import asyncio
 import getpass
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from pydantic import ValidationError
 
@@ -12,14 +13,22 @@ from app.core.config import Settings, get_settings
 from app.core.errors import AppError
 from app.core.principal import Origin
 from app.core.security import PasswordHasher
+from app.core.settings.unusable import UnusableSetting
 from app.db.provision import ready_database
 from app.db.session import Database
+from app.residency.listing import list_region
+from app.residency.opening import open_places
+from app.residency.places import OnePlace, Places
+from app.residency.regional_places import RegionalPlaces
 from app.schemas.tenant import TenantCreate
 from app.schemas.usage import MAX_LIMIT
 from app.schemas.user import Credentials
 from app.services.operator_service import OperatorService, end_all_access
 from app.services.registration_service import RegistrationService
 from app.services.tenant_service import CreationPolicy, FirstAdmin, TenantService
+
+# Where regions have no names.
+HOME = ""
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -30,6 +39,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     tenant = create.add_mutually_exclusive_group(required=True)
     tenant.add_argument("--tenant-id", help="the id of a tenant that exists")
     tenant.add_argument("--new-tenant", metavar="NAME", help="the name of a tenant to create")
+    create.add_argument("--region", help="where the new tenant lives (default: the first of DATABASE_SHARDS)")
     create.add_argument("--password-stdin", action="store_true", help="read the password's one line from stdin")
     ceiling = commands.add_parser("set-ceiling", help="bound what a tenant spends in a month, whatever its admins say")
     ceiling.add_argument("--tenant-id", required=True)
@@ -38,6 +48,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     amount.add_argument("--default", action="store_true", help="what TENANT_BUDGET_CEILING_MICRO_USD gives to all")
     end = commands.add_parser("end-all-sessions", help="log everybody out, as after a leak of SECRET_KEY")
     end.add_argument("--api-keys", action="store_true", help="revoke all API keys as well")
+    commands.add_parser("fill-directory", help="list the tenants of all regions in the directory; may be repeated")
     return parser.parse_args(arguments)
 
 
@@ -47,23 +58,48 @@ def _micro_usd(text: str) -> int:
     return int(text)
 
 
+@asynccontextmanager
+async def _places(settings: Settings, *, listed: bool = True) -> AsyncIterator[Places]:
+    async with AsyncExitStack() as stack:
+        databases = {}
+        urls = settings.region_urls()
+        if len(urls) <= 1:
+            url = await stack.enter_async_context(ready_database(settings))
+            database = Database(url, pool_size=1)
+            stack.push_async_callback(database.close)
+            yield OnePlace(database, next(iter(urls), None))
+            return
+        for region, url in urls.items():
+            databases[region] = Database(url, pool_size=2)
+            stack.push_async_callback(databases[region].close)
+        yield await open_places(databases, settings.secret_keys(), listed=listed)
+
+
+@asynccontextmanager
+async def _owners(settings: Settings) -> AsyncIterator[dict[str, str]]:
+    """The URL of each region's owner by its name; of the only one by `HOME`."""
+    if owners := settings.owner_urls():
+        yield owners
+        return
+    async with ready_database(settings) as url:
+        yield {HOME: settings.migration_database_url or url}
+
+
 async def create_admin(arguments: argparse.Namespace, password: str, settings: Settings) -> str:
     """Create the admin; returns the line to print. Raises AppError or ValidationError."""
     credentials = Credentials(email=arguments.email, password=password)
     async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(ready_database(settings))
-        database = Database(url, pool_size=1)
-        stack.push_async_callback(database.close)
+        places = await stack.enter_async_context(_places(settings))
         passwords = PasswordHasher(settings.bcrypt_rounds)
         stack.callback(passwords.close)
         if arguments.new_tenant is not None:
             body = TenantCreate(name=arguments.new_tenant, admin=credentials)
             policy = CreationPolicy(registration=settings.default_registration)
-            _, admin = await TenantService(database, passwords, Origin(), policy).create_by_operator(
-                body.name, FirstAdmin(credentials.email, credentials.password)
+            _, admin = await TenantService(places, passwords, Origin(), policy).create_by_operator(
+                body.name, FirstAdmin(credentials.email, credentials.password), arguments.region
             )
         else:
-            admin = await RegistrationService(database, passwords, Origin()).create_admin(
+            admin = await RegistrationService(places, passwords, Origin()).create_admin(
                 arguments.tenant_id, credentials.email, credentials.password
             )
     assert admin is not None
@@ -73,20 +109,34 @@ async def create_admin(arguments: argparse.Namespace, password: str, settings: S
 async def set_ceiling(arguments: argparse.Namespace, settings: Settings) -> str:
     """Set the tenant's ceiling; returns the line to print. Raises AppError."""
     async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(ready_database(settings))
-        database = Database(url, pool_size=1)
-        stack.push_async_callback(database.close)
-        owner = settings.migration_database_url or url
-        await OperatorService(database, owner).set_ceiling(arguments.tenant_id, arguments.micro_usd)
+        places = await stack.enter_async_context(_places(settings))
+        place = await places.of_tenant(arguments.tenant_id)
+        async with _owners(settings) as owners:
+            service = OperatorService(place.database, owners[place.region or HOME])
+            await service.set_ceiling(arguments.tenant_id, arguments.micro_usd)
     shown = "the default" if arguments.default else f"{arguments.micro_usd} micro-USD a month"
     return f"The ceiling of tenant {arguments.tenant_id} is {shown}"
 
 
 async def end_all_sessions(arguments: argparse.Namespace, settings: Settings) -> str:
     """End every session of every tenant; returns the line to print. Raises AppError."""
-    async with ready_database(settings) as url:
-        await end_all_access(settings.migration_database_url or url, api_keys=arguments.api_keys)
+    async with _owners(settings) as owners:
+        for url in owners.values():
+            await end_all_access(url, api_keys=arguments.api_keys)
     return f"All sessions{' and API keys' if arguments.api_keys else ''} have ended"
+
+
+async def fill_directory(settings: Settings) -> str:
+    """List the tenants of all regions; returns the lines to print. Raises AppError, UnusableSetting."""
+    lines = []
+    async with _places(settings, listed=False) as places, _owners(settings) as owners:
+        if not isinstance(places, RegionalPlaces):
+            return "There is one region, and no directory"
+        for region, url in owners.items():
+            listed = await list_region(places, region, url)
+            lines.append(f"{region}: {listed.tenants} tenants, {listed.values} emails, names and keys")
+            lines += [f"  taken by another: the {conflict}" for conflict in listed.conflicts]
+    return "\n".join(lines)
 
 
 def _run(arguments: argparse.Namespace) -> str:
@@ -94,6 +144,8 @@ def _run(arguments: argparse.Namespace) -> str:
         return asyncio.run(set_ceiling(arguments, get_settings()))
     if arguments.command == "end-all-sessions":
         return asyncio.run(end_all_sessions(arguments, get_settings()))
+    if arguments.command == "fill-directory":
+        return asyncio.run(fill_directory(get_settings()))
     password = sys.stdin.readline().rstrip("\r\n") if arguments.password_stdin else getpass.getpass()
     return asyncio.run(create_admin(arguments, password, get_settings()))
 
@@ -102,8 +154,8 @@ def main() -> int:
     arguments = parse()
     try:
         print(_run(arguments))
-    except AppError as error:
-        print(error.detail, file=sys.stderr)
+    except (AppError, UnusableSetting) as error:
+        print(error, file=sys.stderr)
         return 1
     except ValidationError as error:
         for item in error.errors():

@@ -1,5 +1,6 @@
 """The objects that live as long as the process: made at start-up, closed at shutdown."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -25,6 +26,9 @@ from app.messages.signals import MessageSignals
 from app.messages.sweeper import Sweeper
 from app.messages.worker import Worker
 from app.observability.sampler import Sampler
+from app.residency.claims import ONE_REGION, Claims
+from app.residency.places import OnePlace, Place, Places
+from app.residency.regional_places import RegionalPlaces
 from app.schemas.message import MessageRead
 from app.services.api_key_service import ApiKeyAuthenticator
 from app.services.audit_tally import AuditTally
@@ -39,6 +43,16 @@ from app.services.webhook_service import WebhookService
 
 if TYPE_CHECKING:
     from app.cache.cache import ResponseCache
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One of several. `beside`: the container of the first, with which it shares what is the process's."""
+
+    place: Place
+    places: RegionalPlaces
+    beside: "Container | None"
+    loops: Sequence[Loop] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +76,8 @@ class Container:
     intake: Intake
     tally: AuditTally
     creation: CreationPolicy
+    places: Places
+    claims: Claims
     public_keys: list[dict[str, str]]
     """Of access tokens, as JWKs."""
     limits: RateLimiter
@@ -69,18 +85,16 @@ class Container:
     cache: "ResponseCache | None"
 
     @classmethod
-    def create(cls, settings: Settings, database_url: str, *, works: bool = False) -> "Container":
-        """`works`: it answers the messages that wait for a worker."""
-        database = Database(
-            database_url,
-            settings.db_pool_size,
-            settings.db_max_overflow,
-            Prepared(settings.db_statement_cache_size, settings.db_pooler_prepared),
-            share=settings.db_connections_per_tenant,
-            statement_seconds=settings.db_statement_timeout_seconds,
-        )
+    def create(
+        cls, settings: Settings, database_url: str, region: "Region | None" = None, *, works: bool = False
+    ) -> "Container":
+        """`works`: it answers the messages that wait for a worker. `region`: where this is one of several."""
+        database = region.place.database if region else open_database(settings, database_url)
+        claims: Claims = region.place.claims if region else ONE_REGION
+        places: Places = region.places if region else OnePlace(database, next(iter(settings.region_urls()), None))
+        beside = region.beside if region else None
         secret_keys, keys = settings.secret_keys(), settings.key_ring()
-        tokens = TokenService(keys, settings.access_token_expire_minutes)
+        tokens = beside.tokens if beside else TokenService(keys, settings.access_token_expire_minutes)
         session_life = timedelta(days=settings.refresh_token_expire_days)
         longest = timedelta(days=settings.session_expire_days)
         fresh = timedelta(minutes=settings.fresh_login_minutes)
@@ -90,19 +104,21 @@ class Container:
         limit = timedelta(seconds=settings.message_timeout_seconds)
         engine = MessageEngine(database, llm, lease, limit, settings.llm_max_running_per_tenant)
         sweeper = Sweeper(database, settings.message_lease_seconds)
-        api_keys = ApiKeyAuthenticator(database)
-        forget = (tokens.forget_tenant, api_keys.forget_tenant)
+        api_keys = beside.api_keys if beside else ApiKeyAuthenticator(places)
+        forget = [tokens.forget_tenant, api_keys.forget_tenant]
+        if region:
+            forget.append(region.places.directory.forget)
         signals = MessageSignals(
             settings.database_direct_url or database_url, engine, forget, settings.stream_max_per_user
         )
         webhook_secrets = WebhookSecrets(secret_keys)
         webhooks = WebhookService(database, webhook_secrets, settings.webhook_allowed_networks, _webhook_body)
-        cache = create_cache(settings, secret_keys, llm_provider)
-        eraser = TenantEraser(database, also=cache.forget_tenant if cache else None)
+        cache = beside.cache if beside else create_cache(settings, secret_keys, llm_provider)
+        eraser = TenantEraser(database, also=cache.forget_tenant if cache else None, claims=claims)
         search_indexer = SearchIndexer(database)
-        tally = AuditTally(database)
-        limits = RateLimiter(settings)
-        sampler = Sampler() if settings.metrics_port else None
+        tally = beside.tally if beside else AuditTally(places)
+        limits = beside.limits if beside else RateLimiter(settings)
+        sampler = Sampler() if settings.metrics_port and beside is None else None
         doorbell = queue = None
         if works:
             worker = Worker(
@@ -124,12 +140,13 @@ class Container:
             webhooks,
             eraser,
             search_indexer=search_indexer,
-            tally=tally,
+            tally=None if beside else tally,
             sweeper=sweeper,
             retention=Retention(database),
             shared_work=settings.background_work,
             sampler=sampler,
             queue=queue,
+            further=region.loops if region else (),
         )
         if sampler is not None:
             sampler.readings.append(ProcessGauges([database], engine, limits, background).show)
@@ -137,9 +154,9 @@ class Container:
         ceiling = SpendingCeiling(settings.tenant_budget_ceiling_micro_usd)
         return cls(
             database,
-            PasswordHasher(settings.bcrypt_rounds),
+            beside.passwords if beside else PasswordHasher(settings.bcrypt_rounds),
             tokens,
-            SessionService(database, tokens, secret_keys, session_life, longest, fresh),
+            beside.sessions if beside else SessionService(places, tokens, secret_keys, session_life, longest, fresh),
             api_keys,
             llm,
             engine,
@@ -155,9 +172,11 @@ class Container:
             Intake(webhooks, idempotency_keys, ceiling, settings.llm_context_tokens, doorbell, cache),
             tally,
             _creation_policy(settings),
+            places,
+            claims,
             keys.jwks(),
             limits,
-            RefusedCredentials(),
+            beside.refused if beside else RefusedCredentials(),
             cache,
         )
 
@@ -169,13 +188,28 @@ class Container:
 
     async def close(self) -> None:
         await self.tally.flush()
-        await self.webhooks.close()
-        await self.llm.close()
-        self.passwords.close()
+        await self.close_region()
         if self.cache:
             await self.cache.close()
-        await self.database.close()
+        self.passwords.close()
         await self.limits.close()
+
+    async def close_region(self) -> None:
+        """What it shares with no other region."""
+        await self.webhooks.close()
+        await self.llm.close()
+        await self.database.close()
+
+
+def open_database(settings: Settings, url: str) -> Database:
+    return Database(
+        url,
+        settings.db_pool_size,
+        settings.db_max_overflow,
+        Prepared(settings.db_statement_cache_size, settings.db_pooler_prepared),
+        share=settings.db_connections_per_tenant,
+        statement_seconds=settings.db_statement_timeout_seconds,
+    )
 
 
 def _creation_policy(settings: Settings) -> CreationPolicy:

@@ -3,11 +3,9 @@
 from typing import Annotated
 
 from fastapi import Depends, Request
-from fastapi.security import OAuth2PasswordBearer
 
-from app.container import Container
-from app.core.credentials.opaque_tokens import API_KEY_PREFIX
-from app.core.errors import AuthenticationError, InsufficientScope, PermissionDenied, SessionRequired
+from app.callers import BearerToken, container_of, origin_of
+from app.core.errors import InsufficientScope, PermissionDenied, SessionRequired
 from app.core.principal import Origin, Principal, Scope
 from app.db.session import Database, TenantSession
 from app.services.api_key_service import ApiKeyService
@@ -27,70 +25,6 @@ from app.services.usage_service import UsageService
 from app.services.user_admin_service import UserAdminService
 from app.services.user_service import ProfileService, UserService
 from app.services.webhook_secrets import WebhookSecretService
-
-
-def _container(request: Request) -> Container:
-    container: Container = request.app.state.container
-    return container
-
-
-def _origin(request: Request) -> Origin:
-    state = request.scope["state"]
-    return Origin(state["client_address"], state["request_id"], state["own_request_id"])
-
-
-def bearer_token(request: Request) -> str:
-    """The credential of the Authorization header, "" if there is none."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token if scheme.lower() == "bearer" else ""
-
-
-class BearerToken(OAuth2PasswordBearer):
-    """The caller, from an access token or an API key; entering the tenant asks the database whether it still holds.
-
-    The scheme is the dependency: each level that FastAPI solves costs a tenth of a small request.
-    """
-
-    async def __call__(self, request: Request) -> Principal:  # type: ignore[override]
-        state = request.scope["state"]
-        if "principal" in state:  # known since before the body was read
-            known: Principal = state["principal"]
-            return known
-        token = bearer_token(request)
-        if not token:
-            raise AuthenticationError
-        container = _container(request)
-        state["credential"] = token
-        if token in container.refused:
-            raise AuthenticationError
-        if token.startswith(API_KEY_PREFIX):
-            principal = await container.api_keys.principal_of(token)
-        else:
-            principal = container.tokens.verify(token)
-        state["principal"] = principal
-        state["rate_limit"] = await container.limits.count_principal(principal)
-        return principal
-
-
-async def count_refused(request: Request) -> None:
-    """To be called when a request's credential was refused, here or by the database; raises `RateLimited`."""
-    state, container = request.scope["state"], _container(request)
-    if "credential" not in state:
-        return
-    principal: Principal | None = state.get("principal")
-    if principal is not None:
-        container.refused.add(state["credential"])
-    state["rate_limit"] = await container.limits.count_refused(principal, state["client_address"])
-
-
-def note_refused(request: Request) -> None:
-    """To be called when an identified caller may not do what it asked for."""
-    principal: Principal | None = request.scope["state"].get("principal")
-    if principal is not None:
-        what = f"{request.method} {getattr(request.scope.get('route'), 'path', '')}"
-        tally = _container(request).tally
-        tally.count(principal.tenant_id, "request.refused", principal.user_id, _origin(request), what)
-
 
 get_current_user = BearerToken(tokenUrl="token", description="The access token of /login or /token, or an API key.")
 CurrentUser = Annotated[Principal, Depends(get_current_user)]
@@ -119,7 +53,7 @@ AdminSession = Annotated[Principal, Depends(get_admin_session)]
 
 async def get_fresh_admin(request: Request, principal: AdminSession) -> Principal:
     """As `AdminSession`, with a password given a short while ago: for what makes access, and what cannot be undone."""
-    await _container(request).sessions.require_fresh(tenant_db(request, principal))
+    await container_of(request).sessions.require_fresh(tenant_db(request, principal))
     return principal
 
 
@@ -129,7 +63,7 @@ FreshAdmin = Annotated[Principal, Depends(get_fresh_admin)]
 async def limit_address(request: Request) -> None:
     """For the routes that have no caller: the client's address is counted instead."""
     state = request.scope["state"]
-    state["rate_limit"] = await _container(request).limits.count_address(state["client_address"])
+    state["rate_limit"] = await container_of(request).limits.count_address(state["client_address"])
 
 
 LIMITED_BY_ADDRESS = Depends(limit_address)
@@ -137,7 +71,7 @@ LIMITED_BY_ADDRESS = Depends(limit_address)
 
 async def get_db(request: Request) -> Database:
     """The database outside any tenant, for the routes that have no caller."""
-    return _container(request).database
+    return container_of(request).database
 
 
 Db = Annotated[Database, Depends(get_db)]
@@ -145,7 +79,7 @@ Db = Annotated[Database, Depends(get_db)]
 
 def tenant_db(request: Request, principal: Principal) -> TenantSession:
     """The caller's tenant; a service opens its transactions with it."""
-    return _container(request).database.tenant_session(principal, _origin(request))
+    return container_of(request).database.tenant_session(principal, origin_of(request))
 
 
 def messages_db(request: Request, principal: Principal) -> TenantSession:
@@ -164,9 +98,9 @@ def session_db(request: Request, principal: Principal) -> TenantSession:
     return tenant_db(request, principal)
 
 
-async def get_tenants(request: Request, db: Db) -> TenantService:
-    container = _container(request)
-    return TenantService(db, container.passwords, _origin(request), container.creation)
+async def get_tenants(request: Request) -> TenantService:
+    container = container_of(request)
+    return TenantService(container.places, container.passwords, origin_of(request), container.creation)
 
 
 async def get_tenant_settings(request: Request, principal: CurrentUser) -> TenantSettingsService:
@@ -174,7 +108,7 @@ async def get_tenant_settings(request: Request, principal: CurrentUser) -> Tenan
 
 
 async def get_tenant_admin(request: Request, principal: FreshAdmin) -> TenantAdminService:
-    return TenantAdminService(tenant_db(request, principal))
+    return TenantAdminService(tenant_db(request, principal), container_of(request).claims)
 
 
 async def get_export(request: Request, principal: FreshAdmin) -> ExportService:
@@ -182,24 +116,25 @@ async def get_export(request: Request, principal: FreshAdmin) -> ExportService:
 
 
 async def get_erasure(request: Request, principal: FreshAdmin) -> ErasureService:
-    return ErasureService(tenant_db(request, principal), _container(request).eraser)
+    return ErasureService(tenant_db(request, principal), container_of(request).eraser)
 
 
-async def get_registration(request: Request, db: Db) -> RegistrationService:
-    return RegistrationService(db, _container(request).passwords, _origin(request))
+async def get_registration(request: Request) -> RegistrationService:
+    container = container_of(request)
+    return RegistrationService(container.places, container.passwords, origin_of(request))
 
 
-async def get_auth(request: Request, db: Db) -> AuthService:
-    container = _container(request)
-    return AuthService(db, container.passwords, container.sessions, container.limits, container.tally)
+async def get_auth(request: Request) -> AuthService:
+    container = container_of(request)
+    return AuthService(container.places, container.passwords, container.sessions, container.limits, container.tally)
 
 
 async def get_sessions(request: Request) -> SessionService:
-    return _container(request).sessions
+    return container_of(request).sessions
 
 
 async def get_origin(request: Request) -> Origin:
-    return _origin(request)
+    return origin_of(request)
 
 
 async def get_login_session(request: Request, principal: CurrentUser) -> TenantSession:
@@ -207,11 +142,12 @@ async def get_login_session(request: Request, principal: CurrentUser) -> TenantS
 
 
 async def get_api_keys(request: Request, principal: CurrentUser) -> ApiKeyService:
-    return ApiKeyService(session_db(request, principal), _container(request).sessions)
+    container = container_of(request)
+    return ApiKeyService(session_db(request, principal), container.sessions, container.claims)
 
 
 async def get_health(request: Request, db: Db) -> HealthService:
-    container = _container(request)
+    container = container_of(request)
     return HealthService(db, container.llm, container.limits, container.background)
 
 
@@ -220,11 +156,11 @@ async def get_profile(request: Request, principal: CurrentUser) -> ProfileServic
 
 
 async def get_users(request: Request, principal: CurrentAdmin) -> UserService:
-    return UserService(tenant_db(request, principal), _container(request).tally)
+    return UserService(tenant_db(request, principal), container_of(request).tally)
 
 
 async def get_messages(request: Request, principal: CurrentUser) -> MessageService:
-    container = _container(request)
+    container = container_of(request)
     return MessageService(
         messages_db(request, principal),
         container.engine,
@@ -235,7 +171,7 @@ async def get_messages(request: Request, principal: CurrentUser) -> MessageServi
 
 
 async def get_conversations(request: Request, principal: CurrentUser) -> ConversationService:
-    return ConversationService(messages_db(request, principal), _container(request).idempotency_keys)
+    return ConversationService(messages_db(request, principal), container_of(request).idempotency_keys)
 
 
 async def get_usage(request: Request, principal: CurrentAdmin) -> UsageService:
@@ -243,20 +179,21 @@ async def get_usage(request: Request, principal: CurrentAdmin) -> UsageService:
 
 
 async def get_webhook_secrets(request: Request, principal: FreshAdmin) -> WebhookSecretService:
-    return WebhookSecretService(tenant_db(request, principal), _container(request).webhook_secrets)
+    return WebhookSecretService(tenant_db(request, principal), container_of(request).webhook_secrets)
 
 
 async def get_budgets(request: Request, principal: CurrentAdmin) -> BudgetService:
-    return BudgetService(tenant_db(request, principal), _container(request).ceiling)
+    return BudgetService(tenant_db(request, principal), container_of(request).ceiling)
 
 
 async def get_budget_admin(request: Request, principal: AdminSession) -> BudgetAdminService:
-    return BudgetAdminService(tenant_db(request, principal), _container(request).ceiling)
+    return BudgetAdminService(tenant_db(request, principal), container_of(request).ceiling)
 
 
 async def get_user_admin(request: Request, principal: FreshAdmin) -> UserAdminService:
-    container = _container(request)
-    return UserAdminService(tenant_db(request, principal), container.passwords, container.idempotency_keys)
+    container = container_of(request)
+    keys, claims = container.idempotency_keys, container.claims
+    return UserAdminService(tenant_db(request, principal), container.passwords, keys, claims)
 
 
 async def get_invites(request: Request, principal: FreshAdmin) -> InviteService:
@@ -264,11 +201,11 @@ async def get_invites(request: Request, principal: FreshAdmin) -> InviteService:
 
 
 async def get_audit(request: Request, principal: CurrentAdmin) -> AuditService:
-    return AuditService(tenant_db(request, principal), _container(request).tally)
+    return AuditService(tenant_db(request, principal), container_of(request).tally)
 
 
 async def get_key_set(request: Request) -> list[dict[str, str]]:
-    return _container(request).public_keys
+    return container_of(request).public_keys
 
 
 Tenants = Annotated[TenantService, Depends(get_tenants)]

@@ -12,8 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from app.api.methods import allowed_methods
+from app.callers import count_refused, note_refused
 from app.core import errors
-from app.dependencies import count_refused, note_refused
 from app.schemas.oauth import OAuthError
 from app.schemas.problem import Problem
 
@@ -52,6 +52,7 @@ STATUSES: dict[type[errors.AppError], int] = {
     errors.TimeIsPast: 422,
     errors.InvalidPosition: 422,
     errors.InvalidWebhookUrl: 422,
+    errors.UnknownRegion: 422,
     errors.IdempotencyKeyReused: 422,
     errors.BudgetExceeded: 402,
     errors.TooManyRunning: 429,
@@ -64,6 +65,7 @@ STATUSES: dict[type[errors.AppError], int] = {
     errors.DatabaseBusy: 503,
     errors.StatementTooLong: 503,
     errors.IsolationUnavailable: 503,
+    errors.TenantMoving: 503,
     errors.ProviderError: 502,
     errors.ProviderRejected: 502,
     errors.ProviderUnavailable: 503,
@@ -77,6 +79,7 @@ RETRY_AFTER_SECONDS = {
     errors.TooManyRunning: 1,
     errors.TooManyStreams: 5,
     errors.DatabaseBusy: 1,
+    errors.TenantMoving: 1,
     errors.DatabaseUnavailable: 5,
     errors.ProviderUnavailable: 5,
 }
@@ -87,6 +90,7 @@ BLAMED: dict[type[errors.AppError], list[str | int]] = {
     errors.TimeIsPast: ["body", "expires_at"],
     errors.InvalidPosition: ["header", "Last-Event-ID"],
     errors.InvalidWebhookUrl: ["body", "webhook_url"],
+    errors.UnknownRegion: ["body", "region"],
     errors.IdempotencyKeyReused: ["header", "Idempotency-Key"],
 }
 # RFC 9110's and RFC 6585's. Python's own change with its version, while a problem's title is for keeps (RFC 9457).
@@ -166,8 +170,8 @@ async def _on_app_error(request: Request, error: Exception) -> Response:
     if isinstance(error, errors.AuthenticationError):
         try:
             await count_refused(request)
-        except errors.RateLimited as limited:
-            error = limited
+        except (errors.RateLimited, errors.TenantMoving) as better:
+            error = better
     if isinstance(error, errors.PermissionDenied):
         note_refused(request)
     seconds = next((seconds for kind, seconds in RETRY_AFTER_SECONDS.items() if isinstance(error, kind)), None)

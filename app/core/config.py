@@ -10,6 +10,7 @@ from app.core.settings.identity import IdentitySettings
 from app.core.settings.limits import LimitSettings
 from app.core.settings.llm import LLMSettings
 from app.core.settings.process import LogSettings, ProcessSettings
+from app.core.settings.regions import RegionSettings
 from app.core.settings.telemetry import TelemetrySettings
 
 
@@ -21,6 +22,7 @@ class Settings(
     LimitSettings,
     LLMSettings,
     IdentitySettings,
+    RegionSettings,
     DatabaseSettings,
     ProcessSettings,
 ):

@@ -9,13 +9,14 @@ AppError
 │                           TooManyConversations, MessageRunning, MessageEnded, ConversationBusy,
 │                           IdempotencyKeyInFlight, ModelWithoutPrice
 ├── UntrustedHost, InvalidHost, UnsupportedMediaType
-├── InvalidCursor, NothingToSearchFor, TimeIsPast, InvalidPosition, InvalidWebhookUrl, IdempotencyKeyReused
+├── InvalidCursor, NothingToSearchFor, TimeIsPast, InvalidPosition, InvalidWebhookUrl, UnknownRegion,
+│   IdempotencyKeyReused
 ├── BudgetExceeded
 ├── TooManyRunning, TooManyStreams
 ├── RateLimited
 ├── Overloaded              ShuttingDown
 ├── BackgroundWorkFailing
-├── DatabaseUnavailable     DatabaseBusy, StatementTooLong, IsolationUnavailable
+├── DatabaseUnavailable     DatabaseBusy, StatementTooLong, IsolationUnavailable, TenantMoving
 └── ProviderError           ProviderRejected, ProviderUnavailable, ProviderTimeout, EmptyAnswer, MessageInterrupted,
                             MessageNotStarted
 """
@@ -164,6 +165,10 @@ class InvalidPosition(AppError):
     detail = "Last-Event-ID is not the id of an event of this stream."
 
 
+class UnknownRegion(AppError):
+    detail = "This service has no such region."
+
+
 class InvalidWebhookUrl(AppError):
     detail = "The webhook URL must be http or https and lead to a public address."
 
@@ -248,6 +253,10 @@ class DatabaseBusy(DatabaseUnavailable):
 
 class StatementTooLong(DatabaseUnavailable):
     detail = "The request took the database longer than a request may, and was stopped. Narrow it, or try again."
+
+
+class TenantMoving(DatabaseUnavailable):
+    detail = "The tenant is being moved to another region. Try again in a moment."
 
 
 class IsolationUnavailable(DatabaseUnavailable):

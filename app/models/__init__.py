@@ -4,6 +4,7 @@ from app.models.audit_entry import AuditEntry
 from app.models.budget import Budget
 from app.models.conversation import Conversation
 from app.models.deleted_usage import DeletedUsage
+from app.models.directory import DirectoryClaim, DirectorySecret, DirectoryTenant, RegionIdentity
 from app.models.idempotency_key import IdempotencyKey
 from app.models.invite import Invite
 from app.models.message import Message, MessageStatus
@@ -21,12 +22,16 @@ __all__ = [
     "Budget",
     "Conversation",
     "DeletedUsage",
+    "DirectoryClaim",
+    "DirectorySecret",
+    "DirectoryTenant",
     "IdempotencyKey",
     "Invite",
     "Message",
     "MessageDelta",
     "MessageStatus",
     "MessageVisibility",
+    "RegionIdentity",
     "RegistrationMode",
     "SearchBlock",
     "Tenant",

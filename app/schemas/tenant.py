@@ -15,6 +15,11 @@ TenantName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=
 class TenantCreate(RequestBody):
     name: Annotated[TenantName, Field(examples=["Acme Corp"])]
     admin: Annotated[Credentials | None, Field(description="Creates the tenant's first admin with it.")] = None
+    region: Annotated[
+        str | None,
+        Field(max_length=31, examples=["eu"], description="Where it lives, whole; without it in the first region."),
+        STORABLE,
+    ] = None
 
 
 class TenantRead(ReadModel):

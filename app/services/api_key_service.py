@@ -17,6 +17,7 @@ from app.core.errors import (
     DatabaseUnavailable,
     NotFound,
     PermissionDenied,
+    TenantMoving,
     TimeIsPast,
     TooManyApiKeys,
 )
@@ -26,9 +27,12 @@ from app.db import rls
 from app.db.execution import Connection, Record
 from app.db.failures import reason_of
 from app.db.pagination import NewestFirst, Page, PageRequest, page_of, parameters
-from app.db.session import Database, TenantSession
+from app.db.session import TenantSession
 from app.models import ApiKey, User
 from app.models.rows import ApiKeyRow
+from app.residency.claims import Claims
+from app.residency.directory import Claim
+from app.residency.places import Places
 from app.services.audit_service import record_by
 from app.services.session_service import SessionService
 
@@ -96,9 +100,10 @@ class ApiKeyService:
     Only a session may make and revoke keys: a key that leaked cannot outlive its revocation in another.
     """
 
-    def __init__(self, db: TenantSession, sessions: SessionService) -> None:
+    def __init__(self, db: TenantSession, sessions: SessionService, claims: Claims) -> None:
         self._db = db
         self._sessions = sessions
+        self._claims = claims
         self._caller = db.principal
         self._own = {"tenant_id": db.principal.tenant_id, "user_id": db.principal.user_id}
 
@@ -117,16 +122,21 @@ class ApiKeyService:
             raise TimeIsPast
         await self._sessions.require_fresh(self._db)
         secret, key_id = opaque_tokens.new_api_key(), new_id()
+        claim = Claim("api_key", opaque_tokens.digest(secret), key_id)
         values = {
             **self._own,
             "id": key_id,
             "name": name,
             "prefix": secret[: opaque_tokens.SHOWN_CHARACTERS],
-            "key_hash": opaque_tokens.digest(secret),
+            "key_hash": claim.value,
             "scopes": sorted(set(scopes)),
             "expires_at": expires_at,
         }
-        async with self._db.begin() as connection:
+        async with (
+            self._claims.hold(self._caller.tenant_id, claim) as held,
+            self._db.begin() as connection,
+        ):
+            await held.secure(connection)
             await self._require_room(connection)
             row = (await connection.execute(INSERT, values, ApiKeyRow)).one()
             await record_by(self._db, connection, "api_key.created", key_id, name=name, scopes=values["scopes"])
@@ -164,8 +174,8 @@ class ApiKeyAuthenticator:
     asked of the database by the statement that enters the tenant, as of any caller.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, places: Places) -> None:
+        self._places = places
         # With the moment after which a use is noted again.
         self._known: OrderedDict[str, tuple[Principal, float]] = OrderedDict()
 
@@ -184,7 +194,8 @@ class ApiKeyAuthenticator:
         return principal
 
     async def _look_up(self, key_hash: str) -> Principal:
-        async with self._database.session(rls.ENTER_NO_TENANT) as connection:
+        database = (await self._places.of_key(key_hash)).database
+        async with database.session(rls.ENTER_NO_TENANT) as connection:
             found = (await connection.execute(LOOKUP, {"key_hash": key_hash}, KeyOwnerRow)).one_or_none()
         if found is None:
             raise AuthenticationError
@@ -198,9 +209,14 @@ class ApiKeyAuthenticator:
         A database that only reads keeps nobody from reading.
         """
         values = {"tenant_id": principal.tenant_id, "key_id": principal.key_id}
+        database = (await self._places.of_caller(principal.tenant_id)).database
         try:
-            async with self._database.session(rls.enter_as(principal), principal.tenant_id) as connection:
+            async with database.session(rls.enter_as(principal), principal.tenant_id) as connection:
                 await connection.execute(NOTE_USE, values)
+        except AuthenticationError:
+            if await self._places.has_moved(principal.tenant_id, database):
+                raise TenantMoving from None
+            raise
         except DatabaseUnavailable as error:
             logger.warning("key_use_not_noted", reason=reason_of(error))
 

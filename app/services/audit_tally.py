@@ -15,6 +15,7 @@ from app.core.principal import Origin
 from app.db import rls
 from app.db.failures import IntegrityViolation
 from app.db.session import Database
+from app.residency.places import Places
 from app.services.audit_service import Actor, record
 
 PAUSE_SECONDS = 60.0
@@ -53,8 +54,8 @@ Counts = dict[tuple[str, str | None], _Count]
 class AuditTally:
     """One for the process. Memory is bounded: a tenant has some counts, and so many tenants have any."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, places: Places) -> None:
+        self._places = places
         self._tenants: defaultdict[str, Counts] = defaultdict(dict)
 
     def count(self, tenant_id: str, action: str, user_id: str, origin: Origin, what: str = "") -> None:
@@ -74,17 +75,20 @@ class AuditTally:
     async def flush(self) -> None:
         """Note what was counted; it is forgotten if the database is away, and if the tenant is."""
         taken, self._tenants = self._tenants, defaultdict(dict)
+        away: set[Database] = set()
         for tenant_id, counts in taken.items():
             try:
-                await self._note(tenant_id, counts)
+                database = (await self._places.of_caller(tenant_id)).database
+                if database not in away:
+                    await self._note(database, tenant_id, counts)
             except DatabaseUnavailable:
                 logger.warning("audit_tally_lost", reason="database unavailable", tenants=len(taken))
-                return
+                away.add(database)
             except IntegrityViolation:
                 logger.info("audit_tally_lost", reason="the tenant is gone", tenant_id=tenant_id)
 
-    async def _note(self, tenant_id: str, counts: Counts) -> None:
-        async with self._database.session(rls.enter_tenant(tenant_id)) as connection:
+    async def _note(self, database: Database, tenant_id: str, counts: Counts) -> None:
+        async with database.session(rls.enter_tenant(tenant_id)) as connection:
             for (action, user_id), count in counts.items():
                 actor = Actor(tenant_id, "anonymous", count.origin)
                 await record(connection, actor, action, user_id, **count.details())

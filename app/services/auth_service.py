@@ -10,8 +10,9 @@ from app.core.principal import Origin, Principal
 from app.core.rate_limits.limiter import RateLimiter
 from app.core.security import PasswordHasher
 from app.db import rls
-from app.db.session import Database, TenantSession
+from app.db.session import TenantSession
 from app.models import User
+from app.residency.places import Places
 from app.services.api_key_service import REVOKE_ALL_KEYS
 from app.services.audit_service import Actor, record, record_by
 from app.services.audit_tally import AuditTally
@@ -37,13 +38,13 @@ CHANGE_PASSWORD = REPLACE_HASH.values(token_version=users.c.token_version + 1).r
 class AuthService:
     def __init__(
         self,
-        database: Database,
+        places: Places,
         passwords: PasswordHasher,
         sessions: SessionService,
         limits: RateLimiter,
         tally: AuditTally,
     ) -> None:
-        self._database = database
+        self._places = places
         self._passwords = passwords
         self._sessions = sessions
         self._limits = limits
@@ -67,8 +68,10 @@ class AuthService:
             return await self._log_in(email, password, origin)
 
     async def _log_in(self, email: str, password: str, origin: Origin) -> Granted:
-        async with self._database.session(rls.ENTER_NO_TENANT) as connection:
-            account = (await connection.execute(AUTH_LOOKUP, {"email": login_name(email)})).one_or_none()
+        name = login_name(email)
+        database = (await self._places.of_email(name)).database
+        async with database.session(rls.ENTER_NO_TENANT) as connection:
+            account = (await connection.execute(AUTH_LOOKUP, {"email": name})).one_or_none()
         correct, replacement = await self._passwords.verify(
             password, account.hashed_password if account else None, origin.site
         )
@@ -78,7 +81,7 @@ class AuthService:
                 self._tally.count(account.tenant_id, "login.refused", account.id, origin)
             raise InvalidCredentials
         user = Principal(account.id, account.tenant_id, account.role, account.token_version)
-        async with self._database.session(rls.enter_as(user), user.tenant_id) as connection:
+        async with database.session(rls.enter_as(user), user.tenant_id) as connection:
             if replacement:
                 values = {"in_tenant": user.tenant_id, "of_user": user.user_id, "hashed": replacement}
                 await connection.execute(REPLACE_HASH, {**values, "version": user.token_version})

@@ -22,6 +22,7 @@ from app.db import rls
 from app.db.batches import BATCH_ROWS, BEGINNING, was_rolled_back
 from app.db.execution import Connection
 from app.db.session import Database, TenantSession
+from app.residency.claims import ONE_REGION, Claims
 
 # A user takes rows of seven tables along.
 BATCH_USERS = 100
@@ -99,10 +100,12 @@ class TenantEraser:
         batch_users: int = BATCH_USERS,
         *,
         also: Callable[[str], Awaitable[None]] | None = None,
+        claims: Claims = ONE_REGION,
     ) -> None:
         """`also` erases what is kept of a tenant beside the database. It may fail to: it raises nothing."""
         self._also = also
         self._database = database
+        self._claims = claims
         self._batch_rows = batch_rows
         self.turns = Turns("erasures")
         self._tables = {
@@ -141,6 +144,7 @@ class TenantEraser:
             await self._also(tenant_id)
         if await self._transaction(tenant_id, finish):
             logger.info("tenant_erased", tenant_id=tenant_id, **counts)
+            await self._claims.forget_tenant(tenant_id)
 
     async def _empty(self, tenant_id: str, statement: TextClause) -> int:
         count = 0

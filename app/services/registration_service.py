@@ -6,14 +6,15 @@ from typing import Any, Literal, cast
 from sqlalchemy import Table, bindparam, select
 
 from app.core.errors import InviteRequired, RegistrationClosed, TenantNotFound
-from app.core.ids import is_id
+from app.core.ids import is_id, new_id
 from app.core.principal import Origin
 from app.core.security import PasswordHasher
 from app.db import rls
 from app.db.execution import Connection
-from app.db.session import Database
 from app.models import RegistrationMode, Tenant, UserRole
 from app.models.rows import UserRow
+from app.residency.directory import Claim
+from app.residency.places import Places
 from app.services.audit_service import Actor, record
 from app.services.invite_service import InvitedByRow, accept, find_open
 from app.services.user_service import insert_user, require_free
@@ -31,8 +32,8 @@ SELECT_TENANT = (
 class RegistrationService:
     """Adds users to a tenant on behalf of nobody: registration, and operators."""
 
-    def __init__(self, database: Database, passwords: PasswordHasher, origin: Origin) -> None:
-        self._database = database
+    def __init__(self, places: Places, passwords: PasswordHasher, origin: Origin) -> None:
+        self._places = places
         self._passwords = passwords
         self._origin = origin
 
@@ -61,15 +62,20 @@ class RegistrationService:
     ) -> UserRow:
         if not is_id(tenant_id):
             raise TenantNotFound
-        anonymous = actor_type == "anonymous"
-        async with self._database.session(rls.enter_tenant(tenant_id), tenant_id) as connection:
+        anonymous, user_id = actor_type == "anonymous", new_id()
+        place = await self._places.of_tenant(tenant_id)
+        async with place.database.session(rls.enter_tenant(tenant_id), tenant_id) as connection:
             await _admit(connection, tenant_id, email, invite, find_open, anonymous=anonymous)
             await require_free(connection, email)
         hashed = await self._passwords.hash(password, self._origin.site)
-        async with self._database.session(rls.enter_tenant(tenant_id), tenant_id) as connection:
+        async with (
+            place.claims.hold(tenant_id, Claim("email", email, user_id)) as held,
+            place.database.session(rls.enter_tenant(tenant_id), tenant_id) as connection,
+        ):
+            await held.secure(connection)
             used = await _admit(connection, tenant_id, email, invite, accept, anonymous=anonymous)
             invited = {"invited": invite is not None, **used}
-            user = await insert_user(connection, tenant_id, email, hashed, role)
+            user = await insert_user(connection, tenant_id, email, hashed, role, user_id)
             actor = Actor(tenant_id, actor_type, self._origin)
             await record(connection, actor, "user.registered", user.id, role=role.value, **invited)
             return user

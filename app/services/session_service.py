@@ -16,6 +16,7 @@ from app.db import rls
 from app.db.execution import Connection
 from app.db.session import Database, TenantSession
 from app.models.rows import UserRow
+from app.residency.places import Places
 from app.services.audit_service import Actor, record, record_by
 from app.services.user_service import SELECT_USER
 
@@ -85,14 +86,14 @@ class SessionService:
 
     def __init__(
         self,
-        database: Database,
+        places: Places,
         tokens: TokenService,
         secret_keys: Sequence[str],
         life: timedelta,
         longest: timedelta,
         fresh: timedelta,
     ) -> None:
-        self._database = database
+        self._places = places
         self._tokens = tokens
         self._secret_keys = secret_keys
         self._life = min(life, longest)
@@ -123,9 +124,13 @@ class SessionService:
         Raises:
             InvalidRefreshToken: there is no such session (any more), or the token was used before.
         """
-        principal = await self._owner_of(refresh_token)
+        session_id = opaque_tokens.session_of(refresh_token)
+        if not session_id:
+            raise InvalidRefreshToken
+        database = (await self._places.of_session(session_id)).database
+        principal = await self._owner_of(database, session_id)
         try:
-            async with self._database.session(rls.enter_as(principal), principal.tenant_id) as connection:
+            async with database.session(rls.enter_as(principal), principal.tenant_id) as connection:
                 rotated = await self._rotate(connection, principal, refresh_token)
                 if rotated is not None:
                     if rotated[1] <= timedelta():  # longer ago than a session may last by now
@@ -161,11 +166,8 @@ class SessionService:
         await record(connection, Actor.of(principal, origin), "session.reuse_detected", principal.session_id)
         logger.warning("refresh_token_reused", tenant_id=principal.tenant_id, user_id=principal.user_id)
 
-    async def _owner_of(self, refresh_token: str) -> Principal:
-        session_id = opaque_tokens.session_of(refresh_token)
-        if not session_id:
-            raise InvalidRefreshToken
-        async with self._database.session(rls.ENTER_NO_TENANT) as connection:
+    async def _owner_of(self, database: Database, session_id: str) -> Principal:
+        async with database.session(rls.ENTER_NO_TENANT) as connection:
             found = (await connection.execute(LOOKUP, {"session_id": session_id})).one_or_none()
         if found is None:
             raise InvalidRefreshToken

@@ -13,13 +13,17 @@ from app.core.principal import Origin
 from app.core.security import PasswordHasher
 from app.db import rls
 from app.db.failures import IntegrityViolation, violates
-from app.db.session import Database, TenantSession
+from app.db.session import TenantSession
 from app.models import RegistrationMode, Tenant, UserRole
 from app.models.rows import NewTenantRow, TenantRow, UserRow
+from app.residency.claims import Claims
+from app.residency.directory import Claim
+from app.residency.places import Place, Places
 from app.services.audit_service import Actor, record, record_by
 from app.services.user_service import insert_user, require_free
 
 tenants = Tenant.__table__
+ActorType = Literal["anonymous", "operator"]
 
 INSERT_TENANT = (
     insert(Tenant)
@@ -52,41 +56,56 @@ class TenantService:
 
     def __init__(
         self,
-        database: Database,
+        places: Places,
         passwords: PasswordHasher,
         origin: Origin,
         policy: CreationPolicy = CreationPolicy(),
     ) -> None:
-        self._database = database
+        self._places = places
         self._passwords = passwords
         self._origin = origin
         self._policy = policy
 
     async def create(
-        self, name: str, admin: FirstAdmin | None = None, operator_token: str | None = None
+        self,
+        name: str,
+        admin: FirstAdmin | None = None,
+        operator_token: str | None = None,
+        region: str | None = None,
     ) -> tuple[NewTenantRow, UserRow | None]:
-        """The tenant and its first admin, both stored or neither.
+        """The tenant and its first admin, both stored in the region (None: the first) or neither.
 
         Raises:
+            UnknownRegion
             OperatorTokenRequired: tenants are the operator's to create, and the token is not the operator's.
             TenantNameTaken, EmailTaken
         """
         expected = self._policy.operator_token
         if expected is not None and not _same(operator_token, expected):
             raise OperatorTokenRequired
-        return await self._create(name, admin, "anonymous" if expected is None else "operator")
+        actor_type: ActorType = "anonymous" if expected is None else "operator"
+        return await self._create(self._places.chosen(region), name, admin, actor_type)
 
-    async def create_by_operator(self, name: str, admin: FirstAdmin) -> tuple[NewTenantRow, UserRow | None]:
+    async def create_by_operator(
+        self, name: str, admin: FirstAdmin, region: str | None = None
+    ) -> tuple[NewTenantRow, UserRow | None]:
         """As `create`, by an operator on the command line."""
-        return await self._create(name, admin, "operator")
+        return await self._create(self._places.chosen(region), name, admin, "operator")
 
     async def _create(
-        self, name: str, admin: FirstAdmin | None, actor_type: Literal["anonymous", "operator"]
+        self, place: Place, name: str, admin: FirstAdmin | None, actor_type: ActorType
     ) -> tuple[NewTenantRow, UserRow | None]:
-        tenant_id = new_id()
+        tenant_id, admin_id = new_id(), new_id()
         actor = Actor(tenant_id, actor_type, self._origin)
-        hashed = await self._hash_unless_taken(name, admin) if admin else ""
-        async with self._database.session(rls.enter_tenant(tenant_id)) as connection:
+        hashed = await self._hash_unless_taken(place, name, admin) if admin else ""
+        unique = [Claim("tenant_name", name, tenant_id)]
+        if admin is not None:
+            unique.append(Claim("email", admin.email, admin_id))
+        async with (
+            place.claims.hold(tenant_id, *unique) as held,
+            place.database.session(rls.enter_tenant(tenant_id)) as connection,
+        ):
+            await held.secure(connection)
             values = {"id": tenant_id, "name": name, "registration": self._policy.registration}
             tenant = (await connection.execute(INSERT_TENANT, values, NewTenantRow)).one_or_none()
             if tenant is None:
@@ -94,12 +113,12 @@ class TenantService:
             await record(connection, actor, "tenant.created", tenant_id)
             if admin is None:
                 return tenant, None
-            user = await insert_user(connection, tenant_id, admin.email, hashed, UserRole.ADMIN)
+            user = await insert_user(connection, tenant_id, admin.email, hashed, UserRole.ADMIN, admin_id)
             await record(connection, actor, "user.created", user.id, role=UserRole.ADMIN.value)
             return tenant, user
 
-    async def _hash_unless_taken(self, name: str, admin: FirstAdmin) -> str:
-        async with self._database.session(rls.ENTER_NO_TENANT) as connection:
+    async def _hash_unless_taken(self, place: Place, name: str, admin: FirstAdmin) -> str:
+        async with place.database.session(rls.ENTER_NO_TENANT) as connection:
             if (await connection.execute(NAME_TAKEN, {"name": name})).scalar_one():
                 raise TenantNameTaken
             await require_free(connection, admin.email)
@@ -122,13 +141,19 @@ class TenantSettingsService:
 class TenantAdminService(TenantSettingsService):
     """As `TenantSettingsService`, for who may change them."""
 
+    def __init__(self, db: TenantSession, claims: Claims) -> None:
+        super().__init__(db)
+        self._claims = claims
+
     async def change(self, changes: dict[str, Any]) -> TenantRow:
         """Set some of the settings; raises `TenantNameTaken`. Naming `cache_ttl_seconds` forgets what was kept."""
         if not changes:
             return await self.get()
         values = {**changes, "cache_epoch": new_id()} if "cache_ttl_seconds" in changes else changes
         statement = update(Tenant).where(tenants.c.id == bindparam("tenant_id")).values(values).returning(*SHOWN)
-        async with self._db.begin() as connection:
+        unique = [Claim("tenant_name", changes["name"], self._tenant_id)] if "name" in changes else []
+        async with self._claims.hold(self._tenant_id, *unique) as held, self._db.begin() as connection:
+            await held.secure(connection)
             try:
                 changed = await connection.execute(statement, {"tenant_id": self._tenant_id}, TenantRow)
             except IntegrityViolation as error:

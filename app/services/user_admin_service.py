@@ -14,6 +14,8 @@ from app.messages.idempotency import IdempotencyKeys, IdempotentRequest
 from app.messages.owned_content import UserContent
 from app.models import User, UserRole
 from app.models.rows import UserRow
+from app.residency.claims import Claims
+from app.residency.directory import Claim
 from app.services.api_key_service import REVOKE_ADMIN_KEYS, REVOKE_ALL_KEYS
 from app.services.audit_service import record_by
 from app.services.invite_service import REVOKE_ALL_INVITES
@@ -46,11 +48,12 @@ ADMINS = (
 class UserAdminService:
     """The users of the caller's tenant; at least one enabled admin stays."""
 
-    def __init__(self, db: TenantSession, passwords: PasswordHasher, keys: IdempotencyKeys) -> None:
+    def __init__(self, db: TenantSession, passwords: PasswordHasher, keys: IdempotencyKeys, claims: Claims) -> None:
         self._db = db
         self._keys = keys
         self._tenant_id = db.principal.tenant_id
         self._passwords = passwords
+        self._claims = claims
 
     async def create(
         self, email: str, password: str, role: UserRole, request: IdempotentRequest | None = None
@@ -62,7 +65,11 @@ class UserAdminService:
                 return await self._find(connection, made_before)
             await require_free(connection, email)
         hashed = await self._passwords.hash(password, self._tenant_id)
-        async with self._db.begin() as connection:
+        async with (
+            self._claims.hold(self._tenant_id, Claim("email", email, user_id)) as held,
+            self._db.begin() as connection,
+        ):
+            await held.secure(connection)
             if made_before := await self._keys.claim(connection, caller, request, user_id):
                 return await self._find(connection, made_before)
             made_now = await insert_user(connection, self._tenant_id, email, hashed, role, user_id)
@@ -102,12 +109,16 @@ class UserAdminService:
             NotFound
             LastAdmin: no enabled admin would be left.
         """
-        content = UserContent(self._tenant_id, user_id)
+        email = await self._delete(user_id, UserContent(self._tenant_id, user_id))
+        await self._claims.release(Claim("email", email, user_id))
+
+    async def _delete(self, user_id: str, content: UserContent) -> str:
         async with self._db.begin_long() as connection:
             user = await self._lock_and_find(connection, user_id)
-            await record_by(self._db, connection, "user.deleted", user_id, email=user.email)
+            email: str = user.email
+            await record_by(self._db, connection, "user.deleted", user_id, email=email)
             if await self._delete_some(connection, user, content):
-                return
+                return email
             # Too much for one transaction: from its commit on the user does nothing any more.
             await connection.execute(SET_DISABLED, {**self._of(user_id), "disabled": True})
             if _is_admin(user):
@@ -122,6 +133,7 @@ class UserAdminService:
             return await self._delete_some(connection, user, content)
 
         await until_done(self._db, go_on)
+        return email
 
     async def _delete_some(self, connection: Connection, user: UserRow, content: UserContent) -> bool:
         """Whether the user is gone: it goes with the last of its content."""

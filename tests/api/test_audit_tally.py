@@ -13,6 +13,7 @@ from sqlalchemy import URL
 from app.core.ids import new_id
 from app.core.principal import Origin
 from app.db.session import Database
+from app.residency.places import OnePlace
 from app.services.audit_tally import MOST_ENTRIES, AuditTally
 from tests.helpers import PASSWORD, Tenant, join, send
 
@@ -82,7 +83,7 @@ async def test_a_flood_makes_a_bounded_number_of_entries(
     superuser: asyncpg.Connection, database_url: URL, acme: Tenant
 ) -> None:
     database = Database(database_url, pool_size=1)
-    tally = AuditTally(database)
+    tally = AuditTally(OnePlace(database))
     try:
         for number in range(1000):
             tally.count(acme.id, "login.refused", new_id(), Origin(f"192.0.2.{number % 200}"))
@@ -104,7 +105,7 @@ async def test_what_was_counted_is_noted_when_the_process_ends(
     superuser: asyncpg.Connection, database_url: URL, acme: Tenant, app: FastAPI
 ) -> None:
     database = Database(database_url, pool_size=1)
-    tally = AuditTally(database)
+    tally = AuditTally(OnePlace(database))
     running = asyncio.create_task(tally.run())
     tally.count(acme.id, "login.refused", acme.user.id, Origin("192.0.2.1"))
     running.cancel()

@@ -71,7 +71,7 @@ async def test_the_command_line_creates_tenants_as_the_operator(
 ) -> None:
     settings = make_settings(database_url, tmp_path, tenant_creation="operator", operator_token=TOKEN)
     email, another = unique_email("ops"), unique_email("ops")
-    new = argparse.Namespace(email=email, new_tenant=unique_email("Tenant"), tenant_id=None)
+    new = argparse.Namespace(email=email, new_tenant=unique_email("Tenant"), tenant_id=None, region=None)
 
     said = await create_admin(new, PASSWORD, settings)
 

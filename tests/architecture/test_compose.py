@@ -14,7 +14,13 @@ ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()
 SERVICES: dict[str, Any] = yaml.safe_load(TEXT)["services"]
 # The owner's; and where a development machine keeps what it made.
-NOT_THE_SERVICES = {"MIGRATION_DATABASE_URL", "MIGRATION_DATABASE_PASSWORD", "DATA_DIR"}
+NOT_THE_SERVICES = {
+    "MIGRATION_DATABASE_URL",
+    "MIGRATION_DATABASE_PASSWORD",
+    "MIGRATION_DATABASE_SHARDS",
+    "MIGRATION_DATABASE_SHARD_PASSWORDS",
+    "DATA_DIR",
+}
 HARDENED = ("read_only", "tmpfs", "cap_drop", "security_opt", "restart")
 WITH_DEFAULT = {"API_REPLICAS", "WORKER_REPLICAS", "MAX_BODY_BYTES", "HTTPS_PORT", "TLS_CERTIFICATE", "TLS_KEY"}
 

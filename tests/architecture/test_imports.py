@@ -12,21 +12,22 @@ FILES = sorted([*ROOT.glob("app/**/*.py"), ROOT / "main.py", ROOT / "create_tabl
 LAYERS = [
     ["main", "create_tables", "app.cli", "app.worker", "app.welcome"],
     ["app.api"],
-    ["app.dependencies"],
+    ["app.dependencies", "app.callers"],
+    ["app.regions"],
     ["app.container"],
     ["app.background", "app.gauges"],
     ["app.services"],
     ["app.schemas"],
     ["app.messages"],
     ["app.cache"],
-    ["app.models", "app.llm", "app.webhooks", "app.services.llm_service"],
+    ["app.models", "app.llm", "app.webhooks", "app.residency", "app.services.llm_service"],
     ["app.db", "app.server"],
     ["app.core", "app.observability"],
 ]
 # Below its room on purpose: the one way to a language model keeps the place that the layout promises.
-WEB = ("main", "app.worker", "app.api", "app.dependencies")
+WEB = ("main", "app.worker", "app.api", "app.callers", "app.dependencies")
 SERVER = ("main", "app.server")
-SQL = ("app.db", "app.models", "app.messages", "app.services", "create_tables")
+SQL = ("app.db", "app.models", "app.messages", "app.residency", "app.services", "create_tables")
 
 
 def module_of(path: Path) -> str:

@@ -18,6 +18,7 @@ from app.core.security import PasswordHasher
 from app.db import rls
 from app.db.provision import ALEMBIC_INI, migrate, newest_revision, provision
 from app.db.session import Database
+from app.residency.places import OnePlace
 from app.services.tenant_service import FirstAdmin, TenantService
 from tests.conftest import dsn, execute
 
@@ -48,7 +49,7 @@ async def use(runtime: URL) -> None:
     database = Database(runtime, pool_size=1)
     passwords = PasswordHasher(4)
     try:
-        tenant, admin = await TenantService(database, passwords, Origin()).create(
+        tenant, admin = await TenantService(OnePlace(database), passwords, Origin()).create(
             f"Tenant {new_id()}", FirstAdmin(f"{new_id()}@acme.com", "password!")
         )
         principal = Principal(admin.id, tenant.id, "admin", 0)

@@ -4,7 +4,8 @@ import re
 
 import asyncpg
 
-NOT_TENANT_DATA = {"alembic_version"}
+DIRECTORY = {"region_identity", "directory_secret", "directory_tenants", "directory_claims"}
+NOT_TENANT_DATA = {"alembic_version"} | DIRECTORY
 DEFINER_FUNCTIONS = {
     "account_message",
     "add_up_usage",
@@ -17,10 +18,19 @@ DEFINER_FUNCTIONS = {
     "continue_erasure",
     "delete_expired_credentials",
     "delete_expired_idempotency_keys",
+    "directory_claim",
+    "directory_doubtful",
+    "directory_find",
+    "directory_forget",
+    "directory_reseal",
+    "directory_secret",
+    "directory_settle",
+    "directory_tenant",
     "email_taken",
     "erase_history",
     "finish_erasure",
     "forget_block",
+    "identify_region",
     "index_messages",
     "message_queue",
     "next_queue_tag",
@@ -33,7 +43,7 @@ DEFINER_FUNCTIONS = {
     "tenant_name_taken",
 }
 # For the database's owner, on the command line.
-OPERATOR_FUNCTIONS = {"set_tenant_ceiling"}
+OPERATOR_FUNCTIONS = {"region_is_listed", "set_tenant_ceiling", "tenants_after"}
 
 
 async def test_every_table_forces_row_level_security(superuser: asyncpg.Connection) -> None:
@@ -46,6 +56,19 @@ async def test_every_table_forces_row_level_security(superuser: asyncpg.Connecti
     assert tables.keys() >= {"tenants", "users", "messages"}
     for name in tables.keys() - NOT_TENANT_DATA:
         assert tables[name] == (True, True), name
+
+
+async def test_the_runtime_has_the_functions_of_the_directory_and_not_its_tables(superuser: asyncpg.Connection) -> None:
+    for table in DIRECTORY:
+        row = await superuser.fetchrow(
+            "SELECT relrowsecurity AND relforcerowsecurity AS forced, relacl::text AS acl FROM pg_class"
+            " WHERE oid = $1::regclass",
+            table,
+        )
+        assert row["forced"]
+        assert "llm_saas_app" not in row["acl"]
+        policies = await superuser.fetch("SELECT roles FROM pg_policies WHERE tablename = $1", table)
+        assert [policy["roles"] for policy in policies] == [["llm_saas_definer"]]
 
 
 async def test_every_table_has_the_tenant_policy_for_reading_and_writing(superuser: asyncpg.Connection) -> None:

@@ -7,6 +7,7 @@ from app.api.ndjson import LineStream
 from app.api.pagination import link_next
 from app.api.parameters import Paging, PathId
 from app.api.routing import CallerFirst
+from app.callers import bearer_token
 from app.core.errors import PermissionDenied
 from app.core.principal import Principal
 from app.dependencies import (
@@ -20,7 +21,6 @@ from app.dependencies import (
     TenantOfCaller,
     Tenants,
     Users,
-    bearer_token,
 )
 from app.schemas.base import STORABLE
 from app.schemas.tenant import TenantCreate, TenantCreated, TenantSettings, TenantUpdate
@@ -53,7 +53,7 @@ async def create_tenant(body: TenantCreate, service: Tenants, request: Request) 
     Where `TENANT_CREATION` is `operator`, the operator token is the bearer token.
     """
     first_admin = FirstAdmin(body.admin.email, body.admin.password) if body.admin else None
-    tenant, admin = await service.create(body.name, first_admin, bearer_token(request))
+    tenant, admin = await service.create(body.name, first_admin, bearer_token(request), body.region)
     return TenantCreated(
         id=tenant.id,
         name=tenant.name,

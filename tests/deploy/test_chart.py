@@ -29,8 +29,9 @@ def test_the_chart_installs_the_version_that_it_stands_beside() -> None:
 
 
 def test_a_pod_is_left_in_peace_until_its_messages_have_ended() -> None:
-    api = VALUES["api"]
-    assert api["terminationGracePeriodSeconds"] > api["preStopSeconds"] + main.SHUTDOWN_SECONDS + main.DRAIN_SECONDS
+    api, worker, needed = VALUES["api"], VALUES["worker"], main.SHUTDOWN_SECONDS + main.DRAIN_SECONDS
+    assert api["terminationGracePeriodSeconds"] > api["preStopSeconds"] + needed
+    assert worker["terminationGracePeriodSeconds"] > needed
 
 
 def test_each_name_that_the_chart_gives_to_the_service_is_a_setting() -> None:

@@ -68,7 +68,7 @@ async def empty(template_url: URL) -> AsyncIterator[URL]:
     await execute(template_url.set(database="postgres"), f"DROP ROLE {url.database}_runtime")
 
 
-async def test_the_migration_makes_a_database_that_the_api_is_ready_on(empty: URL) -> None:
+async def test_the_migration_makes_a_database_that_api_and_worker_are_ready_on(empty: URL) -> None:
     held = {
         "SECRET_KEY": secrets.token_hex(32),
         "DATABASE_PASSWORD": "p@ss:w/rd",
@@ -78,6 +78,7 @@ async def test_the_migration_makes_a_database_that_the_api_is_ready_on(empty: UR
     release = render(
         {
             "existingSecret": "llm-saas",
+            "worker": {"enabled": True},
             "settings": {"DATABASE_URL": f"postgresql://{empty.database}_runtime@{address}"},
             "migration": {
                 "settings": {"MIGRATION_DATABASE_URL": f"postgresql://{empty.username}@{address}"},
@@ -86,14 +87,16 @@ async def test_the_migration_makes_a_database_that_the_api_is_ready_on(empty: UR
         }
     )
     containers = {component: container_of(pod) for component, pod in release.pods().items()}
-    migration, api = containers["migration"], containers["api"]
+    migration = containers.pop("migration")
     for _ in range(2):  # each upgrade runs it again
         run = await asyncio.to_thread(
             subprocess.run, command_of(migration), cwd=ROOT, env=environment_of(migration, held), check=False
         )
         assert run.returncode == 0
-    environment = environment_of(api, held)
-    assert str(empty.password) not in environment.values()
-    async with running(api, {**environment, "HOST": "127.0.0.1", "PORT": str(free_port())}) as client:
-        for probe in ("readinessProbe", "livenessProbe"):
-            assert (await client.get(api[probe]["httpGet"]["path"])).status_code == 200
+    assert containers.keys() == {"api", "worker"}
+    for container in containers.values():
+        environment = environment_of(container, held)
+        assert str(empty.password) not in environment.values()
+        async with running(container, {**environment, "HOST": "127.0.0.1", "PORT": str(free_port())}) as client:
+            for probe in ("readinessProbe", "livenessProbe"):
+                assert (await client.get(container[probe]["httpGet"]["path"])).status_code == 200

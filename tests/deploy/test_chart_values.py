@@ -75,6 +75,17 @@ def test_a_components_own_settings_win_also_when_they_are_false_or_null() -> Non
     assert (worker["DOCS_ENABLED"], worker["DB_POOL_SIZE"], worker["LOG_LEVEL"]) == ("true", "10", "DEBUG")
 
 
+def test_with_workers_the_api_leaves_their_work_to_them() -> None:
+    def work(values: dict[str, Any], component: str) -> tuple[Any, Any]:
+        given = environment(values, component)
+        return given.get("MESSAGE_WORKERS"), given.get("BACKGROUND_WORK")
+
+    assert work(changed(), "api") == ("true", "false")
+    assert work(changed(), "worker") == (None, None)
+    assert work(changed(worker={"enabled": False}), "api") == (None, None)
+    assert work(changed(api__settings={"BACKGROUND_WORK": True}), "api") == ("true", "true")
+
+
 def test_a_secret_is_named_and_one_that_is_null_is_not_asked_for() -> None:
     values = changed(secretSettings__DATABASE_PASSWORD=None, secretSettings__DATABASE_URL={"key": "url"})
     del values["settings"]["DATABASE_URL"]

@@ -41,11 +41,11 @@ METRICS_PORT: {{ .Values.metrics.port | toJson | quote }}
 
 {{/*
 As YAML, what a component is given. With "root" and the component's own "settings", which win, null and false included:
-mergeOverwrite would leave those out. With "only": of the release's settings these alone, and those of the database.
+mergeOverwrite would leave those out. With "defaults", which everything else wins over. With "only": of the release's settings these alone, and those of the database.
 */}}
 {{- define "llm-saas.settings" -}}
 {{- $fixed := include "llm-saas.fixedSettings" .root | fromYaml }}
-{{- $all := deepCopy $fixed }}
+{{- $all := merge (deepCopy $fixed) (.defaults | default dict) }}
 {{- range $given := list .root.Values.settings .settings }}
 {{- range $name, $value := $given }}
 {{- if hasKey $fixed $name }}

@@ -127,6 +127,7 @@ class Container:
                 settings.worker_concurrency,
                 settings.llm_max_running_per_tenant,
                 settings.llm_context_tokens,
+                cache,
             )
             signals.rung = worker.ring
             queue = Loop("queue", worker.run, worker.turns)

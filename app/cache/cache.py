@@ -3,39 +3,24 @@
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import structlog
 
 from app.cache.announcements import Announcements
+from app.cache.asking import Asker, TenantCaching
 from app.cache.control import CacheControl, CacheState
 from app.cache.entries import Entry, unseal
 from app.cache.flights import Ask, Flights, Wanted
 from app.cache.names import Names, prefix_of
 from app.cache.store import Away, Store
 from app.core.completion import Completion
-from app.core.principal import Principal
 from app.core.redis_client import client_of, refuse_wrong_password
 from app.llm.base import Turn
+from app.models.rows import QueuedMessageRow
 
 TENANTS_KEPT = 10_000
 logger = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class TenantCaching:
-    """How a tenant caches: for how many seconds, since which epoch, and whether its users share their answers."""
-
-    seconds: int
-    epoch: str
-    shared: bool
-
-    @classmethod
-    def of(cls, stored: Sequence[Any]) -> Self | None:
-        """`cache_ttl_seconds`, `cache_epoch` and `message_visibility` of a tenant; None: it does not."""
-        seconds, epoch, visibility = stored
-        return None if seconds is None or epoch is None else cls(seconds, epoch, visibility == "tenant")
 
 
 class Lookup:
@@ -123,17 +108,21 @@ class ResponseCache:
             self._tenants.popitem(last=False)
         return caching
 
-    async def look(
-        self, caching: TenantCaching, caller: Principal, turns: Sequence[Turn], control: CacheControl
-    ) -> Lookup | None:
-        """What the cache has for a message; None: nothing, and it wants nothing."""
-        if not control.keeps:
-            return None
-        names = self._names.of(caller.tenant_id, caching.epoch, _sharer(caching, caller), turns)
-        wanted = Wanted(caller.tenant_id, names, caching.seconds)
+    async def look(self, caching: TenantCaching, asker: Asker, turns: Sequence[Turn], control: CacheControl) -> Lookup:
+        """What the cache has for a message that lets it keep its answer."""
+        names = self._names.of(asker.tenant_id, caching.epoch, asker.sharer(caching), turns)
+        wanted = Wanted(asker.tenant_id, names, caching.seconds)
         lookup = Lookup(self._flights, wanted, caching, reads=control.reads)
         await lookup.look(self.store)
         return lookup
+
+    async def look_for_queued(self, message: QueuedMessageRow, turns: Sequence[Turn]) -> Lookup | None:
+        """As `look`, for a message that a worker begins; None: it has nothing to do with the cache."""
+        caching = self.learn(message.tenant_id, message.caching)
+        control = CacheControl.of_queued(message.cache_use)
+        if caching is None or not control.keeps:
+            return None
+        return await self.look(caching, Asker(message.tenant_id, message.user_id), turns, control)
 
     async def forget_tenant(self, tenant_id: str) -> None:
         """Delete what is kept of a tenant that is gone. Its epoch is gone too: what stays is unreadable."""
@@ -144,10 +133,3 @@ class ResponseCache:
             logger.warning("cache_not_purged", tenant_id=tenant_id)
         else:
             logger.info("cache_purged", tenant_id=tenant_id, entries=deleted)
-
-
-def _sharer(caching: TenantCaching, caller: Principal) -> str:
-    """Who alone may have the answer. A key that may not read what others asked shares nothing with them."""
-    if "messages:read" not in caller.scopes:
-        return f"key:{caller.key_id}"
-    return "" if caching.shared else f"user:{caller.user_id}"

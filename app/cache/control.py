@@ -22,5 +22,15 @@ class CacheControl:
         stored = "no-store" not in directives
         return cls(stored and "no-cache" not in directives, stored)
 
+    @classmethod
+    def of_queued(cls, use: str | None) -> Self:
+        """As `use` of it, which was stored."""
+        return cls(use == "share", use is not None)
+
+    @property
+    def use(self) -> str | None:
+        """For a message that waits."""
+        return None if not self.keeps else "share" if self.reads else "keep"
+
 
 AS_THE_TENANT_WANTS = CacheControl()

@@ -38,12 +38,16 @@ _CACHING = """, (SELECT json_build_array(tenants.cache_ttl_seconds, tenants.cach
 def _reserve(*, once: bool, caches: bool = False, answered: bool = False) -> TextClause:
     """`once`: with an idempotency key, in the same trip: no row if the key made something before."""
     columns = {name: f":{name}" for name in _SENT} | (_ANSWERED if answered else _TO_RUN)
+    if caches and not answered:
+        columns["cache_use"] = ":cache_use"
     if not once:
         # Not now(), when the transaction began: it may have waited for the conversation, and turns are in the order
         # of this.
         columns |= {"created_at": "clock_timestamp()", "updated_at": "clock_timestamp()"}
     values = ", ".join(columns.values())
     typed: list[BindParameter[Any]] = [bindparam("model", type_=String)] if answered else [_LEASE, _CLAIM, _QUEUED]
+    if "cache_use" in columns:
+        typed.append(bindparam("cache_use", type_=String))
     if once:
         names = ("id", "tenant_id", "user_id", "conversation_id", "resource_id")
         typed += [bindparam("kept_for", type_=Interval), *(bindparam(name, type_=String) for name in names)]
@@ -63,7 +67,7 @@ RETRY = text(f"""
 UPDATE messages SET
   status = 'pending', error_code = NULL, finish_reason = NULL, response = '', attempts = messages.attempts + 1,
   cancel_requested = false, claim_micro_usd = :claim, claimed_at = now(),
-  lease_expires_at = clock_timestamp() + :lease, queue_tag = {_TAG}, taken_at = NULL,
+  lease_expires_at = clock_timestamp() + :lease, queue_tag = {_TAG}, taken_at = NULL, cache_use = NULL,
   updated_at = now(), webhook_due_at = NULL, webhook_attempts = 0
 WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.status IN ('failed', 'cancelled')
 RETURNING {COLUMNS}
@@ -74,7 +78,7 @@ BEGIN = text(f"""
 UPDATE messages SET queue_tag = NULL, lease_expires_at = clock_timestamp() + :lease
 WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.attempts = :attempt
   AND messages.status = 'pending' AND messages.queue_tag IS NOT NULL
-RETURNING {COLUMNS}, claim_micro_usd,
+RETURNING {COLUMNS}, claim_micro_usd, cache_use{_CACHING},
   (SELECT conversations.system_prompt FROM conversations
    WHERE conversations.tenant_id = :tenant_id AND conversations.id = messages.conversation_id) AS system_prompt
 """).bindparams(_LEASE)

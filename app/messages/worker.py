@@ -10,6 +10,7 @@ provider may have been paid: it ends as interrupted, and is not run again by its
 
 import asyncio
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import structlog
 from sqlalchemy import Interval, bindparam, text
@@ -26,6 +27,9 @@ from app.messages.generation import Generation
 from app.messages.statements import BEGIN
 from app.messages.turns import Conversation, earlier_turns
 from app.models.rows import QueuedMessageRow
+
+if TYPE_CHECKING:
+    from app.cache.cache import ResponseCache
 
 LOOK_SECONDS = 1.0
 # After a look that found nothing: what rings meanwhile is looked for once.
@@ -50,8 +54,15 @@ class Worker:
     """`concurrency`: messages that it answers at once. `per_tenant`: those of a tenant, in all workers together."""
 
     def __init__(
-        self, database: Database, engine: MessageEngine, concurrency: int, per_tenant: int, context_tokens: int
+        self,
+        database: Database,
+        engine: MessageEngine,
+        concurrency: int,
+        per_tenant: int,
+        context_tokens: int,
+        cache: "ResponseCache | None" = None,
     ) -> None:
+        self._cache = cache
         self.turns = Turns("queue")
         self._database = database
         self._engine = engine
@@ -133,4 +144,5 @@ class Worker:
                 room = self._context_tokens - estimated_tokens(row.content)
                 conversation = Conversation(row.tenant_id, row.conversation_id, row.system_prompt)
                 turns = [*await earlier_turns(connection, conversation, row.id, room), *turns]
-        return self._engine.start(row, turns, row.claim_micro_usd, streams=True)
+        lookup = await self._cache.look_for_queued(row, turns) if self._cache else None
+        return self._engine.start(row, turns, row.claim_micro_usd, streams=True, lookup=lookup)

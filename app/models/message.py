@@ -37,7 +37,7 @@ class Message(TimestampMixin, Base):
     what this run holds of the tenant's and the user's budget, from `claimed_at` until it ends (NULL: without a price).
 
     `queue_tag` is set while it waits for a worker: the smallest is next, and its lease is how long it may wait.
-    `taken_at`: when a worker took it.
+    `taken_at`: when a worker took it. `cache_use`: what it may do with the cache, `share` or `keep`; NULL: nothing.
     """
 
     __tablename__ = "messages"
@@ -114,6 +114,7 @@ class Message(TimestampMixin, Base):
     webhook_due_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     webhook_attempts: Mapped[int] = mapped_column(Integer, server_default="0")
     queue_tag: Mapped[int | None] = mapped_column(BigInteger)
+    cache_use: Mapped[str | None] = mapped_column(String(10))
     taken_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     lease_expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     # Nobody reads it but `search_messages` and `index_messages`. As PostgreSQL spells it back, so that Alembic sees no

@@ -42,10 +42,12 @@ class CachingMessageRow(MessageRow):
 
 
 class QueuedMessageRow(MessageRow):
-    """One that a worker begins, with the system prompt of its conversation."""
+    """One that a worker begins, with the system prompt of its conversation, and `caching` as above."""
 
     __slots__ = ()
 
+    cache_use: str | None
+    caching: list[Any]
     claim_micro_usd: int | None
     system_prompt: str | None
 

@@ -157,6 +157,7 @@ EXPORTED = (
     ),
 )  # fmt: skip
 NOT_EXPORTED = {
+    "messages.cache_use": "how a message that waits uses the cache",
     "messages.words": "made of the message's text",
     "search_blocks": "made of the messages' texts",
     "usage_days": "sums of what the messages say, and deleted_usage",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import TextClause
 
+from app.cache.asking import Asker
 from app.cache.control import CacheControl, CacheState
 from app.core.principal import Principal
 from app.llm.base import Turn
@@ -16,7 +17,7 @@ from app.messages.generation import Generation, storable
 from app.messages.statements import RESERVE, RESERVE_ANSWERED, RESERVE_CACHING, RESERVE_ONCE
 from app.models.rows import CachingMessageRow, MessageRow
 from app.observability.instruments import CACHE_REQUESTS, MESSAGES_ENDED
-from app.services.prompts import Sent
+from app.services.prompts import Prompt, Sent
 
 if TYPE_CHECKING:
     from app.cache.cache import Lookup, ResponseCache
@@ -35,17 +36,21 @@ class KeptAnswers:
 
     async def before(self, turns: Sequence[Turn], control: CacheControl) -> "Lookup | None":
         """What is known of a prompt that is about to be stored."""
-        if self._cache is None:
+        caching = self._cache.known(self._caller.tenant_id) if self._cache and control.keeps else None
+        if self._cache is None or caching is None:
             return None
-        caching = self._cache.known(self._caller.tenant_id)
-        return None if caching is None else await self._cache.look(caching, self._caller, turns, control)
+        return await self._cache.look(caching, Asker.of(self._caller), turns, control)
 
-    def reserving(self, lookup: "Lookup | None", *, once: bool) -> tuple[TextClause, dict[str, Any], type[MessageRow]]:
+    def reserving(
+        self, lookup: "Lookup | None", prompt: Prompt, *, once: bool
+    ) -> tuple[TextClause, dict[str, Any], type[MessageRow]]:
         """The statement that stores the prompt, what it needs of an answer that was found, and what it returns."""
         if self._cache is None:
             return (RESERVE_ONCE if once else RESERVE), {}, MessageRow
         if lookup is None or lookup.entry is None:
-            return RESERVE_CACHING[once], {}, CachingMessageRow
+            # For the worker that may run it: it does not know the key that sent it.
+            use = prompt.cache.use if prompt.background and "messages:read" in self._caller.scopes else None
+            return RESERVE_CACHING[once], {"cache_use": use}, CachingMessageRow
         entry = lookup.entry
         values = {"response": storable(entry.text), "model": storable(entry.model)[:255]}
         return RESERVE_ANSWERED[once], values, CachingMessageRow
@@ -71,7 +76,7 @@ class KeptAnswers:
             state = lookup.state
         if state is not None:
             CACHE_REQUESTS.add(state)
-        if run is None:
+        if state == "hit" and run is None:
             MESSAGES_ENDED.add(reserved.status, "")
         return Sent(reserved, run, state, lookup.age if lookup else 0)
 

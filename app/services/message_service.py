@@ -114,7 +114,7 @@ class MessageService:
     async def _send_knowing(self, kept: "Lookup | None", prompt: Prompt, request: IdempotentRequest | None) -> Sent:
         message_id = new_id()
         once = request is not None and prompt.conversation_id is None
-        statement, values, row = self._kept.reserving(kept, once=once)
+        statement, values, row = self._kept.reserving(kept, prompt, once=once)
         values |= {
             "id": message_id,
             "user_id": self._db.principal.user_id,
@@ -140,7 +140,7 @@ class MessageService:
         if kept and kept.entry:
             return self._kept.begun(reserved, None, kept)
         if self._intake.rang(background=prompt.background):
-            return self._kept.begun(reserved, None, None)
+            return self._kept.begun(reserved, None, kept)
         kept = await self._kept.after(kept, turns, prompt.cache)
         run = self._engine.start(reserved, turns, claim, streams=prompt.streams, lookup=kept)
         return self._kept.begun(reserved, run, kept)

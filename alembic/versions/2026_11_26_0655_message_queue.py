@@ -17,12 +17,14 @@ depends_on = None
 QUEUED = "queue_tag IS NOT NULL"
 
 # Start-time fair: one round behind the head of the queue, and behind the last that the tenant has there. So who queues
-# ten thousand is served in turn with who queues one. The tenant is the transaction's. Those who ask at the same moment
-# get the same tag: they are of one round, in the order of their ids.
+# ten thousand is served in turn with who queues one. The tenant is the transaction's. Its messages get their tags one
+# after the other, until the commit of each: those of one moment would share a round otherwise, and a tenant that sends
+# from a hundred connections would have a hundred turns in it. VOLATILE: what is looked up is what the one before left.
 NEXT_TAG = """
 CREATE FUNCTION next_queue_tag() RETURNS bigint
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, {schema}, pg_temp SET enable_seqscan = off
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, {schema}, pg_temp SET enable_seqscan = off
 AS $$
+  SELECT pg_advisory_xact_lock(hashtextextended('queue ' || {schema}.app_tenant(), 0));
   SELECT GREATEST(0,
     (SELECT m.queue_tag FROM {schema}.messages m WHERE m.queue_tag IS NOT NULL ORDER BY m.queue_tag, m.id LIMIT 1),
     (SELECT m.queue_tag FROM {schema}.messages m WHERE m.tenant_id = {schema}.app_tenant() AND m.queue_tag IS NOT NULL

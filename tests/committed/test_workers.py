@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
+from operator import itemgetter
 from typing import Any
 
 import asyncpg
@@ -157,9 +158,12 @@ async def test_a_worker_that_died_before_it_began_leaves_its_messages_to_the_nex
 async def test_the_one_message_of_a_tenant_does_not_wait_for_the_thousand_of_another(
     serve: Serve, superuser: asyncpg.Connection
 ) -> None:
-    async with serve(HeldProvider(), **QUEUED) as (app, api):
+    async with serve(HeldProvider(), **QUEUED, db_pool_size=8, db_connections_per_tenant=8) as (app, api):
         greedy, modest, third = await make_tenant(api), await make_tenant(api), await make_tenant(api)
-        of_greedy = await send(api, greedy, 30)
+        # Together, from as many connections as there are: each has a turn of its own all the same.
+        await asyncio.gather(*(send(api, greedy) for _ in range(30)))
+        of_greedy = [row["id"] for row in sorted(await rows_of(superuser, greedy), key=itemgetter("queue_tag"))]
+        assert len({row["queue_tag"] for row in await rows_of(superuser, greedy)}) == 30
         assert await take(app, 4) == of_greedy[:4]
         of_modest = await send(api, modest)
         of_third = await send(api, third, 2)

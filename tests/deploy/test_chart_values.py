@@ -113,6 +113,7 @@ def test_a_digest_wins_over_a_tag(image: dict[str, str], expected: str) -> None:
     [
         ({"settings__DATABASE_URL": "postgresql://user:hunter2@db/name"}, "/settings/DATABASE_URL"),
         ({"settings__LLM_FALLBACKS": ["redis://:hunter2@host:6379"]}, "/settings/LLM_FALLBACKS"),
+        ({"settings__DATABASE_SHARDS": {"eu": "postgresql://user:hunter2@db/name"}}, "/settings/DATABASE_SHARDS/eu"),
         ({"settings__OPENAI_API_KEY": "hunter2"}, "OPENAI_API_KEY"),
         ({"api__settings": {"SECRET_KEY": "hunter2"}}, "SECRET_KEY"),
         ({"settings__HOST": "127.0.0.1"}, "HOST is the chart's to set"),

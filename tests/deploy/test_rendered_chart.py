@@ -25,6 +25,7 @@ SECRETS = {
     "OPERATOR_TOKEN": secrets.token_hex(32),
     "REDIS_URL": "redis://:password@redis:6379/0",
     **dict.fromkeys(("DATABASE_PASSWORD", "MIGRATION_DATABASE_PASSWORD"), "p@ss:w/rd"),
+    **dict.fromkeys(("DATABASE_SHARD_PASSWORDS", "MIGRATION_DATABASE_SHARD_PASSWORDS"), "eu=p@ss:w/rd,us=p@ss"),
     **dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY"), "sk-1"),
 }
 
@@ -98,6 +99,19 @@ def test_the_service_takes_every_value_as_it_was_meant(
         numbers = {name: getattr(taken, name.lower(), None) for name in given}
         numbers = {name: value for name, value in numbers.items() if type(value) in (int, float)}
         assert {name: float(given[name]) for name in numbers} == numbers
+
+
+def test_every_region_is_known_to_all_and_its_owner_to_the_migration(
+    releases: dict[str, Release], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for component, pod in releases["regions"].pods().items():
+        for name, value in environment_of(pod).items():
+            monkeypatch.setenv(name, value)
+        taken = Settings(_env_file=None)
+        assert list(taken.region_urls()) == ["eu", "us"]
+        assert ("llm_saas_owner" in str(taken.owner_urls())) == (component == "migration")
+        for name in environment_of(pod):
+            monkeypatch.delenv(name)
 
 
 def test_the_migration_alone_knows_the_owner_and_no_provider(releases: dict[str, Release]) -> None:

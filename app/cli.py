@@ -1,11 +1,13 @@
-"""For operators: `python -m app.cli create-admin`, `set-ceiling`, `end-all-sessions`, `fill-directory`."""
+"""For operators: `python -m app.cli --help` names the commands."""
 
 import argparse
 import asyncio
 import getpass
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -23,6 +25,8 @@ from app.residency.regional_places import RegionalPlaces
 from app.schemas.tenant import TenantCreate
 from app.schemas.usage import MAX_LIMIT
 from app.schemas.user import Credentials
+from app.services.erase_service import TenantEraser
+from app.services.erasure_record import UnreadableRecord, erase_again, erased_since, tenants_in
 from app.services.operator_service import OperatorService, end_all_access
 from app.services.registration_service import RegistrationService
 from app.services.tenant_service import CreationPolicy, FirstAdmin, TenantService
@@ -49,6 +53,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     end = commands.add_parser("end-all-sessions", help="log everybody out, as after a leak of SECRET_KEY")
     end.add_argument("--api-keys", action="store_true", help="revoke all API keys as well")
     commands.add_parser("fill-directory", help="list the tenants of all regions in the directory; may be repeated")
+    erased = commands.add_parser("erased-tenants", help="a line of JSON for each tenant that was erased, to be kept")
+    always = datetime(1, 1, 1, tzinfo=UTC)
+    erased.add_argument("--since", type=_moment, default=always, help="2026-11-26, or with a time")
+    replay = commands.add_parser("replay-erasures", help="after a restore: erase again what the record names")
+    replay.add_argument("record", help="the file: such lines, or the service's log; - is stdin")
     return parser.parse_args(arguments)
 
 
@@ -56,6 +65,14 @@ def _micro_usd(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > MAX_LIMIT:
         raise argparse.ArgumentTypeError(f"a whole number from 0 to {MAX_LIMIT}")
     return int(text)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("a date, or a date and time, as ISO 8601 has it") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 @asynccontextmanager
@@ -139,7 +156,32 @@ async def fill_directory(settings: Settings) -> str:
     return "\n".join(lines)
 
 
+async def erased_tenants(settings: Settings, since: datetime) -> str:
+    """The lines of the record, of all regions. Raises AppError."""
+    async with _owners(settings) as owners:
+        return "\n".join([line for url in owners.values() for line in await erased_since(url, since)])
+
+
+async def replay_erasures(settings: Settings, record: Iterable[str]) -> str:
+    """Erase again, in all regions, what a restored backup brought back; returns the line to print.
+
+    Raises AppError, UnusableSetting; `UnreadableRecord`: nothing was erased.
+    """
+    named = tenants_in(record)
+    erased = []
+    async with _places(settings) as places, _owners(settings) as owners:
+        for region, url in owners.items():
+            place = places.chosen(None if region == HOME else region)
+            erased += await erase_again(TenantEraser(place.database, claims=place.claims), url, named)
+    return f"Erased again: {len(erased)} of {len(named)}" + (f" ({', '.join(erased)})" if erased else "")
+
+
 def _run(arguments: argparse.Namespace) -> str:
+    if arguments.command == "erased-tenants":
+        return asyncio.run(erased_tenants(get_settings(), arguments.since))
+    if arguments.command == "replay-erasures":
+        record = sys.stdin.read() if arguments.record == "-" else Path(arguments.record).read_text("utf-8")
+        return asyncio.run(replay_erasures(get_settings(), record.splitlines()))
     if arguments.command == "set-ceiling":
         return asyncio.run(set_ceiling(arguments, get_settings()))
     if arguments.command == "end-all-sessions":
@@ -154,6 +196,9 @@ def main() -> int:
     arguments = parse()
     try:
         print(_run(arguments))
+    except (UnreadableRecord, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
     except (AppError, UnusableSetting) as error:
         print(error, file=sys.stderr)
         return 1

@@ -26,8 +26,8 @@ VERSIONS = ROOT / "alembic" / "versions"
 # Older revisions were applied, by one transaction for all of them, to databases that nobody used meanwhile.
 BASELINE = "0017"
 # Of style, and not of what happens while it runs: ids are as long as they are, and counts are bounded where they are
-# written.
-NOT_OURS = ("prefer-text-field", "prefer-bigint-over-int")
+# written. And outside of a transaction what a try has left behind is dropped first (`create_index_concurrently`).
+NOT_OURS = ("prefer-text-field", "prefer-bigint-over-int", "prefer-robust-stmts")
 VERSION_WRITTEN = re.compile(r"(?:INSERT INTO|UPDATE) alembic_version .*?'(\w+)'", re.DOTALL)
 REVISION = re.compile(r"^revision\b.*= [\"'](\w+)[\"']$", re.MULTILINE)
 EXCEPTION = re.compile(r"^# squawk: ([\w-]+), \S", re.MULTILINE)

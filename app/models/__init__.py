@@ -5,6 +5,7 @@ from app.models.budget import Budget
 from app.models.conversation import Conversation
 from app.models.deleted_usage import DeletedUsage
 from app.models.directory import DirectoryClaim, DirectorySecret, DirectoryTenant, RegionIdentity
+from app.models.erased_tenant import ErasedTenant
 from app.models.idempotency_key import IdempotencyKey
 from app.models.invite import Invite
 from app.models.message import Message, MessageStatus
@@ -25,6 +26,7 @@ __all__ = [
     "DirectoryClaim",
     "DirectorySecret",
     "DirectoryTenant",
+    "ErasedTenant",
     "IdempotencyKey",
     "Invite",
     "Message",

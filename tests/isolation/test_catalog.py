@@ -5,7 +5,7 @@ import re
 import asyncpg
 
 DIRECTORY = {"region_identity", "directory_secret", "directory_tenants", "directory_claims"}
-NOT_TENANT_DATA = {"alembic_version"} | DIRECTORY
+NOT_TENANT_DATA = {"alembic_version", "erased_tenants"} | DIRECTORY
 DEFINER_FUNCTIONS = {
     "account_message",
     "add_up_usage",
@@ -43,7 +43,7 @@ DEFINER_FUNCTIONS = {
     "tenant_name_taken",
 }
 # For the database's owner, on the command line.
-OPERATOR_FUNCTIONS = {"region_is_listed", "set_tenant_ceiling", "tenants_after"}
+OPERATOR_FUNCTIONS = {"erase_tenant_again", "region_is_listed", "set_tenant_ceiling", "tenants_after"}
 
 
 async def test_every_table_forces_row_level_security(superuser: asyncpg.Connection) -> None:

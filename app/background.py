@@ -45,6 +45,8 @@ def supervise(  # noqa: PLR0913 - one for each loop
         Loop("notifications", signals.listen),
         Loop("reader_wakeups", signals.wake_slowly),
     ]
+    if database.replica is not None:
+        own.append(Loop("replica", database.replica.watch))
     if sampler is not None:
         own.append(Loop("metrics", sampler.run))
     if queue is not None:

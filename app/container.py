@@ -13,6 +13,7 @@ from app.core.rate_limits.limiter import RateLimiter
 from app.core.security import PasswordHasher, TokenService
 from app.core.supervision import Loop, Supervisor
 from app.db.pool import Prepared
+from app.db.replica import Replica
 from app.db.session import Database
 from app.gauges import ProcessGauges
 from app.llm.factory import create_provider
@@ -93,6 +94,8 @@ class Container:
         claims: Claims = region.place.claims if region else ONE_REGION
         places: Places = region.places if region else OnePlace(database, next(iter(settings.region_urls()), None))
         beside = region.beside if region else None
+        if region is None and settings.database_replica_url:
+            database.replica = create_replica(settings, database)
         secret_keys, keys = settings.secret_keys(), settings.key_ring()
         tokens = beside.tokens if beside else TokenService(keys, settings.access_token_expire_minutes)
         session_life = timedelta(days=settings.refresh_token_expire_days)
@@ -210,6 +213,16 @@ def open_database(settings: Settings, url: str) -> Database:
         Prepared(settings.db_statement_cache_size, settings.db_pooler_prepared),
         share=settings.db_connections_per_tenant,
         statement_seconds=settings.db_statement_timeout_seconds,
+    )
+
+
+def create_replica(settings: Settings, primary: Database) -> Replica:
+    return Replica(
+        primary,
+        settings.database_replica_url,
+        settings.db_pool_size,
+        Prepared(settings.db_statement_cache_size, settings.db_pooler_prepared),
+        settings.db_connections_per_tenant,
     )
 
 

@@ -79,6 +79,7 @@ _invite = InviteRead(
 ANSWERS: tuple[BaseModel, ...] = (
     Health(),
     Readiness(
+        replica="none",
         llm_provider="mock",
         rate_limits="memory",
         background={"leases": "running", "deltas": "running", "notifications": "running"},

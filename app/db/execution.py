@@ -115,12 +115,16 @@ class Connection:
         """
         worded = _worded(statement, values, row)
         arguments = worded.arguments(values)
+        return Result(worded.rows(await self.fetch(worded.sql, arguments)))
+
+    async def fetch(self, sql: str, arguments: Sequence[Any]) -> list[asyncpg.Record]:
+        """For `execute` alone: SQL is worded by SQLAlchemy."""
         try:
-            records = await self.driver.fetch(worded.sql, *arguments)
+            records: list[asyncpg.Record] = await self.driver.fetch(sql, *arguments)
         except BaseException as error:
             self.cut = not isinstance(error, Exception)
             raise
-        return Result(worded.rows(records))
+        return records
 
     async def execute_many(self, statement: ClauseElement, values: Sequence[Mapping[str, Any]]) -> None:
         """Once for each of at least one set of values, in few trips; raises as `execute`."""

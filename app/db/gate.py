@@ -14,8 +14,9 @@ class Gate:
     A tenant at full tilt on its dearest requests waits for itself; the others find places free.
     """
 
-    def __init__(self, places: int, share: int) -> None:
+    def __init__(self, places: int, share: int, wait_seconds: float | None = None) -> None:
         self.places = places
+        self._wait_seconds = wait_seconds
         self._free = places
         self._share = min(share, places)
         self._held: Counter[str] = Counter()
@@ -30,10 +31,10 @@ class Gate:
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._lines.setdefault(line, deque()).append(place)
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
+            async with asyncio.timeout(WAIT_SECONDS if self._wait_seconds is None else self._wait_seconds):
                 await place
         except BaseException as error:
-            if place.done() and not place.cancelled():  # it came in the same moment
+            if place.done() and not place.cancelled() and place.exception() is None:  # it came in the same moment
                 self.leave(line)
             else:
                 self._step_out(line, place)
@@ -49,6 +50,14 @@ class Gate:
             del self._held[line]
         while self._free and self._serve():
             pass
+
+    def turn_away(self) -> None:
+        """Raise `DatabaseBusy` for all who wait: what is behind the gate is of no use."""
+        lines, self._lines = self._lines, OrderedDict()
+        for waiting in lines.values():
+            for place in waiting:
+                if not place.done():
+                    place.set_exception(DatabaseBusy())
 
     def _take(self, line: str) -> None:
         self._free -= 1

@@ -51,6 +51,7 @@ class Pool:
         size: int,
         prepared: Prepared,
         command_seconds: float,
+        connect_seconds: float | None = None,
     ) -> None:
         self._arguments = connect_arguments(url) | {
             "connection_class": GuardedConnection,
@@ -58,8 +59,11 @@ class Pool:
             "max_cached_statement_lifetime": 0,
         }
         self._cache_size, self._kept_by_pooler = prepared.cache_size, prepared.kept_by_pooler
+        if connect_seconds is not None:
+            self._arguments["timeout"] = connect_seconds
         self._size = size
         self._idle: list[GuardedConnection] = []
+        self._taken: set[GuardedConnection] = set()
         self._trusted_since = 0.0
         self._closed = False
         self.in_use = 0
@@ -69,17 +73,19 @@ class Pool:
         self.in_use += 1
         try:
             while self._idle:
-                connection = self._idle.pop()
-                if await self._may_be_used(connection):
+                if (connection := await self._newest_idle()) is not None:
                     return connection
-            return await self.open()
+            connection = await self.open()
         except BaseException:
             self.in_use -= 1
             raise
+        self._taken.add(connection)
+        return connection
 
     def give_back(self, connection: GuardedConnection) -> None:
         """It is in no transaction, or closed."""
         self.in_use -= 1
+        self._taken.discard(connection)
         connection.used = time.monotonic()
         if self._closed or len(self._idle) >= self._size:
             connection.terminate()
@@ -97,6 +103,12 @@ class Pool:
         elif now - connection.opened > YOUNG_SECONDS:
             self._trusted_since = now
         connection.terminate()
+
+    def cut_off(self) -> None:
+        """Cut every connection: what waits for an answer on one fails now. For a server that does not answer."""
+        for connection in (*self._idle, *self._taken):
+            connection.terminate()
+        self._idle.clear()
 
     async def close(self) -> None:
         """Close what is idle; what is in use is closed when it comes back."""
@@ -127,6 +139,18 @@ class Pool:
             logger.info("statements_not_prepared", reason="a pooler stands before the database")
         self._cache_size = 0
         return await self.open()
+
+    async def _newest_idle(self) -> GuardedConnection | None:
+        """None if it is of no use."""
+        connection = self._idle.pop()
+        self._taken.add(connection)  # it may have to be cut while it is asked whether it lives
+        useful = False
+        try:
+            useful = await self._may_be_used(connection)
+        finally:
+            if not useful:
+                self._taken.discard(connection)
+        return connection if useful else None
 
     async def _may_be_used(self, connection: GuardedConnection) -> bool:
         """Whether it lives and is trusted; if not, it is closed.

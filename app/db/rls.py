@@ -34,12 +34,12 @@ ENTER_NO_TENANT = f"{_ENTERING}enter_tenant(NULL)"
 """For the look-up at login and the sweep: the role is taken, and no tenant's row is visible."""
 
 
-def begin_within(seconds: float) -> str:
+def begin_within(seconds: float, *, only_read: bool = False) -> str:
     """The SQL that begins a transaction whose statements, its commit among them, may take so long each.
 
     Of the transaction: what a session or a connection sets, another one would meet behind a pooler.
     """
-    return f"BEGIN; SET LOCAL statement_timeout = {max(1, round(seconds * 1000))}; "
+    return f"BEGIN{' READ ONLY' if only_read else ''}; SET LOCAL statement_timeout = {max(1, round(seconds * 1000))}; "
 
 
 def enter_as(principal: Principal) -> str:
@@ -105,6 +105,8 @@ class GuardedConnection(LiveConnection):
         return done
 
     def _require_entered(self) -> None:
+        if self.is_closed():
+            raise asyncpg.ConnectionDoesNotExistError("the connection was closed in mid-transaction")
         if not self.is_in_transaction():
             raise RuntimeError("statements of the runtime are executed in a transaction of app.db.session alone")
 

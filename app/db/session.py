@@ -2,6 +2,7 @@
 
 import asyncio
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import asyncpg
 import structlog
@@ -14,7 +15,11 @@ from app.db.execution import Connection
 from app.db.failures import FOREIGN_KEY_VIOLATION, domain_error, reason_of, state_of
 from app.db.gate import Gate
 from app.db.pool import DEFAULT, NO_ANSWER, Pool, Prepared, discard
+from app.db.reading import Reading
 from app.observability.transactions import TransactionWatch, watched
+
+if TYPE_CHECKING:
+    from app.db.replica import Replica
 
 NOWHERE = Origin()
 # Lines at the gate that are no tenant's.
@@ -42,6 +47,9 @@ class Database:
     The pool never overflows by default: opening a connection costs as much as many transactions.
     """
 
+    tries_again = True
+    """Whether what was cut off while it was idle is begun again here."""
+
     def __init__(
         self,
         url: str | URL,
@@ -58,17 +66,22 @@ class Database:
         `name`: as metrics and spans call it.
         """
         self.name = name
-        longest = max(statement_seconds, BACKGROUND_SECONDS) + ANSWER_SECONDS
+        long_seconds = max(statement_seconds, BACKGROUND_SECONDS)
+        self.command_seconds = long_seconds + ANSWER_SECONDS
+        self.replica: Replica | None = None
+        """Where reads go while it is as fresh."""
         self.pool = Pool(
             make_url(url),
             pool_size,
             prepared,
-            command_seconds=longest,
+            self.command_seconds,
         )
         places = pool_size + max_overflow
         self.gate = Gate(places, share or (places + 1) // 2)
         self._begin_request = rls.begin_within(statement_seconds)
-        self._begin_background = rls.begin_within(max(statement_seconds, BACKGROUND_SECONDS))
+        self._begin_background = rls.begin_within(long_seconds)
+        self._begin_reading = rls.begin_within(statement_seconds, only_read=True)
+        self._begin_long_reading = rls.begin_within(long_seconds, only_read=True)
         self._probe: asyncio.Task[None] | None = None
         self._probing_since, self._probes = 0.0, 0
 
@@ -79,6 +92,15 @@ class Database:
     def background(self, entry: str, line: str = BACKGROUND) -> "Session":
         """A session of work that nobody waits for, or that ends what was begun: it has more time."""
         return Session(self, self._begin_background + entry, line)
+
+    def reading(self, entry: str, line: str, *, long: bool = False) -> "Session | Reading":
+        """As `session`, for what only reads: any write in it fails. `long`: with the time of background work."""
+        begin = self._begin_long_reading if long else self._begin_reading
+        primary = Session(self, begin + entry, line)
+        replica = self.replica
+        if replica is None:
+            return primary
+        return Reading(replica, lambda first: Session(replica, begin + first + entry, line), primary)
 
     def tenant_session(self, principal: Principal, origin: Origin = NOWHERE) -> "TenantSession":
         return TenantSession(self, principal, origin)
@@ -112,6 +134,8 @@ class Database:
         if self._probe is not None:
             self._probe.cancel()
             await asyncio.wait({self._probe})
+        if self.replica is not None:
+            await self.replica.close()
         await self.pool.close()
 
 
@@ -124,7 +148,7 @@ class Session:
 
     __slots__ = ("_connection", "_database", "_entry", "_line", "_watch")
 
-    def __init__(self, database: Database, entry: str, line: str) -> None:
+    def __init__(self, database: "Database | Replica", entry: str, line: str) -> None:
         self._database, self._entry, self._line = database, entry, line
         self._connection: Connection | None = None
         self._watch: TransactionWatch | None = None
@@ -158,7 +182,7 @@ class Session:
         except BaseException as error:
             cut_off = isinstance(error, CUT_OFF) and connection.driver.is_closed()
             await self._close(connection, error)
-            if not (try_again and cut_off):
+            if not (try_again and cut_off and self._database.tries_again):
                 raise _translated(error) from error
         else:
             return connection
@@ -231,6 +255,14 @@ class TenantSession:
     def begin(self) -> Session:
         """A transaction that raises `AuthenticationError` once the user is gone or changed, or the session ended."""
         return self._database.session(rls.enter_as(self.principal), self.principal.tenant_id)
+
+    def read(self) -> Session | Reading:
+        """As `begin`, for what only reads and must not be older than the request, at the replica if there is one."""
+        return self._database.reading(rls.enter_as(self.principal), self.principal.tenant_id)
+
+    def read_long(self) -> Session | Reading:
+        """As `read`, with the time of `begin_long`."""
+        return self._database.reading(rls.enter_as(self.principal), self.principal.tenant_id, long=True)
 
     def begin_long(self) -> Session:
         """As `begin`, for what reads or deletes a whole tenant's or user's rows: each statement has more time."""

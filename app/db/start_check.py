@@ -14,24 +14,26 @@ from app.core.settings.unusable import UnusableSetting
 from app.db.connection import LiveConnection, ask, connect_arguments
 from app.db.failures import state_of
 
-LOOK = "SELECT pg_backend_pid(), pg_is_in_recovery(), system_identifier FROM pg_control_system()"
+LOOK = """
+SELECT pg_backend_pid(), pg_is_in_recovery(), system_identifier, md5(current_database()) FROM pg_control_system()
+"""
 # What a server, or a pooler before it, says to a URL that will be no better later: a parameter that it does not take,
 # the login, the password, the database.
 HOPELESS = ("08P01", "28", "3D000", "22023")
 DUPLICATE_STATEMENT = "42P05"
 PROBES = 3
-DIRECT, PREPARED = "DATABASE_DIRECT_URL", "DB_POOLER_PREPARED"
+DIRECT, PREPARED, REPLICA = "DATABASE_DIRECT_URL", "DB_POOLER_PREPARED", "DATABASE_REPLICA_URL"
 
 logger = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A server: `cluster` identifies what it and its replicas hold."""
+    """A server: `holds` is the same for the same database of a cluster, its replicas included."""
 
     pooled: bool
     recovering: bool
-    cluster: str
+    holds: tuple[str, str]
 
 
 async def check_databases(settings: DatabaseSettings, url: str) -> None:
@@ -39,11 +41,15 @@ async def check_databases(settings: DatabaseSettings, url: str) -> None:
     direct = await _look(DIRECT, settings.database_direct_url) if settings.database_direct_url else None
     if direct is not None and direct.pooled:
         raise UnusableSetting(DIRECT, "a pooler stands before the database there too, and hands on no notifications")
+    replica = await _look(REPLICA, settings.database_replica_url) if settings.database_replica_url else None
+    if replica is not None and not replica.recovering:
+        raise UnusableSetting(REPLICA, "it leads to a server that is no replica, as DATABASE_URL itself is none")
     main = await _look("DATABASE_URL", url)
     if main is None:
         return
-    if direct is not None and direct.cluster != main.cluster:
-        raise UnusableSetting(DIRECT, "it leads to another cluster than DATABASE_URL")
+    for name, seen in ((DIRECT, direct), (REPLICA, replica)):
+        if seen is not None and seen.holds != main.holds:
+            raise UnusableSetting(name, "it leads to another database than DATABASE_URL, or to one of another cluster")
     if main.pooled:
         await _check_pooler(settings, url)
 
@@ -75,8 +81,8 @@ async def _look(name: str, url: str) -> Seen | None:
         _warn(name, error)
         return None
     try:
-        pid, recovering, cluster = await ask(connection, LOOK)
-        return Seen(int(pid) != connection.get_server_pid(), recovering == "t", cluster)
+        pid, recovering, *holds = await ask(connection, LOOK)
+        return Seen(int(pid) != connection.get_server_pid(), recovering == "t", (holds[0], holds[1]))
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         _warn(name, error)
         return None

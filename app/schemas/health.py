@@ -12,6 +12,8 @@ class Readiness(BaseModel):
 
     status: Literal["ready"] = "ready"
     database: Literal["ok"] = "ok"
+    replica: Literal["none", "ok", "behind", "away", "promoted"]
+    """Whether reads go to a replica; the primary serves them while it is not `ok`."""
     row_level_security: Literal["active"] = "active"
     llm_provider: str
     rate_limits: Literal["off", "memory", "redis"]

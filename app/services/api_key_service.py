@@ -152,7 +152,7 @@ class ApiKeyService:
     async def list(self, page: PageRequest) -> Page[ApiKeyRow]:
         listed = ALL_LISTED if self._caller.is_admin else OWN_LISTED
         values = {**self._own, **parameters(page)}
-        async with self._db.begin() as connection:
+        async with self._db.read() as connection:
             rows = (await connection.execute(listed.page(page), values, ApiKeyRow)).all()
         return page_of(rows, page)
 

@@ -109,7 +109,7 @@ class AuditService:
         filters = narrowed.parameters()
         listed = listing(frozenset(filters))
         values = {"tenant_id": self._db.principal.tenant_id, **filters, **parameters(page)}
-        async with self._db.begin() as connection:
+        async with self._db.read() as connection:
             rows = (await connection.execute(listed.page(page), values, AuditRow)).all()
         return page_of(rows, page)
 

@@ -90,7 +90,7 @@ class ConversationService:
     async def list(self, page: PageRequest) -> Page[ConversationRow]:
         principal = self._db.principal
         values = {**viewer(principal), **parameters(page)}
-        async with self._db.begin() as connection:
+        async with self._db.read() as connection:
             statement = LISTED.to_viewer(connection).page(page)
             rows = (await connection.execute(statement, values, ConversationRow)).all()
         return page_of(rows, page)

@@ -51,7 +51,7 @@ class ExportService:
         if after is not None:
             statement = exported.next_page
             values |= {column: getattr(after, column) for column in exported.key}
-        async with self._db.begin_long() as connection:
+        async with self._db.read_long() as connection:
             return (await connection.execute(statement, values, ExportedLine)).all()
 
 

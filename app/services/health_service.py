@@ -34,6 +34,11 @@ class HealthService:
         return self._background.states()
 
     @property
+    def replica(self) -> Literal["none", "ok", "behind", "away", "promoted"]:
+        """Unless it is `ok` the primary serves all reads."""
+        return "none" if self._database.replica is None else self._database.replica.state
+
+    @property
     def rate_limits(self) -> Literal["off", "memory", "redis"]:
         """Where requests are counted right now."""
         return self._limits.store

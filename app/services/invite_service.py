@@ -106,7 +106,7 @@ class InviteService:
 
     async def list(self, page: PageRequest) -> Page[InviteRow]:
         statement = LISTED.page(page)
-        async with self._db.begin() as connection:
+        async with self._db.read() as connection:
             rows = (
                 await connection.execute(statement, {"tenant_id": self._tenant_id, **parameters(page)}, InviteRow)
             ).all()

@@ -287,7 +287,7 @@ class MessageService:
         """
         if narrowed.q is not None:
             self._search_indexer.searched(self._tenant_id)
-        async with self._db.begin() as connection:
+        async with self._db.read() as connection:
             if not narrowed.has_an_index(own_alone=connection.own_alone):
                 return await search(connection, self._tenant_id, narrowed, page)
             statement = listing(narrowed.conditions()).to_viewer(connection).page(page)

@@ -75,7 +75,7 @@ class UsageService:
         """Totals of the messages sent from `since` to before `until`, by `key`, in its order."""
         await self._add_up()
         values = {"tenant_id": self._db.principal.tenant_id}
-        async with self._db.begin() as connection:
+        async with self._db.read() as connection:
             ends: date | None = (await connection.execute(ENDS, values)).scalar_one_or_none()
             values |= parts(since, until, ends or LONG_AGO)
             return (await connection.execute(STATEMENTS[grouping], values, UsageRow)).all()

@@ -85,6 +85,6 @@ class UserService:
         self._tally.count(self._tenant_id, "users.read", self._db.principal.user_id, self._db.origin)
         statement = USERS_LISTED.page(page)
         values = {"tenant_id": self._tenant_id, **parameters(page)}
-        async with self._db.begin() as connection:
+        async with self._db.read() as connection:
             rows = (await connection.execute(statement, values, UserRow)).all()
         return page_of(rows, page)

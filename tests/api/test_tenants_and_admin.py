@@ -91,6 +91,7 @@ async def test_liveness_asks_nothing_and_readiness_names_the_provider(client: ht
     assert ready.json() == {
         "status": "ready",
         "database": "ok",
+        "replica": "none",
         "row_level_security": "active",
         "llm_provider": "mock",
         "rate_limits": "off",

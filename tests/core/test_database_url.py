@@ -76,7 +76,7 @@ def test_a_server_is_held_to_the_authorities_of_this_machine_or_to_a_file(
         ("channel_binding=require", "channel_binding"),
         ("gssencmode=require", "gssencmode"),
         ("connect_timeout=soon", "connect_timeout"),
-        ("pgbouncer=true", "DB_STATEMENT_CACHE_SIZE"),
+        ("pgbouncer=true", "a pooler is recognised"),
         ("prepared_statement_cache_size=0", "DB_STATEMENT_CACHE_SIZE"),
         ("schema=public", "schema"),
         ("statement_timeout=5", "DB_STATEMENT_TIMEOUT_SECONDS"),

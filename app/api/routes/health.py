@@ -18,4 +18,6 @@ async def health() -> HealthRead:
 async def ready(service: Health) -> Readiness:
     """Answers 200 while a transaction that can write opens under row-level security, within two seconds."""
     provider = await service.ready()
-    return Readiness(llm_provider=provider, rate_limits=service.rate_limits, background=service.background)
+    return Readiness(
+        llm_provider=provider, replica=service.replica, rate_limits=service.rate_limits, background=service.background
+    )

@@ -12,6 +12,7 @@ class DatabaseSettings(SettingsGroup):
     database_url: str = ""
     database_password: SecretStr = SecretStr("")
     database_direct_url: str = ""
+    database_replica_url: str = ""
     migration_database_url: str = ""
     migration_database_password: SecretStr = SecretStr("")
     db_pool_size: Annotated[int, Field(ge=1, le=1000)] = 10
@@ -29,11 +30,12 @@ class DatabaseSettings(SettingsGroup):
         for name in ("database", "migration_database"):
             if (url := values.get(f"{name}_url")) and (password := values.get(f"{name}_password")):
                 urls[f"{name}_url"] = with_password(url, password)
-        if (url := values.get("database_direct_url")) and (password := values.get("database_password")):
-            urls["database_direct_url"] = with_password(url, password)
+        for name in ("database_direct_url", "database_replica_url"):
+            if (url := values.get(name)) and (password := values.get("database_password")):
+                urls[name] = with_password(url, password)
         return values | urls
 
-    @field_validator("database_url", "database_direct_url", "migration_database_url")
+    @field_validator("database_url", "database_direct_url", "database_replica_url", "migration_database_url")
     @classmethod
     def _use_asyncpg(cls, value: str) -> str:
         """Accept the plain URL that hosting providers hand out."""

@@ -39,8 +39,11 @@ class RegionSettings(SettingsGroup):
         owners = _urls(self.__dict__, "migration_database_shards")
         if owners and list(owners) != list(self.region_urls()):
             raise ValueError("MIGRATION_DATABASE_SHARDS must name the regions of DATABASE_SHARDS, in the same order")
-        if len(self.region_urls()) > 1 and self.__dict__.get("database_direct_url"):
-            raise ValueError("DATABASE_DIRECT_URL leads past the pooler of one database: DATABASE_SHARDS names several")
+        if len(self.region_urls()) > 1:
+            if self.__dict__.get("database_direct_url"):
+                raise ValueError("DATABASE_DIRECT_URL leads past the pooler of one database, of several there is none")
+            if self.__dict__.get("database_replica_url"):
+                raise ValueError("DATABASE_REPLICA_URL is a replica of one database, DATABASE_SHARDS names several")
         return self
 
     def region_urls(self) -> dict[str, str]:

@@ -84,7 +84,7 @@ clients: dev
 # The Helm chart, rendered and held to Kubernetes' schemas and to policies. Its tools are half a gigabyte, in an environment of their own.
 helm: dev .venv-helm/.installed
 	deploy/helm/check.sh
-	$(BIN)/python -m pytest tests/deploy
+	$(BIN)/python -m pytest tests/deploy/test_*chart*.py
 
 .venv-helm/.installed: deploy/helm/requirements.txt
 	@$(PYTHON) -m venv .venv-helm

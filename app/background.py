@@ -13,7 +13,6 @@ from app.messages.retention import Retention
 from app.messages.search_indexer import SearchIndexer
 from app.messages.signals import MessageSignals
 from app.messages.sweeper import Expiry, Sweeper
-from app.observability.sampler import Sampler
 from app.services.audit_tally import AuditTally
 from app.services.erase_service import TenantEraser
 from app.services.webhook_service import WebhookService
@@ -31,13 +30,13 @@ def supervise(  # noqa: PLR0913 - one for each loop
     sweeper: Sweeper,
     retention: Retention,
     shared_work: bool,
-    sampler: Sampler | None = None,
     queue: Loop | None = None,
+    observers: Sequence[Loop] = (),
     further: Sequence[Loop] = (),
 ) -> Supervisor:
     """A supervisor, not yet started; without the work that any process may take unless `shared_work`.
 
-    `queue`: what puts messages before workers, or what takes them as one.
+    `queue`: what puts messages before workers, or what takes them as one. `observers` look at it for metrics.
     """
     own = [
         Loop("leases", engine.leases.run, engine.leases.turns),
@@ -47,12 +46,11 @@ def supervise(  # noqa: PLR0913 - one for each loop
     ]
     if database.replica is not None:
         own.append(Loop("replica", database.replica.watch))
-    if sampler is not None:
-        own.append(Loop("metrics", sampler.run))
     if queue is not None:
         own.append(queue)
     if tally is not None:
         own.append(Loop("audit_tally", tally.run))
+    own += observers
     expiry = Expiry(database)
     shared = [
         Loop("sweep", sweeper.run, sweeper.turns),

@@ -15,7 +15,7 @@ from app.core.supervision import Loop, Supervisor
 from app.db.pool import Prepared
 from app.db.replica import Replica
 from app.db.session import Database
-from app.gauges import ProcessGauges
+from app.gauges import ProcessGauges, observers
 from app.llm.factory import create_provider
 from app.llm.pricing import PriceTable
 from app.messages.doorbell import Doorbell
@@ -148,8 +148,8 @@ class Container:
             sweeper=sweeper,
             retention=Retention(database),
             shared_work=settings.background_work,
-            sampler=sampler,
             queue=queue,
+            observers=[] if sampler is None else observers(sampler, database, queue=queue is not None),
             further=region.loops if region else (),
         )
         if sampler is not None:
@@ -205,7 +205,7 @@ class Container:
         await self.database.close()
 
 
-def open_database(settings: Settings, url: str) -> Database:
+def open_database(settings: Settings, url: str, name: str = "primary") -> Database:
     return Database(
         url,
         settings.db_pool_size,
@@ -213,6 +213,7 @@ def open_database(settings: Settings, url: str) -> Database:
         Prepared(settings.db_statement_cache_size, settings.db_pooler_prepared),
         share=settings.db_connections_per_tenant,
         statement_seconds=settings.db_statement_timeout_seconds,
+        name=name,
     )
 
 

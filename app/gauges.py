@@ -1,11 +1,19 @@
 """What the sampler looks at: the one place that knows both the gauges and the objects that they show."""
 
 from app.core.rate_limits.limiter import RateLimiter
-from app.core.supervision import Supervisor
+from app.core.supervision import Loop, Supervisor
 from app.db.session import Database
 from app.messages.engine import MessageEngine
+from app.messages.waiting_work import WaitingWork
 from app.observability import instruments
+from app.observability.sampler import Sampler
 from app.observability.spenders import SPENDERS
+
+
+def observers(sampler: Sampler, database: Database, *, queue: bool) -> list[Loop]:
+    """The loops that look; `queue`: whether there are workers for which messages wait."""
+    waiting = WaitingWork(database, queue=queue)
+    return [Loop("metrics", sampler.run), Loop("waiting_work", waiting.run, waiting.turns)]
 
 
 class ProcessGauges:

@@ -33,7 +33,7 @@ async def open_regions(settings: Settings, *, works: bool = False) -> AsyncItera
     async with AsyncExitStack() as stack:
         databases = {}
         for name, url in settings.region_urls().items():
-            databases[name] = open_database(settings, url)
+            databases[name] = open_database(settings, url, name)
             stack.push_async_callback(databases[name].close)
         places = await open_places(databases, settings.secret_keys())
         sweep = ClaimSweep(places.directory)

@@ -5,7 +5,6 @@ own has really written again.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
@@ -16,7 +15,8 @@ import structlog
 
 from app.cache.names import KEY_PREFIX
 from app.core.redis_client import answered_within, client_of
-from app.observability.instruments import CACHE_AVAILABLE, CACHE_ERRORS, REDIS_SECONDS
+from app.observability.instruments import CACHE_AVAILABLE, CACHE_ERRORS
+from app.observability.redis_trips import redis_trip, redis_wait
 
 TIMEOUT_SECONDS = 0.05
 RETRY_SECONDS = 1.0
@@ -81,7 +81,8 @@ class Store:
         self._waiting.append((names, found))
         if self._looking is None:
             self._looking = _start(self._look_for_waiting())
-        return await found
+        with redis_wait("cache", "get"):
+            return await found
 
     async def join(self, name: str, token: str) -> bytes:
         """What is kept, or `LED`: nobody asks, and the caller is to; or `FOLLOWED`: somebody asks. Raises `Away`."""
@@ -137,16 +138,14 @@ class Store:
     async def _ask(self, operation: str, command: Callable[[], Awaitable[Any]]) -> Any:
         if not self.available:
             raise Away
-        began = time.monotonic()
         try:
-            async with answered_within(TIMEOUT_SECONDS):
-                answer = await command()
+            with redis_trip("cache", operation):
+                async with answered_within(TIMEOUT_SECONDS):
+                    return await command()
         except Exception as error:
             CACHE_ERRORS.add(operation)
             self._lose(error)
             raise Away from error
-        REDIS_SECONDS.observe(time.monotonic() - began, "cache")
-        return answer
 
     def _lose(self, error: Exception) -> None:
         if self.available or self._recovering is None:

@@ -29,7 +29,7 @@ _ANSWERED = {
     "input_tokens": "0", "cached_tokens": "0", "output_tokens": "0", "cost_micro_usd": "0", "cached": "true",
     "webhook_due_at": "CASE WHEN CAST(:webhook_url AS text) IS NULL THEN NULL ELSE now() END",
 }  # fmt: skip
-_SENT = ("id", "tenant_id", "user_id", "content", "conversation_id", "webhook_url")
+_SENT = ("id", "tenant_id", "user_id", "content", "conversation_id", "webhook_url", "traceparent")
 # How the tenant caches, beside the message: no trip of its own.
 _CACHING = """, (SELECT json_build_array(tenants.cache_ttl_seconds, tenants.cache_epoch, tenants.message_visibility)
  FROM tenants WHERE tenants.id = :tenant_id) AS caching"""
@@ -49,7 +49,7 @@ def _reserve(*, once: bool, caches: bool = False, answered: bool = False) -> Tex
     if "cache_use" in columns:
         typed.append(bindparam("cache_use", type_=String))
     if once:
-        names = ("id", "tenant_id", "user_id", "conversation_id", "resource_id")
+        names = ("id", "tenant_id", "user_id", "conversation_id", "resource_id", "traceparent")
         typed += [bindparam("kept_for", type_=Interval), *(bindparam(name, type_=String) for name in names)]
     return text(f"""
 {f"WITH claimed AS ({CLAIM_SQL})" if once else ""}
@@ -68,7 +68,7 @@ UPDATE messages SET
   status = 'pending', error_code = NULL, finish_reason = NULL, response = '', attempts = messages.attempts + 1,
   cancel_requested = false, claim_micro_usd = :claim, claimed_at = now(),
   lease_expires_at = clock_timestamp() + :lease, queue_tag = {_TAG}, taken_at = NULL, cache_use = NULL,
-  updated_at = now(), webhook_due_at = NULL, webhook_attempts = 0
+  updated_at = now(), webhook_due_at = NULL, webhook_attempts = 0, traceparent = :traceparent
 WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.status IN ('failed', 'cancelled')
 RETURNING {COLUMNS}
 """).bindparams(_LEASE, _CLAIM, _QUEUED)
@@ -78,7 +78,7 @@ BEGIN = text(f"""
 UPDATE messages SET queue_tag = NULL, lease_expires_at = clock_timestamp() + :lease
 WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.attempts = :attempt
   AND messages.status = 'pending' AND messages.queue_tag IS NOT NULL
-RETURNING {COLUMNS}, claim_micro_usd, cache_use{_CACHING},
+RETURNING {COLUMNS}, claim_micro_usd, traceparent, cache_use{_CACHING},
   (SELECT conversations.system_prompt FROM conversations
    WHERE conversations.tenant_id = :tenant_id AND conversations.id = messages.conversation_id) AS system_prompt
 """).bindparams(_LEASE)

@@ -27,6 +27,8 @@ from app.messages.generation import Generation
 from app.messages.statements import BEGIN
 from app.messages.turns import Conversation, earlier_turns
 from app.models.rows import QueuedMessageRow
+from app.observability import tracing
+from app.observability.instruments import BACKGROUND_MESSAGES
 
 if TYPE_CHECKING:
     from app.cache.cache import ResponseCache
@@ -106,6 +108,7 @@ class Worker:
 
     async def _answer(self, message: TakenRow) -> None:
         """Whatever fails before it was begun leaves it waiting: it is taken again when its hold is over."""
+        BACKGROUND_MESSAGES.add("taken")
         try:
             generation = await self._begin(message)
         except DatabaseUnavailable:
@@ -116,6 +119,7 @@ class Worker:
             logger.exception("queued_message_not_begun", message_id=message.id)
         else:
             if generation is not None:
+                BACKGROUND_MESSAGES.add("begun")
                 await asyncio.wait([generation.ended])
 
     async def _begin(self, message: TakenRow) -> Generation | None:
@@ -144,5 +148,7 @@ class Worker:
                 room = self._context_tokens - estimated_tokens(row.content)
                 conversation = Conversation(row.tenant_id, row.conversation_id, row.system_prompt)
                 turns = [*await earlier_turns(connection, conversation, row.id, room), *turns]
-        lookup = await self._cache.look_for_queued(row, turns) if self._cache else None
-        return self._engine.start(row, turns, row.claim_micro_usd, streams=True, lookup=lookup)
+        # What the engine does for it belongs there, however long this has ended by then.
+        with tracing.continued("begin message", row.traceparent):
+            lookup = await self._cache.look_for_queued(row, turns) if self._cache else None
+            return self._engine.start(row, turns, row.claim_micro_usd, streams=True, lookup=lookup)

@@ -116,6 +116,8 @@ class Message(TimestampMixin, Base):
     queue_tag: Mapped[int | None] = mapped_column(BigInteger)
     cache_use: Mapped[str | None] = mapped_column(String(10))
     taken_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # Of the trace that it was sent in, where that is recorded.
+    traceparent: Mapped[str | None] = mapped_column(String(55))
     lease_expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     # Nobody reads it but `search_messages` and `index_messages`. As PostgreSQL spells it back, so that Alembic sees no
     # difference.

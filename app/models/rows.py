@@ -49,6 +49,7 @@ class QueuedMessageRow(MessageRow):
     cache_use: str | None
     caching: list[Any]
     claim_micro_usd: int | None
+    traceparent: str | None
     system_prompt: str | None
 
 

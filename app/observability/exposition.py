@@ -55,7 +55,7 @@ class Exposition:
     def _count(self, registry: client.CollectorRegistry | None) -> None:
         client.disable_created_metrics()  # when a series began: as many series again
         for instrument in ALL:
-            instrument.switch_on(partial(_family_of, registry=registry), shared=registry is None)
+            instrument.switch_on(partial(family_of, registry=registry), shared=registry is None)
 
     def _serve(self) -> None:
         try:
@@ -103,7 +103,7 @@ class Exposition:
                 self._member.leave()
 
 
-def _family_of(instrument: Instrument, registry: client.CollectorRegistry | None) -> Any:
+def family_of(instrument: Instrument, registry: client.CollectorRegistry | None) -> Any:
     name, words, labels = instrument.name, instrument.help, instrument.labels
     match instrument:
         case Counter():

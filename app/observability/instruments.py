@@ -58,7 +58,8 @@ BREAKER_REFUSALS = Counter(
     "llm_saas_breaker_refusals_total", "Calls that were not made: the circuit was open", "provider"
 )
 
-# --- messages. status: completed, failed, cancelled; error_code: "" if there is none; kind: input, cached, output
+# --- messages. status: completed, failed, cancelled; error_code: "" if there is none; kind: input, cached, output;
+# result: taken, begun
 MESSAGES_ENDED = Counter("llm_saas_messages_ended_total", "Messages that ended", "status", "error_code")
 MESSAGES_RUNNING = Gauge("llm_saas_messages_running", "Messages that are being answered")
 TOKENS = Counter("llm_saas_tokens_total", "Tokens; input counts the cached ones too", "model", "kind")
@@ -66,7 +67,9 @@ COST = Counter("llm_saas_cost_usd_total", "What messages cost, by the prices of 
 LEASE_TAKEOVERS = Counter("llm_saas_lease_takeovers_total", "Messages that were ended for a process that was gone")
 QUEUE_DEPTH = Gauge("llm_saas_queue_depth", "Background messages that wait for a worker", merge="livemax")
 QUEUE_AGE = Gauge("llm_saas_queue_oldest_age_seconds", "How long the oldest of them has waited", merge="livemax")
-BACKGROUND_MESSAGES = Counter("llm_saas_background_messages_total", "What became of queued messages", "result")
+BACKGROUND_MESSAGES = Counter(
+    "llm_saas_background_messages_total", "Queued messages that workers took, and those that they began", "result"
+)
 TENANT_COST = Gauge(
     "llm_saas_tenant_cost_usd", "Today's, of the METRICS_TOP_TENANTS dearest tenants", "tenant_id", merge="livemax"
 )

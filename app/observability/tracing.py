@@ -115,14 +115,14 @@ def part(name: str, attributes: "Mapping[str, AttributeValue]") -> "Iterator[Spa
 
 
 @contextmanager
-def continued(name: str, from_: str | None, attributes: "Mapping[str, AttributeValue]" = _NOTHING) -> Iterator[None]:
-    """Go on in a block with the trace of another process, by its `traceparent`; without one, with a new trace."""
-    if _tracer is None:
+def continued(name: str, from_: str | None) -> Iterator[None]:
+    """Go on in a block with the trace that another process began, by its `traceparent`; None: it is not recorded."""
+    if _tracer is None or from_ is None:
         yield
         return
-    parent = _NOWHERE if from_ is None else _PROPAGATOR.extract({"traceparent": from_}, _NOWHERE)
+    parent = _PROPAGATOR.extract({"traceparent": from_}, _NOWHERE)
     with _tracer.start_as_current_span(
-        name, parent, SpanKind.CONSUMER, attributes, record_exception=False, set_status_on_exception=False
+        name, parent, SpanKind.CONSUMER, record_exception=False, set_status_on_exception=False
     ):
         yield
 
@@ -132,3 +132,9 @@ def failed(span: "Span | None", kind: str) -> None:
     if span is not None:
         span.set_attribute("error.type", kind)
         span.set_status(StatusCode.ERROR)
+
+
+def failed_here(kind: str) -> None:
+    """As `failed`, of the block that is gone on with."""
+    if recorded():
+        failed(trace.get_current_span(), kind)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.messages.doorbell import Doorbell
 from app.messages.idempotency import IdempotencyKeys
+from app.observability import tracing
 from app.services.budget_service import SpendingCeiling
 from app.services.webhook_service import WebhookService
 
@@ -27,9 +28,10 @@ class Intake:
 
     def run_by(self, lease: timedelta, *, background: bool) -> dict[str, Any]:
         """For the statement that stores it: whether a message waits for a worker, and how long it may; or its lease."""
+        terms: dict[str, Any] = {"queued": False, "lease": lease, "traceparent": tracing.traceparent()}
         if background and self.workers is not None:
-            return {"queued": True, "lease": self.workers.patience}
-        return {"queued": False, "lease": lease}
+            terms |= {"queued": True, "lease": self.workers.patience}
+        return terms
 
     def rang(self, *, background: bool) -> bool:
         """Whether workers answer what was just committed; then they have been told."""

@@ -22,6 +22,7 @@ from app.db import rls
 from app.db.session import Database
 from app.messages.statements import COLUMNS
 from app.models.rows import MessageRow
+from app.observability import tracing
 from app.observability.instruments import WEBHOOK_DELIVERIES, WEBHOOK_SECONDS
 from app.services.webhook_secrets import WebhookSecrets
 from app.webhooks.client import MAX_CONNECTIONS, Delivery, WebhookClient
@@ -41,7 +42,7 @@ CLAIM_DUE = text("SELECT tenant_id, id FROM claim_due_webhooks(:claim, :most, :b
     bindparam("claim", type_=Interval), bindparam("busy", type_=ARRAY(Text))
 )
 READ = text(f"""
-SELECT {COLUMNS}, messages.webhook_url, messages.webhook_attempts FROM messages
+SELECT {COLUMNS}, messages.webhook_url, messages.webhook_attempts, messages.traceparent FROM messages
 WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.webhook_due_at IS NOT NULL
 """)
 NOTE = text("""
@@ -57,6 +58,7 @@ class DueRow(MessageRow):
 
     webhook_url: str
     webhook_attempts: int
+    traceparent: str | None
 
 
 class WebhookService:
@@ -141,7 +143,10 @@ class WebhookService:
         event_id = f"{message_id}-{message.attempts}"
         ON_BEHALF_OF.set(tenant_id)  # of this task alone
         began = perf_counter()
-        delivery = await self._client.deliver(message.webhook_url, event_id, self._body(message), secrets)
+        with tracing.continued("deliver webhook", message.traceparent):
+            delivery = await self._client.deliver(message.webhook_url, event_id, self._body(message), secrets)
+            if not delivery.ok:
+                tracing.failed_here(delivery.reason)
         WEBHOOK_SECONDS.observe(perf_counter() - began)
         pause = None if delivery.final else next_attempt_after(message.webhook_attempts + 1)
         async with session as connection:

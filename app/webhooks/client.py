@@ -14,6 +14,7 @@ import httpcore2
 import structlog
 
 from app import __version__
+from app.observability import tracing
 from app.webhooks.guard import AddressRefused, GuardedBackend, HostNotFound, Network
 from app.webhooks.url import Target, parse_url
 
@@ -97,6 +98,7 @@ class WebhookClient:
             "webhook-timestamp": timestamp,
             "webhook-signature": signatures(message_id, timestamp, body, secrets),
         }
+        headers.update({name: value for name, value in tracing.headers().items()})  # noqa: C416 - wider types
         url = httpcore2.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
         limits = {"timeout": {"connect": self._timeout}}
         async with self._pool.stream("POST", url, headers=headers, content=body, extensions=limits) as response:

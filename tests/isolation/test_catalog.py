@@ -41,6 +41,7 @@ DEFINER_FUNCTIONS = {
     "tenants_to_index",
     "tenants_with_old_messages",
     "tenant_name_taken",
+    "webhooks_due",
 }
 # For the database's owner, on the command line.
 OPERATOR_FUNCTIONS = {"erase_tenant_again", "region_is_listed", "set_tenant_ceiling", "tenants_after"}

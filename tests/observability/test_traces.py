@@ -1,5 +1,6 @@
 """Spans as a collector gets them from the service as it is run, and what must never be among them."""
 
+import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator
@@ -18,6 +19,7 @@ from sqlalchemy import URL
 from app.core.config import Settings
 from app.observability.export import AskedFor, sampler_of
 from tests.committed.server import ServerProcess, running
+from tests.committed.test_webhooks import Receiver
 from tests.conftest import clone
 from tests.helpers import PASSWORD, Tenant, make_tenant
 from tests.llm.loopback import Loopback, completion, loopback
@@ -25,7 +27,7 @@ from tests.observability.collector import Collector, collector
 
 PROMPT, ANSWER, SEARCHED, PATH = "canaryprompt", "canaryanswer", "canarysearch", "canarypath"
 PROVIDER_KEY = "sk-canarykey"
-SERVER, CLIENT = 2, 3
+SERVER, CLIENT, CONSUMER = 2, 3, 5
 
 
 @dataclass
@@ -69,11 +71,21 @@ async def traced(template_url: URL, tmp_path_factory: pytest.TempPathFactory) ->
             "otel_resource_attributes": "service.namespace=tests",
             "otel_traces_sampler_arg": "0",
             "otel_bsp_schedule_delay": "50",
+            "webhook_allowed_networks": "127.0.0.0/8",
             # FastAPI's own would record what is searched for.
             "fastapi_otel_auto_configure": "true",
         }
         async with running(tmp_path_factory.mktemp("traces"), **settings) as server, server.client() as client:
             yield Traced(collecting, provider, server, client, await make_tenant(client))
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def receiver() -> AsyncIterator[Receiver]:
+    receiver = Receiver()
+    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
+    receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
+    yield receiver
+    server.close()
 
 
 async def test_a_message_is_one_trace_from_the_caller_to_the_provider(traced: Traced) -> None:
@@ -111,6 +123,17 @@ async def test_a_message_is_one_trace_from_the_caller_to_the_provider(traced: Tr
         ("deployment.environment.name", "development"),
     }
     assert traced.collector.headers[-1]["x-token"] == "of ours"
+
+
+async def test_what_another_process_goes_on_with_belongs_to_the_same_trace(traced: Traced, receiver: Receiver) -> None:
+    body = {"content": PROMPT, "background": True, "webhook_url": receiver.url}
+    answer, trace_id = await traced.ask("POST", "/messages", json=body)
+    assert answer.status_code == 202
+    spans = await traced.collector.complete(trace_id, "POST /messages", "chat tiny", "deliver webhook")
+    (request,), (delivery,) = spans["POST /messages"], spans["deliver webhook"]
+    assert (delivery.parent_id, delivery.kind) == (request.id, CONSUMER)
+    ((headers, _),) = receiver.calls
+    assert headers["traceparent"] == f"00-{trace_id}-{delivery.id}-01"
 
 
 async def test_a_failure_is_named_by_its_code(traced: Traced) -> None:

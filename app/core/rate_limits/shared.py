@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 
 from app.core.rate_limits.memory import MemoryCounters
 from app.core.rate_limits.policy import Check, Standing
-from app.observability.redis_trips import redis_trip
+from app.observability.redis_trips import redis_trip, redis_wait
 
 TIMEOUT_SECONDS = 0.25
 RETRY_SECONDS = 5.0
@@ -90,7 +90,7 @@ class SharedCounters:
         self._waiting.append((checks, counted))
         if self._counting is None:
             self._counting = _start(self._count_waiting())
-        with redis_trip("limits", "EVAL"):
+        with redis_wait("limits", "count"):
             return await counted
 
     async def give_back(self, checks: Sequence[Check]) -> None:
@@ -142,8 +142,9 @@ class SharedCounters:
             keys += map(_key, checks)
             for number, (policy, _) in enumerate(checks):
                 arguments += [policy.quota, policy.seconds * 1000, int(number == 0)]
-        async with asyncio.timeout(TIMEOUT_SECONDS):
-            numbers = await self._redis.eval(COUNT, len(keys), *keys, *arguments)
+        with redis_trip("limits", "count"):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                numbers = await self._redis.eval(COUNT, len(keys), *keys, *arguments)
         pairs = iter(zip(numbers[::2], numbers[1::2], strict=True))
         return [_tightest(checks, [next(pairs) for _ in checks]) for checks in requests]
 

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from app.core.credentials.opaque_tokens import session_of
 from app.core.ids import new_id
+from app.messages.sweeper import Expiry
 from app.services import session_service
 from tests.api.problems import assert_problem, without_request_id
 from tests.helpers import PASSWORD, Tenant, join
@@ -216,14 +217,12 @@ async def test_a_user_has_a_hundred_sessions_at_most_and_the_oldest_end(
     assert len(await rows_of(superuser, acme.user.id)) == 1
 
 
-async def test_the_sweep_forgets_expired_sessions(
+async def test_expired_sessions_are_forgotten(
     app: FastAPI, client: httpx.AsyncClient, superuser: asyncpg.Connection, acme: Tenant
 ) -> None:
-    from app.messages.sweeper import sweep
-
     member = await join(client, acme.id)
     await superuser.execute("UPDATE sessions SET expires_at = now() - interval '1 s' WHERE user_id = $1", member.id)
-    await sweep(app.state.container.database)
+    await Expiry(app.state.container.database).forget()
     assert await rows_of(superuser, member.id) == []
     assert len(await rows_of(superuser, acme.user.id)) == 1
 

@@ -167,11 +167,9 @@ async def test_when_a_process_is_killed_only_what_it_was_doing_fails_and_no_mess
         else:
             assert_problem(answer, 502, "bad-gateway")
             assert answer.headers["retry-after"] == "1"
-    logs = [fleet.nginx.log, fleet.nginx.directory / "error.log", *(process.log for process in fleet.processes)]
-    assert not [log for log in logs if "canary" in log.read_text()]
 
     async def asked() -> dict[str, Any]:
-        answer = await fleet.through.get("/health")
+        answer = await fleet.through.get("/health?q=canary")
         assert answer.status_code == 200
         return await fleet.nginx.line(answer.headers["x-request-id"])
 
@@ -182,6 +180,8 @@ async def test_when_a_process_is_killed_only_what_it_was_doing_fails_and_no_mess
         return fleet.process(await asked()) == 0
 
     await until(tried_in_vain, "nginx to try the process again, and another for the same request")
+    logs = [fleet.nginx.log, fleet.nginx.directory / "error.log", *(process.log for process in fleet.processes)]
+    assert not [log for log in logs if "canary" in log.read_text()]
     await victim.start()
     await until(serves_again, "nginx to find it back")
 

@@ -1,5 +1,6 @@
 """Alert rules: what they name exists, and each fires on what it is for."""
 
+import re
 import shutil
 import subprocess
 from typing import Any
@@ -38,6 +39,11 @@ def test_every_alert_is_tried_on_what_it_is_for_and_on_what_it_is_not_for() -> N
     tried = [one for test in TESTS for one in test["alert_rule_test"]]
     assert {one["alertname"] for one in tried if one.get("exp_alerts")} == ALERTS.keys()
     assert {one["alertname"] for one in tried if not one.get("exp_alerts")} == ALERTS.keys()
+
+
+def test_the_page_for_operators_says_of_every_alert_what_to_do() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    assert set(re.findall(r"\bLlmSaas\w+", page)) == ALERTS.keys()
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed (make test installs it for root)")

@@ -19,6 +19,7 @@ from app.core.settings.unusable import UnusableSetting
 from app.db.provision import ready_database
 from app.db.session import Database
 from app.residency.listing import list_region
+from app.residency.move import MoveGaveUp, TenantMove
 from app.residency.opening import open_places
 from app.residency.places import OnePlace, Places
 from app.residency.regional_places import RegionalPlaces
@@ -58,6 +59,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     erased.add_argument("--since", type=_moment, default=always, help="2026-11-26, or with a time")
     replay = commands.add_parser("replay-erasures", help="after a restore: erase again what the record names")
     replay.add_argument("record", help="the file: such lines, or the service's log; - is stdin")
+    move = commands.add_parser("move-tenant", help="move a tenant to another region; may be repeated")
+    move.add_argument("tenant_id", metavar="TENANT")
+    move.add_argument("region", metavar="REGION")
+    move.add_argument("--window", type=float, default=60.0, metavar="SECONDS", help="how long it may only be read")
     return parser.parse_args(arguments)
 
 
@@ -176,16 +181,30 @@ async def replay_erasures(settings: Settings, record: Iterable[str]) -> str:
     return f"Erased again: {len(erased)} of {len(named)}" + (f" ({', '.join(erased)})" if erased else "")
 
 
+async def move_tenant(arguments: argparse.Namespace, settings: Settings) -> str:
+    """Move the tenant, and erase what it left; returns the line to print.
+
+    Raises:
+        AppError, UnusableSetting, MoveGaveUp
+    """
+    async with _places(settings) as places:
+        place = places.chosen(arguments.region)
+        moved = await TenantMove(settings.owner_urls(), arguments.tenant_id, arguments.region, arguments.window).run()
+        for region in moved.left:
+            await TenantEraser(places.chosen(region).database).erase(arguments.tenant_id)
+    frozen = f", read alone for {moved.frozen_seconds:.1f} s" if moved.frozen_seconds else ""
+    return f"Tenant {arguments.tenant_id} lives in {place.region}: {moved.rows} rows copied{frozen}"
+
+
 def _run(arguments: argparse.Namespace) -> str:
     if arguments.command == "erased-tenants":
         return asyncio.run(erased_tenants(get_settings(), arguments.since))
     if arguments.command == "replay-erasures":
         record = sys.stdin.read() if arguments.record == "-" else Path(arguments.record).read_text("utf-8")
         return asyncio.run(replay_erasures(get_settings(), record.splitlines()))
-    if arguments.command == "set-ceiling":
-        return asyncio.run(set_ceiling(arguments, get_settings()))
-    if arguments.command == "end-all-sessions":
-        return asyncio.run(end_all_sessions(arguments, get_settings()))
+    plain = {"set-ceiling": set_ceiling, "end-all-sessions": end_all_sessions, "move-tenant": move_tenant}
+    if arguments.command in plain:
+        return asyncio.run(plain[arguments.command](arguments, get_settings()))
     if arguments.command == "fill-directory":
         return asyncio.run(fill_directory(get_settings()))
     password = sys.stdin.readline().rstrip("\r\n") if arguments.password_stdin else getpass.getpass()
@@ -199,7 +218,7 @@ def main() -> int:
     except (UnreadableRecord, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    except (AppError, UnusableSetting) as error:
+    except (AppError, UnusableSetting, MoveGaveUp) as error:
         print(error, file=sys.stderr)
         return 1
     except ValidationError as error:

@@ -22,7 +22,7 @@ UNAVAILABLE = ("08", READ_ONLY, "28", "3D000", "40", "53", "55P03", "57", "58")
 HOPELESS = ("22", "23")
 
 
-def state_of(error: BaseException) -> str:
+def state_of(error: BaseException | None) -> str:
     """The SQLSTATE of the driver's error, or an empty string."""
     return getattr(error, "sqlstate", None) or ""
 

@@ -125,6 +125,7 @@ class Pool:
                 await discard(connection)
                 return await self._open_unprepared()
             await read_json(connection)
+            connection.hear_warnings()
         except BaseException:
             connection.terminate()
             raise

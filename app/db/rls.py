@@ -9,17 +9,27 @@ from typing import Any, NoReturn
 
 import asyncpg
 
-from app.core.errors import AppError, AuthenticationError, BudgetExceeded, IsolationUnavailable, ModelWithoutPrice
+from app.core.errors import (
+    AppError,
+    AuthenticationError,
+    BudgetExceeded,
+    IsolationUnavailable,
+    ModelWithoutPrice,
+    TenantMoving,
+)
 from app.core.ids import is_id
 from app.core.principal import Principal
 from app.db.connection import LiveConnection
 
+# Raised, or a warning where the caller may read on.
+MOVING = "LS006"
 # SQLSTATEs raised by the functions of the migrations.
 ERRORS: dict[str, type[AppError]] = {
     "LS001": AuthenticationError,
     "LS002": IsolationUnavailable,
     "LS003": BudgetExceeded,
     "LS004": ModelWithoutPrice,
+    MOVING: TenantMoving,
 }
 
 # The first trip waits for no lock: who does not answer it is not there.
@@ -76,11 +86,15 @@ class GuardedConnection(LiveConnection):
     own_alone = False
     """Whether who entered sees its own messages and conversations alone."""
 
+    reads_alone = False
+    """Whether who entered may not write, because the tenant is moving."""
+
     # On the clock of `time.monotonic`, for the pool: when it was opened, was used last, and is to be closed.
     opened = used = ends = 0.0
 
     async def enter(self, entry: str) -> None:
         """Begin a transaction with SQL of this module; on a failure there is none."""
+        self.reads_alone = False
         try:
             self.own_alone = await self.execute(entry, timeout=ENTER_SECONDS) == _ONE_ROW
         except asyncpg.PostgresError:
@@ -91,6 +105,15 @@ class GuardedConnection(LiveConnection):
             # Cancelled or cut off: nobody knows whether it began.
             self.terminate()
             raise
+
+    def hear_warnings(self) -> None:
+        """Once, when it is new: entering a tenant that is moving warns."""
+
+        def hear(_: asyncpg.Connection, message: asyncpg.PostgresLogMessage) -> None:
+            if message.sqlstate == MOVING:
+                self.reads_alone = True
+
+        self.add_log_listener(hear)
 
     def fetch(self, query: str, *args: Any, **options: Any) -> Coroutine[Any, Any, list[asyncpg.Record]]:
         """As the driver's, for who has entered; raises `RuntimeError` for who has not."""

@@ -8,11 +8,11 @@ import asyncpg
 import structlog
 from sqlalchemy import URL, make_url, text
 
-from app.core.errors import DatabaseUnavailable
+from app.core.errors import DatabaseUnavailable, TenantMoving
 from app.core.principal import Origin, Principal
 from app.db import rls
 from app.db.execution import Connection
-from app.db.failures import FOREIGN_KEY_VIOLATION, domain_error, reason_of, state_of
+from app.db.failures import FOREIGN_KEY_VIOLATION, READ_ONLY, domain_error, reason_of, state_of
 from app.db.gate import Gate
 from app.db.pool import DEFAULT, NO_ANSWER, Pool, Prepared, discard
 from app.db.reading import Reading
@@ -199,6 +199,9 @@ class Session:
                 await connection.driver.execute("COMMIT")
         except BaseException as failure:  # noqa: BLE001 - raised again below, once the connection is back
             error = failure
+        given = error
+        if state_of(error) == READ_ONLY and connection.driver.reads_alone:
+            error = TenantMoving()
         try:
             await self._close(connection, error)
         finally:
@@ -208,8 +211,8 @@ class Session:
             if state_of(error) == FOREIGN_KEY_VIOLATION:
                 await self._enter_again()
             translated = _translated(error)
-            if translated is not error or kind is None:
-                raise translated from error
+            if translated is not given or kind is None:
+                raise translated from given
 
     def _note_end(self, error: BaseException | None) -> None:
         if self._watch is not None:

@@ -35,6 +35,7 @@ class Tenant(TimestampMixin, Base):
             name="cache_ttl_seconds",
         ),
         CheckConstraint("message_retention_days BETWEEN 1 AND 36500", name="message_retention_days"),
+        CheckConstraint("moving IN ('leaving', 'frozen', 'arriving')", name="moving"),
         Index("ix_tenants_erasing_at", "erasing_at", postgresql_where=text("erasing_at IS NOT NULL")),
     )
 
@@ -48,3 +49,5 @@ class Tenant(TimestampMixin, Base):
     cache_epoch: Mapped[str | None] = mapped_column(String(36))
     message_retention_days: Mapped[int | None] = mapped_column(Integer)
     erasing_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    moving: Mapped[str | None] = mapped_column(String(10))
+    moving_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

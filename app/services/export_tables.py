@@ -175,5 +175,7 @@ NOT_EXPORTED = {
     "tenants.webhook_secret_version": "which of its webhook secrets holds",
     "tenants.webhook_secret_changed_at": "until when the one before holds too",
     "tenants.cache_epoch": "a part of the keys to what is kept",
+    "tenants.moving": "set while the tenant moves to another region",
+    "tenants.moving_until": "as above",
     "tenants.erasing_at": "nobody gets in to export while it is set",
 }

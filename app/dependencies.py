@@ -148,7 +148,7 @@ async def get_api_keys(request: Request, principal: CurrentUser) -> ApiKeyServic
 
 async def get_health(request: Request, db: Db) -> HealthService:
     container = container_of(request)
-    return HealthService(db, container.llm, container.limits, container.background)
+    return HealthService(db, container.llm, container.limits, container.background, container.cache)
 
 
 async def get_profile(request: Request, principal: CurrentUser) -> ProfileService:

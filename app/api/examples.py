@@ -82,6 +82,7 @@ ANSWERS: tuple[BaseModel, ...] = (
         replica="none",
         llm_provider="mock",
         rate_limits="memory",
+        cache="off",
         background={"leases": "running", "deltas": "running", "notifications": "running"},
     ),
     KeySet(keys=[]),

@@ -17,5 +17,7 @@ class Readiness(BaseModel):
     row_level_security: Literal["active"] = "active"
     llm_provider: str
     rate_limits: Literal["off", "memory", "redis"]
+    cache: Literal["off", "redis", "away"]
+    """Where answers are kept, for tenants that want it; `away`: Redis does not answer, and messages do without."""
     background: dict[str, Literal["running", "restarting", "failing"]]
     """Each loop of this process. One that died is restarted; `failing`: it keeps dying, or turn after turn fails."""

@@ -1,6 +1,6 @@
 """Whether this process can serve a request."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from app.core.errors import BackgroundWorkFailing
 from app.core.rate_limits.limiter import RateLimiter
@@ -8,9 +8,20 @@ from app.core.supervision import State, Supervisor
 from app.db.session import Database
 from app.services.llm_service import LLMService
 
+if TYPE_CHECKING:
+    from app.cache.cache import ResponseCache
+
 
 class HealthService:
-    def __init__(self, database: Database, llm: LLMService, limits: RateLimiter, background: Supervisor) -> None:
+    def __init__(
+        self,
+        database: Database,
+        llm: LLMService,
+        limits: RateLimiter,
+        background: Supervisor,
+        cache: "ResponseCache | None",
+    ) -> None:
+        self._cache = cache
         self._database = database
         self._llm = llm
         self._limits = limits
@@ -42,3 +53,10 @@ class HealthService:
     def rate_limits(self) -> Literal["off", "memory", "redis"]:
         """Where requests are counted right now."""
         return self._limits.store
+
+    @property
+    def cache(self) -> Literal["off", "redis", "away"]:
+        """Whether answers are found and kept right now, for tenants that want it."""
+        if self._cache is None:
+            return "off"
+        return "redis" if self._cache.store.available else "away"

@@ -95,6 +95,7 @@ async def test_liveness_asks_nothing_and_readiness_names_the_provider(client: ht
         "row_level_security": "active",
         "llm_provider": "mock",
         "rate_limits": "off",
+        "cache": "off",
         "background": dict.fromkeys(("leases", "deltas", "notifications", "reader_wakeups", "audit_tally"), "running"),
     }
 

@@ -114,11 +114,19 @@ async def test_an_outage_amid_traffic_fails_nobody_and_the_cache_comes_back(
         assert sent == 64
         cache = app.state.container.cache
         assert await states(client, acme.user, "Hello", "never asked before") == ["bypass", "bypass"]
+        assert await ready(client) == "away"
 
         monkeypatch.setattr(store, "TIMEOUT_SECONDS", PATIENCE_SECONDS)
         await mend(breaks, server, direct)
         await until(lambda: cache.store.available, "Redis to be found again")
+        assert await ready(client) == "redis"
         await until(lambda: is_hit(client, acme), "a hit")
+
+
+async def ready(client: httpx.AsyncClient) -> str:
+    answer = await client.get("/health/ready")
+    assert answer.status_code == 200
+    return str(answer.json()["cache"])
 
 
 async def mend(breaks: Break, server: RedisServer, direct: Any) -> None:

@@ -19,5 +19,9 @@ async def ready(service: Health) -> Readiness:
     """Answers 200 while a transaction that can write opens under row-level security, within two seconds."""
     provider = await service.ready()
     return Readiness(
-        llm_provider=provider, replica=service.replica, rate_limits=service.rate_limits, background=service.background
+        llm_provider=provider,
+        replica=service.replica,
+        rate_limits=service.rate_limits,
+        cache=service.cache,
+        background=service.background,
     )

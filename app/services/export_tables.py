@@ -115,7 +115,7 @@ EXPORTED = (
         ("id", "tenant_id", "user_id", "conversation_id", "content", "response", "status", "error_code",
          "finish_reason", "model", "input_tokens", "cached_tokens", "output_tokens", "cost_micro_usd", "cached",
          "attempts", "cancel_requested", "claim_micro_usd", "claimed_at", "lease_expires_at", "webhook_url",
-         "webhook_due_at", "webhook_attempts", "queue_tag", "taken_at", *_TIMES),
+         "webhook_due_at", "webhook_attempts", *_TIMES),
     ),
     ExportedTable(
         "deleted_usage",
@@ -158,6 +158,9 @@ EXPORTED = (
 )  # fmt: skip
 NOT_EXPORTED = {
     "messages.cache_use": "how a message that waits uses the cache",
+    "messages.queue_tag": "whose turn it is among all tenants",
+    "messages.taken_at": "when a worker took it",
+    "messages.traceparent": "names a trace of the operator's",
     "messages.words": "made of the message's text",
     "search_blocks": "made of the messages' texts",
     "usage_days": "sums of what the messages say, and deleted_usage",

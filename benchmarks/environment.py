@@ -115,8 +115,8 @@ def _stat(pid: int) -> list[str]:
 
 
 @asynccontextmanager
-async def serving(application: str, url: URL, **settings: str) -> AsyncIterator[Server]:
-    """One uvicorn worker with `application`; its log goes where it costs no disk."""
+async def serving(application: str, url: URL, root: Path = ROOT, **settings: str) -> AsyncIterator[Server]:
+    """One uvicorn worker with `application` of the checkout `root`; its log goes where it costs no disk."""
     port = free_port()
     environment = {
         **os.environ,
@@ -127,7 +127,7 @@ async def serving(application: str, url: URL, **settings: str) -> AsyncIterator[
         **{name.upper(): value for name, value in settings.items()},
     }
     command = [sys.executable, "-m", "uvicorn", application, "--port", str(port), "--no-access-log"]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         await until_open(port)
         yield Server(process, port)

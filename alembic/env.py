@@ -22,8 +22,8 @@ from app.db.connection import plain_engine
 from app.db.embedded import EmbeddedPostgres
 from app.models import Base
 
-# Two processes that start at once migrate one after the other. The number is arbitrary and ours.
-MIGRATION_LOCK = text("SELECT pg_try_advisory_xact_lock(7240318)")
+# Two processes that start at once migrate one after the other.
+MIGRATION_LOCK = text(f"SELECT pg_try_advisory_xact_lock({migration.TURN})")
 LOOK_SECONDS = 0.2
 LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED = "55P03", "40P01"
 

@@ -7,7 +7,7 @@ Revises: 0027
 import sqlalchemy as sa
 
 from alembic import op
-from app.db.migration import quoted_schema
+from app.db.migration import quoted_schema, wait_for_what_runs
 
 revision: str = "0028"
 down_revision: str | None = "0027"
@@ -131,6 +131,7 @@ def replace_functions(way: dict[str, str], barred: str) -> None:
 def downgrade() -> None:
     """A tenant that was being moved is as if nobody had asked for it."""
     replace_functions(STAYING, "")
+    wait_for_what_runs()  # in the functions that read the columns
     op.execute("ALTER TABLE tenants DROP CONSTRAINT ck_tenants_moving")
     for column in ("moving_until", "moving"):
         op.drop_column("tenants", column)

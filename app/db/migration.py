@@ -4,6 +4,7 @@ A migration runs beside a service that serves. What it cannot lock at once, requ
 and comes again: its whole revision, in a transaction of its own, because a transaction that waits keeps what it holds.
 """
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,17 @@ from app.db.roles import DEFINER_ROLE, RUNTIME_ROLE
 BOUNDS = ("SET LOCAL lock_timeout = '2s'", "SET LOCAL statement_timeout = 0")
 # The pauses are so many times as long as there were tries: 45 seconds in all.
 LOCK_TRIES, LOCK_PAUSE_SECONDS = 10, 1.0
+
+# By their locks, which every login sees, and when they began, which not every one does. Not the turn to migrate, whose
+# number is arbitrary and ours.
+TURN = 7_240_318
+RUNNING = sa.text(f"""
+SELECT held.virtualxid FROM pg_locks held JOIN pg_stat_activity session ON session.pid = held.pid
+WHERE held.locktype = 'virtualxid' AND held.granted AND session.datname = current_database()
+  AND held.pid <> pg_backend_pid()
+  AND held.pid NOT IN (SELECT turn.pid FROM pg_locks turn WHERE turn.locktype = 'advisory' AND turn.objid = {TURN})
+""")
+LONGEST_WAIT_SECONDS, WAIT_LOOK_SECONDS = 10.0, 0.02
 
 
 def quoted_schema() -> str:
@@ -102,6 +114,19 @@ def outside_a_transaction() -> Iterator[None]:
             op.execute("RESET statement_timeout")
     for bound in BOUNDS:
         op.execute(bound)
+
+
+def wait_for_what_runs() -> None:
+    """Commit, and wait until every transaction that began before has ended: it may be in a function as it was.
+
+    Between replacing a function and dropping what it read. One that lasts (a dump) is not waited for to its end.
+    """
+    with outside_a_transaction():
+        connection, deadline = op.get_bind(), time.monotonic() + LONGEST_WAIT_SECONDS
+        running = set(connection.scalars(RUNNING))
+        while running and time.monotonic() < deadline:
+            time.sleep(WAIT_LOOK_SECONDS)
+            running &= set(connection.scalars(RUNNING))
 
 
 def create_index_concurrently(name: str, table: str, columns: list[Any], **options: Any) -> None:

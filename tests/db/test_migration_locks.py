@@ -22,7 +22,7 @@ from tests.waiting import until
 
 REVISION = """
 from alembic import op
-from app.db.migration import create_index_concurrently, drop_index_concurrently
+from app.db.migration import create_index_concurrently, drop_index_concurrently, wait_for_what_runs
 {comment}
 revision = "{name}"
 down_revision = "{down}"
@@ -188,6 +188,26 @@ async def test_an_index_is_built_while_others_write_and_a_second_migration_waits
     await revisions.run(command.downgrade, "-1")
     assert await other.fetchval(VALID) is None
     await other.close()
+
+
+async def test_what_was_replaced_is_dropped_once_nobody_is_in_it_any_more_or_after_a_while(
+    own: OwnDatabase, revisions: Revisions, reader: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = "wait_for_what_runs(); op.execute('CREATE TABLE {} (id int)')"
+    revisions.add("first", made.format("made_first"))
+    migrating = asyncio.create_task(revisions.run(command.upgrade, "head"))
+    looks = "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = $1 AND query LIKE '%held.virtualxid%'"
+    await until(lambda: own.admin.fetchval(looks, own.url.database), "the migration to look who runs")
+    assert "made_first" not in await tables(own)
+    await reader.execute("ROLLBACK")
+    await migrating
+    assert "made_first" in await tables(own)
+
+    await reader.execute("BEGIN; SELECT 1")
+    monkeypatch.setattr(migration, "LONGEST_WAIT_SECONDS", 0.05)
+    revisions.add("second", made.format("made_second"))
+    await revisions.run(command.upgrade, "head")
+    assert "made_second" in await tables(own)
 
 
 async def test_the_linter_finds_what_would_stop_a_service_unless_the_revision_says_why(

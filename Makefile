@@ -36,9 +36,11 @@ test: dev
 	$(BIN)/python -m pytest
 
 # What outlasts one machine: everything through PgBouncer, and many processes whose parts are killed one after another.
+SECONDS ?= 120
 test-scale: dev
 	@tests/install_servers.sh
 	$(BIN)/python -m pytest --pgbouncer tests/isolation
+	SECONDS=$(SECONDS) $(BIN)/python -m pytest -n 0 tests/scale
 
 # Again and again: beside two endless loops that keep both cores busy, or alone. TESTS narrows it down.
 ROUNDS ?= 10

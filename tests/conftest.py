@@ -56,6 +56,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--pgbouncer", action="store_true", help="the service reaches its databases through a PgBouncer")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What needs minutes, and every server there is, runs where it is named (`make test-scale`)."""
+    return True if collection_path.name == "scale" and not any("scale" in named for named in config.args) else None
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """In the controlling process: start PostgreSQL, migrate the template. Workers get its URL."""
     if hasattr(config, "workerinput"):

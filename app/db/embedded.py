@@ -169,6 +169,8 @@ class EmbeddedPostgres:
         remembered = self._root / "port"
         wanted = int(remembered.read_text()) if remembered.exists() else 0
         with socket.socket() as probe:
+            # As PostgreSQL itself: connections that have just ended keep nobody from the port that all know.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", wanted))
             except OSError:

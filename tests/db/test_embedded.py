@@ -172,3 +172,18 @@ async def test_letters_beyond_ascii_are_folded_alike_on_every_system(template_ur
     finally:
         await connection.close()
     assert words == "'école':2 'übung':1"
+
+
+async def test_a_server_that_is_started_again_is_where_its_clients_look_for_it(tmp_path: Path) -> None:
+    server = EmbeddedPostgres(tmp_path)
+    server.start()
+    before = server.url
+    connections = [await asyncpg.connect(dsn(before)) for _ in range(3)]
+    server.stop()  # it closes them, so the system keeps its end of them for a minute
+    server.start()
+    try:
+        assert server.url.port == before.port
+    finally:
+        server.stop()
+        for connection in connections:
+            connection.terminate()

@@ -19,9 +19,7 @@ async def second_cluster() -> AsyncIterator[Cluster]:
         server = EmbeddedPostgres(Path(directory), database=TEMPLATE, options=POSTGRES_OPTIONS)
         await asyncio.to_thread(server.start)
         await migrate(server.url)
-        cluster = Cluster(server)
-        yield cluster
-        cluster.kill()  # nobody needs what is in it
+        yield Cluster(server)
         await asyncio.to_thread(server.stop)
 
 

@@ -16,7 +16,7 @@ from app.core.config import Settings
 from app.db.embedded import EmbeddedPostgres
 from app.db.roles import REVOKE_TEMPORARY
 from main import create_app, lifespan
-from tests.conftest import TEMPLATE, client_of, dsn, execute, make_settings
+from tests.conftest import POSTGRES_OPTIONS, TEMPLATE, client_of, dsn, execute, make_settings
 from tests.helpers import PASSWORD, Tenant, join, log_in, unique_email
 from tests.waiting import until
 
@@ -34,12 +34,15 @@ class Cluster:
         await execute(self.url.set(database=name), REVOKE_TEMPORARY)
         return self.url.set(database=name)
 
-    def kill(self) -> None:
-        """As when its machine goes."""
-        self._server._pg_ctl("stop", "-m", "immediate")
+    def stop(self) -> None:
+        """All sessions end, and nobody answers. Not as in a power cut: what is committed here is not on a disk."""
+        self._server._pg_ctl("stop", "-m", "fast")
 
     async def start(self) -> None:
-        self._server._launch()
+        # At its own port: a free one would be another as long as connections of before linger.
+        options = [f"-p {self.url.port}", "-c listen_addresses=127.0.0.1", "-c unix_socket_directories="]
+        log = str(self._server._root / "log")
+        self._server._pg_ctl("start", "-w", "-l", log, "-o", " ".join([*options, *POSTGRES_OPTIONS]))
 
         async def answers() -> bool:
             try:
@@ -58,7 +61,7 @@ class Two:
         self.urls = {"eu": eu, "us": us}
         self.cluster = cluster
         """Of `us`."""
-        self._data_dir = data_dir
+        self.data_dir = data_dir
         self.superusers: dict[str, asyncpg.Connection] = {}
 
     async def connect(self) -> None:
@@ -67,7 +70,7 @@ class Two:
     def settings(self, **changes: Any) -> Settings:
         shards = {region: url.render_as_string(hide_password=False) for region, url in self.urls.items()}
         given = {"database_shards": json.dumps(shards), "db_pool_size": 4, **changes}
-        return make_settings(self.urls["eu"], self._data_dir, **given)
+        return make_settings(self.urls["eu"], self.data_dir, **given)
 
     @asynccontextmanager
     async def service(self, **changes: Any) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
@@ -75,6 +78,20 @@ class Two:
         app = create_app(self.settings(**changes))
         async with lifespan(app), client_of(app) as client:
             yield app, client
+
+    @asynccontextmanager
+    async def without(self, region: str) -> AsyncIterator[None]:
+        """The cluster of `us` stops; the run's own, which others use, refuses the database and ends sessions."""
+        if region == "us":
+            self.cluster.stop()
+            yield
+            await self.cluster.start()
+            return
+        name, admin = self.urls["eu"].database, self.urls["eu"].set(database="postgres")
+        await execute(admin, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        await execute(admin, f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'")
+        yield
+        await execute(admin, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
     async def count(self, region: str, tenant_id: str) -> dict[str, int]:
         """The tenant's rows by table, but for the directory's."""

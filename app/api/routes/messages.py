@@ -31,6 +31,15 @@ EVENTS = {
     " `completed` or `cancelled` (MessageRead) or `failed` (Problem)",
     "content": {"text/event-stream": {"schema": EVENT_STREAM}},
 }
+SAYS_CACHE = {
+    "headers": {
+        "X-Cache": {
+            "description": "`hit`, `miss` or `bypass` (not looked up); where answers can be kept",
+            "schema": {"type": "string", "enum": ["hit", "miss", "bypass"]},
+        },
+        "Age": {"description": "Of a hit, in seconds", "schema": {"type": "integer"}},
+    }
+}
 ACCEPTED = {"model": MessageRead, "description": "With `background`: the pending message; `Location` shows its outcome"}
 
 
@@ -41,6 +50,7 @@ ACCEPTED = {"model": MessageRead, "description": "With `background`: the pending
     summary="Send prompt to LLM",
     responses={
         "2XX": EVENTS,  # not 200: Swagger UI and generated clients take the lowest status for the usual answer
+        201: SAYS_CACHE,
         202: ACCEPTED,
         **documented(400, 401, 402, 403, 404, 409, 413, 422, 429, 502, 503, 504),
     },

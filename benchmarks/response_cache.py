@@ -16,7 +16,7 @@ from sqlalchemy import URL
 from benchmarks.client import load, percentile, request_bytes
 from benchmarks.environment import Server, dsn, free_port, principal, serving, token, until_open
 
-ROUNDS, CONCURRENCY, PROMPT_MS = 5, 32, 50
+ROUNDS, CONCURRENCY, PROMPT_MS = 5, 4, 50
 KEEP = "UPDATE tenants SET cache_ttl_seconds = 3600, cache_epoch = 'bench' WHERE id = $1"
 FORGET = "UPDATE tenants SET cache_ttl_seconds = NULL WHERE id = $1"
 

@@ -153,7 +153,7 @@ class Container:
             further=region.loops if region else (),
         )
         if sampler is not None:
-            sampler.readings.append(ProcessGauges([database], engine, limits, background).show)
+            sampler.readings.append(ProcessGauges(database, engine, limits, background).show)
         idempotency_keys = IdempotencyKeys(secret_keys)
         ceiling = SpendingCeiling(settings.tenant_budget_ceiling_micro_usd)
         return cls(

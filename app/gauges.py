@@ -2,6 +2,7 @@
 
 from app.core.rate_limits.limiter import RateLimiter
 from app.core.supervision import Loop, Supervisor
+from app.db.replica import Replica
 from app.db.session import Database
 from app.messages.engine import MessageEngine
 from app.messages.waiting_work import WaitingWork
@@ -19,13 +20,14 @@ def observers(sampler: Sampler, database: Database, *, queue: bool) -> list[Loop
 class ProcessGauges:
     """Of one process."""
 
-    def __init__(
-        self, databases: list[Database], engine: MessageEngine, limits: RateLimiter, background: Supervisor
-    ) -> None:
-        self._databases, self._engine, self._limits, self._background = databases, engine, limits, background
-        for database in databases:
-            instruments.GATE_REFUSALS.add(database.name, amount=0)
-            instruments.DATABASE_UNAVAILABLE.add(database.name, amount=0)
+    def __init__(self, database: Database, engine: MessageEngine, limits: RateLimiter, background: Supervisor) -> None:
+        self._databases: list[Database | Replica] = [database]
+        if database.replica is not None:
+            self._databases.append(database.replica)
+        self._engine, self._limits, self._background = engine, limits, background
+        for each in self._databases:
+            instruments.GATE_REFUSALS.add(each.name, amount=0)
+            instruments.DATABASE_UNAVAILABLE.add(each.name, amount=0)
 
     def show(self) -> None:
         for database in self._databases:

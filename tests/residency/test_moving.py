@@ -152,6 +152,25 @@ async def test_a_mover_that_is_killed_anywhere_is_followed_by_the_next(two: Two,
         assert await _is_open(two, "us", acme.id), (name, when)
 
 
+async def test_what_went_since_an_earlier_copy_is_not_in_the_next(two: Two, service: httpx.AsyncClient) -> None:
+    acme = await tenant_in(service, "eu")
+    await furnish(service, acme)
+    message = await send(service, acme.admin)
+    with killing("copy_pass", "after"), pytest.raises(Killed):
+        await run(two, acme)
+    admin = acme.admin.headers
+    assert (await service.delete(f"/messages/{message['id']}", headers=admin)).status_code == 204
+    assert (await service.delete(f"/admin/users/{acme.user.id}", headers=admin)).status_code == 204
+    again = {"email": acme.user.email, "password": PASSWORD, "tenant_id": acme.id}
+    assert (await service.post("/register", json=again)).status_code == 201
+    assert (await service.post("/admin/invites", json={"email": "guest@acme.com"}, headers=admin)).status_code == 201
+    before = await rows(two, "eu", acme.id)
+
+    await run(two, acme)
+
+    assert await rows(two, "us", acme.id) == before
+
+
 async def test_a_freeze_ends_by_itself_when_its_mover_is_gone(two: Two, service: httpx.AsyncClient) -> None:
     acme = await tenant_in(service, "eu")
     with killing("_freeze", "after"), pytest.raises(Killed):

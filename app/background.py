@@ -13,7 +13,6 @@ from app.messages.retention import Retention
 from app.messages.search_indexer import SearchIndexer
 from app.messages.signals import MessageSignals
 from app.messages.sweeper import Expiry, Sweeper
-from app.services.audit_tally import AuditTally
 from app.services.erase_service import TenantEraser
 from app.services.webhook_service import WebhookService
 
@@ -26,33 +25,27 @@ def supervise(  # noqa: PLR0913 - one for each loop
     eraser: TenantEraser,
     *,
     search_indexer: SearchIndexer,
-    tally: AuditTally | None,
     sweeper: Sweeper,
     retention: Retention,
     shared_work: bool,
-    queue: Loop | None = None,
-    observers: Sequence[Loop] = (),
-    further: Sequence[Loop] = (),
+    own: Sequence[Loop] = (),
+    once: Sequence[Loop] = (),
 ) -> Supervisor:
     """A supervisor, not yet started; without the work that any process may take unless `shared_work`.
 
-    `queue`: what puts messages before workers, or what takes them as one. `observers` look at it for metrics.
+    `own`: more loops of this process; `once`: more work of the whole installation.
     """
-    own = [
+    of_process = [
         Loop("leases", engine.leases.run, engine.leases.turns),
         Loop("deltas", engine.run),
         Loop("notifications", signals.listen),
         Loop("reader_wakeups", signals.wake_slowly),
     ]
     if database.replica is not None:
-        own.append(Loop("replica", database.replica.watch))
-    if queue is not None:
-        own.append(queue)
-    if tally is not None:
-        own.append(Loop("audit_tally", tally.run))
-    own += observers
+        of_process.append(Loop("replica", database.replica.watch))
+    of_process += own
     expiry = Expiry(database)
-    shared = [
+    of_installation = [
         Loop("sweep", sweeper.run, sweeper.turns),
         Loop("expiry", expiry.run, expiry.turns),
         Loop("webhooks", webhooks.run, webhooks.turns),
@@ -60,4 +53,4 @@ def supervise(  # noqa: PLR0913 - one for each loop
         Loop("search_index", search_indexer.run, search_indexer.turns),
         Loop("retention", retention.run, retention.turns),
     ]
-    return Supervisor([*own, *shared, *further] if shared_work else own)
+    return Supervisor([*of_process, *of_installation, *once] if shared_work else of_process)

@@ -7,6 +7,7 @@ from app.container import Container
 from app.core.credentials.opaque_tokens import API_KEY_PREFIX
 from app.core.errors import AuthenticationError, TenantMoving
 from app.core.principal import Origin, Principal
+from app.shared import Shared
 
 
 def container_of(request: Request) -> Container:
@@ -14,6 +15,10 @@ def container_of(request: Request) -> Container:
     state = request.scope["state"]
     container: Container = state.get("container", request.app.state.container)
     return container
+
+
+def shared_of(request: Request) -> Shared:
+    return container_of(request).shared
 
 
 def origin_of(request: Request) -> Origin:
@@ -41,18 +46,18 @@ class BearerToken(OAuth2PasswordBearer):
         token = bearer_token(request)
         if not token:
             raise AuthenticationError
-        container = container_of(request)
+        shared = shared_of(request)
         state["credential"] = token
-        if token in container.refused:
+        if token in shared.refused:
             raise AuthenticationError
         if token.startswith(API_KEY_PREFIX):
-            principal = await container.api_keys.principal_of(token)
+            principal = await shared.api_keys.principal_of(token)
         else:
-            principal = container.tokens.verify(token)
+            principal = shared.tokens.verify(token)
         state["principal"] = principal
         if (regions := request.app.state.regions) is not None:
             state["container"] = await regions.of_caller(principal.tenant_id)
-        state["rate_limit"] = await container.limits.count_principal(principal)
+        state["rate_limit"] = await shared.limits.count_principal(principal)
         return principal
 
 
@@ -64,14 +69,15 @@ async def count_refused(request: Request) -> None:
         TenantMoving: it was not the credential: its tenant lives in another region by now.
     """
     state, container = request.scope["state"], container_of(request)
+    shared = container.shared
     if "credential" not in state:
         return
     principal: Principal | None = state.get("principal")
-    if principal is not None and await container.places.has_moved(principal.tenant_id, container.database):
+    if principal is not None and await shared.places.has_moved(principal.tenant_id, container.database):
         raise TenantMoving
     if principal is not None:
-        container.refused.add(state["credential"])
-    state["rate_limit"] = await container.limits.count_refused(principal, state["client_address"])
+        shared.refused.add(state["credential"])
+    state["rate_limit"] = await shared.limits.count_refused(principal, state["client_address"])
 
 
 def note_refused(request: Request) -> None:
@@ -79,5 +85,5 @@ def note_refused(request: Request) -> None:
     principal: Principal | None = request.scope["state"].get("principal")
     if principal is not None:
         what = f"{request.method} {getattr(request.scope.get('route'), 'path', '')}"
-        tally = container_of(request).tally
+        tally = shared_of(request).tally
         tally.count(principal.tenant_id, "request.refused", principal.user_id, origin_of(request), what)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from app.callers import BearerToken, container_of, origin_of
+from app.callers import BearerToken, container_of, origin_of, shared_of
 from app.core.errors import InsufficientScope, PermissionDenied, SessionRequired
 from app.core.principal import Origin, Principal, Scope
 from app.db.session import Database, TenantSession
@@ -53,7 +53,7 @@ AdminSession = Annotated[Principal, Depends(get_admin_session)]
 
 async def get_fresh_admin(request: Request, principal: AdminSession) -> Principal:
     """As `AdminSession`, with a password given a short while ago: for what makes access, and what cannot be undone."""
-    await container_of(request).sessions.require_fresh(tenant_db(request, principal))
+    await shared_of(request).sessions.require_fresh(tenant_db(request, principal))
     return principal
 
 
@@ -63,7 +63,7 @@ FreshAdmin = Annotated[Principal, Depends(get_fresh_admin)]
 async def limit_address(request: Request) -> None:
     """For the routes that have no caller: the client's address is counted instead."""
     state = request.scope["state"]
-    state["rate_limit"] = await container_of(request).limits.count_address(state["client_address"])
+    state["rate_limit"] = await shared_of(request).limits.count_address(state["client_address"])
 
 
 LIMITED_BY_ADDRESS = Depends(limit_address)
@@ -99,8 +99,8 @@ def session_db(request: Request, principal: Principal) -> TenantSession:
 
 
 async def get_tenants(request: Request) -> TenantService:
-    container = container_of(request)
-    return TenantService(container.places, container.passwords, origin_of(request), container.creation)
+    shared = shared_of(request)
+    return TenantService(shared.places, shared.passwords, origin_of(request), shared.creation)
 
 
 async def get_tenant_settings(request: Request, principal: CurrentUser) -> TenantSettingsService:
@@ -120,17 +120,17 @@ async def get_erasure(request: Request, principal: FreshAdmin) -> ErasureService
 
 
 async def get_registration(request: Request) -> RegistrationService:
-    container = container_of(request)
-    return RegistrationService(container.places, container.passwords, origin_of(request))
+    shared = shared_of(request)
+    return RegistrationService(shared.places, shared.passwords, origin_of(request))
 
 
 async def get_auth(request: Request) -> AuthService:
-    container = container_of(request)
-    return AuthService(container.places, container.passwords, container.sessions, container.limits, container.tally)
+    shared = shared_of(request)
+    return AuthService(shared.places, shared.passwords, shared.sessions, shared.limits, shared.tally)
 
 
 async def get_sessions(request: Request) -> SessionService:
-    return container_of(request).sessions
+    return shared_of(request).sessions
 
 
 async def get_origin(request: Request) -> Origin:
@@ -142,13 +142,13 @@ async def get_login_session(request: Request, principal: CurrentUser) -> TenantS
 
 
 async def get_api_keys(request: Request, principal: CurrentUser) -> ApiKeyService:
-    container = container_of(request)
-    return ApiKeyService(session_db(request, principal), container.sessions, container.claims)
+    claims = container_of(request).claims
+    return ApiKeyService(session_db(request, principal), shared_of(request).sessions, claims)
 
 
 async def get_health(request: Request, db: Db) -> HealthService:
-    container = container_of(request)
-    return HealthService(db, container.llm, container.limits, container.background, container.cache)
+    shared = shared_of(request)
+    return HealthService(db, shared.llm, shared.limits, container_of(request).background, shared.cache)
 
 
 async def get_profile(request: Request, principal: CurrentUser) -> ProfileService:
@@ -156,7 +156,7 @@ async def get_profile(request: Request, principal: CurrentUser) -> ProfileServic
 
 
 async def get_users(request: Request, principal: CurrentAdmin) -> UserService:
-    return UserService(tenant_db(request, principal), container_of(request).tally)
+    return UserService(tenant_db(request, principal), shared_of(request).tally)
 
 
 async def get_messages(request: Request, principal: CurrentUser) -> MessageService:
@@ -171,7 +171,7 @@ async def get_messages(request: Request, principal: CurrentUser) -> MessageServi
 
 
 async def get_conversations(request: Request, principal: CurrentUser) -> ConversationService:
-    return ConversationService(messages_db(request, principal), container_of(request).idempotency_keys)
+    return ConversationService(messages_db(request, principal), shared_of(request).idempotency_keys)
 
 
 async def get_usage(request: Request, principal: CurrentAdmin) -> UsageService:
@@ -183,17 +183,16 @@ async def get_webhook_secrets(request: Request, principal: FreshAdmin) -> Webhoo
 
 
 async def get_budgets(request: Request, principal: CurrentAdmin) -> BudgetService:
-    return BudgetService(tenant_db(request, principal), container_of(request).ceiling)
+    return BudgetService(tenant_db(request, principal), shared_of(request).ceiling)
 
 
 async def get_budget_admin(request: Request, principal: AdminSession) -> BudgetAdminService:
-    return BudgetAdminService(tenant_db(request, principal), container_of(request).ceiling)
+    return BudgetAdminService(tenant_db(request, principal), shared_of(request).ceiling)
 
 
 async def get_user_admin(request: Request, principal: FreshAdmin) -> UserAdminService:
-    container = container_of(request)
-    keys, claims = container.idempotency_keys, container.claims
-    return UserAdminService(tenant_db(request, principal), container.passwords, keys, claims)
+    shared, claims = shared_of(request), container_of(request).claims
+    return UserAdminService(tenant_db(request, principal), shared.passwords, shared.idempotency_keys, claims)
 
 
 async def get_invites(request: Request, principal: FreshAdmin) -> InviteService:
@@ -201,11 +200,11 @@ async def get_invites(request: Request, principal: FreshAdmin) -> InviteService:
 
 
 async def get_audit(request: Request, principal: CurrentAdmin) -> AuditService:
-    return AuditService(tenant_db(request, principal), container_of(request).tally)
+    return AuditService(tenant_db(request, principal), shared_of(request).tally)
 
 
 async def get_key_set(request: Request) -> list[dict[str, str]]:
-    return container_of(request).public_keys
+    return shared_of(request).public_keys
 
 
 Tenants = Annotated[TenantService, Depends(get_tenants)]

@@ -1,5 +1,7 @@
 """What the sampler looks at: the one place that knows both the gauges and the objects that they show."""
 
+from collections.abc import Sequence
+
 from app.core.rate_limits.limiter import RateLimiter
 from app.core.supervision import Loop, Supervisor
 from app.db.replica import Replica
@@ -7,24 +9,28 @@ from app.db.session import Database
 from app.messages.engine import MessageEngine
 from app.messages.waiting_work import WaitingWork
 from app.observability import instruments
-from app.observability.sampler import Sampler
 from app.observability.spenders import SPENDERS
 
 
-def observers(sampler: Sampler, database: Database, *, queue: bool) -> list[Loop]:
-    """The loops that look; `queue`: whether there are workers for which messages wait."""
+def waiting_work(database: Database, *, queue: bool) -> Loop:
+    """The loop that looks how much waits; `queue`: whether there are workers for which messages do."""
     waiting = WaitingWork(database, queue=queue)
-    return [Loop("metrics", sampler.run), Loop("waiting_work", waiting.run, waiting.turns)]
+    return Loop("waiting_work", waiting.run, waiting.turns)
 
 
 class ProcessGauges:
     """Of one process."""
 
-    def __init__(self, database: Database, engine: MessageEngine, limits: RateLimiter, background: Supervisor) -> None:
-        self._databases: list[Database | Replica] = [database]
-        if database.replica is not None:
-            self._databases.append(database.replica)
-        self._engine, self._limits, self._background = engine, limits, background
+    def __init__(
+        self,
+        databases: Sequence[Database],
+        engines: Sequence[MessageEngine],
+        supervisors: Sequence[Supervisor],
+        limits: RateLimiter,
+    ) -> None:
+        replicas = [database.replica for database in databases if database.replica is not None]
+        self._databases: list[Database | Replica] = [*databases, *replicas]
+        self._engines, self._supervisors, self._limits = engines, supervisors, limits
         for each in self._databases:
             instruments.GATE_REFUSALS.add(each.name, amount=0)
             instruments.DATABASE_UNAVAILABLE.add(each.name, amount=0)
@@ -33,9 +39,10 @@ class ProcessGauges:
         for database in self._databases:
             instruments.CONNECTIONS_IN_USE.set(database.pool.in_use, database.name)
             instruments.CONNECTIONS_MAX.set(database.gate.places, database.name)
-        instruments.MESSAGES_RUNNING.set(self._engine.running)
-        for name, state in self._background.states().items():
-            instruments.LOOP_FAILING.set(state == "failing", name)
+        instruments.MESSAGES_RUNNING.set(sum(engine.running for engine in self._engines))
+        states = [item for supervisor in self._supervisors for item in supervisor.states().items()]
+        for name in dict(states):
+            instruments.LOOP_FAILING.set((name, "failing") in states, name)
         if self._limits.is_shared:
             instruments.RATE_LIMITS_SHARED.set(self._limits.store == "redis")
         SPENDERS.show()

@@ -6,8 +6,9 @@ It listens as the service does, for probes alone: `/health` and `/health/ready`.
 from fastapi import FastAPI
 
 from app.api.routes import health
+from app.application import create_app
 from app.core.config import Settings
-from main import create_app, serve, settings_or_exit
+from app.serving import serve, settings_or_exit
 
 
 def create_worker(settings: Settings) -> FastAPI:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from main import create_app
+from app.application import create_app
 from soak.client import Answer, Exchange, drive
 from soak.report import Failed, Outcome, Progress
 from soak.seed import KINDS, MARK, NUMBERS, identifier, mark

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from app.application import create_app
 from app.core.ids import new_id
-from main import create_app
 from soak import hostile
 from soak.client import Exchange
 from soak.seed import KINDS, NUMBERS, PASSWORD, email, identifier

@@ -21,6 +21,7 @@ import pytest_asyncio
 from fastapi import FastAPI
 from sqlalchemy import URL, make_url
 
+from app.application import create_app, lifespan
 from app.cache import store
 from app.core.config import Settings
 from app.core.rate_limits import shared
@@ -28,7 +29,6 @@ from app.db import connection, gate, pool, rls, session
 from app.db.embedded import EmbeddedPostgres
 from app.db.provision import migrate
 from app.db.roles import REVOKE_TEMPORARY
-from main import create_app, lifespan
 from tests.helpers import Tenant, make_tenant
 from tests.pgbouncer import PgBouncer
 from tests.waiting import PATIENCE_SECONDS

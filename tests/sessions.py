@@ -11,7 +11,7 @@ import httpx
 from fastapi import FastAPI
 from sqlalchemy import URL
 
-from main import create_app, lifespan
+from app.application import create_app, lifespan
 from tests.conftest import client_of, make_settings
 from tests.helpers import PASSWORD, Member
 

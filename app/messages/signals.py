@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 from app.core.errors import TooManyStreams
@@ -32,7 +32,7 @@ class MessageSignals:
         self,
         database_url: str,
         engine: MessageEngine,
-        forget: Sequence[Callable[[str], None]] = (),
+        forget: Callable[[str], None],
         streams_per_user: int = 50,
     ) -> None:
         self.looks = SharedLooks()
@@ -89,8 +89,7 @@ class MessageSignals:
         if payload.startswith("erase "):
             _, tenant_id = payload.split(" ")
             self._engine.cancel_all(tenant_id)
-            for forget in self._forget:
-                forget(tenant_id)
+            self._forget(tenant_id)
             return
         if payload == RUNG:
             self.rung()

@@ -37,6 +37,9 @@ class Places(Protocol):
     async def has_moved(self, tenant_id: str, seen_in: Database) -> bool:
         """Whether the tenant lives in another place than where it was looked for."""
 
+    def forget_tenant(self, tenant_id: str) -> None:
+        """Where it is, as this process last heard."""
+
 
 class OnePlace:
     """There is one database, and nobody is asked to find it. `region` is its name, if it has one."""
@@ -56,3 +59,6 @@ class OnePlace:
 
     async def has_moved(self, _: str, __: Database) -> bool:
         return False
+
+    def forget_tenant(self, _: str) -> None:
+        """It cannot be elsewhere."""

@@ -43,6 +43,9 @@ class RegionalPlaces:
     def __getitem__(self, region: str) -> Place:
         return self._places[region]
 
+    def forget_tenant(self, tenant_id: str) -> None:
+        self.directory.forget(tenant_id)
+
     def chosen(self, region: str | None) -> Place:
         if region is None:
             return self._first

@@ -77,6 +77,15 @@ class Granted:
     user: UserRow
 
 
+@dataclass(frozen=True, slots=True)
+class SessionLives:
+    """How long a session lasts without a refresh, and with however many; and how long a password is just given."""
+
+    refreshed: timedelta
+    longest: timedelta
+    fresh: timedelta
+
+
 class SessionService:
     """`secret_keys`: the present one, and those before it.
 
@@ -89,16 +98,14 @@ class SessionService:
         places: Places,
         tokens: TokenService,
         secret_keys: Sequence[str],
-        life: timedelta,
-        longest: timedelta,
-        fresh: timedelta,
+        lives: SessionLives,
     ) -> None:
         self._places = places
         self._tokens = tokens
         self._secret_keys = secret_keys
-        self._life = min(life, longest)
-        self._longest = longest
-        self._fresh = fresh
+        self._life = min(lives.refreshed, lives.longest)
+        self._longest = lives.longest
+        self._fresh = lives.fresh
 
     async def begin(self, connection: Connection, user: Principal) -> Granted:
         """Begin a session of a user who has just proved who it is, in the present transaction.

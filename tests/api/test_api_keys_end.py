@@ -9,11 +9,12 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import URL
 
-from app.container import Container
+from app.application import create_app
+from app.container import Container, open_one_place
 from app.core.ids import new_id
 from app.services import api_key_service
+from app.shared import Shared
 from benchmarks.round_trips import CountingProxy
-from main import create_app
 from tests.api.problems import assert_problem, without_request_id
 from tests.api.test_api_keys import ALL, bearer, make_key
 from tests.conftest import client_of, make_settings
@@ -105,7 +106,7 @@ async def test_the_last_use_is_right_to_the_minute_and_not_written_at_each(
     acme: Tenant,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    known = app.state.container.api_keys._known
+    known = app.state.container.shared.api_keys._known
     monkeypatch.setattr(api_key_service, "NOTED_FOR_SECONDS", 3600)  # the minute passes when the test says so
     made = await make_key(client, acme.user, ["messages:read"])
     assert made["last_used_at"] is None
@@ -156,7 +157,9 @@ async def test_after_its_first_use_a_key_costs_no_more_trips_than_a_token(
     through = database_url.set(host="127.0.0.1", port=listener.sockets[0].getsockname()[1])
     settings = make_settings(through, tmp_path, db_pool_size=1)
     app = create_app(settings)  # without its lifespan: nothing else may talk to the database
-    app.state.container = Container.create(settings, settings.database_url)
+    place = open_one_place(settings, settings.database_url)
+    shared = Shared.create(settings, place)
+    app.state.container = Container.create(shared, place.chosen(None), settings.database_url)
     body = {"content": "Hello"} if method == "POST" else None
     trips = {}
     async with client_of(app) as counted:
@@ -167,6 +170,7 @@ async def test_after_its_first_use_a_key_costs_no_more_trips_than_a_token(
                 assert answer.is_success
                 trips[name] = proxy.trips - before
     await app.state.container.close()
+    await shared.close()
     listener.close()
 
     assert trips["key"] == trips["token"]

@@ -24,7 +24,7 @@ async def entries(
     app: FastAPI, superuser: asyncpg.Connection, tenant: Tenant, *actions: str
 ) -> list[tuple[str, str | None, int, list[str]]]:
     """(action, target, times, what) of the tally's entries."""
-    await app.state.container.tally.flush()
+    await app.state.container.shared.tally.flush()
     rows = await superuser.fetch(
         "SELECT * FROM audit_log WHERE tenant_id = $1 AND action = ANY ($2) ORDER BY action, target_id",
         tenant.id,

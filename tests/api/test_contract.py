@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from sqlalchemy import URL
 
-from main import create_app
+from app.application import create_app
 from tests.committed.server import free_port
 from tests.conftest import make_settings
 from tests.helpers import make_tenant

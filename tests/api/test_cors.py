@@ -6,8 +6,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.application import create_app
 from app.core.config import Settings
-from main import create_app
 from tests.api.problems import assert_problem
 from tests.api.test_headers import answers_of_every_kind, variant
 from tests.conftest import client_of

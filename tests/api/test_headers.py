@@ -8,8 +8,8 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import URL
 
+from app.application import create_app
 from app.core.config import Settings
-from main import create_app
 from tests.api.problems import assert_problem
 from tests.committed.server import running
 from tests.conftest import client_of

@@ -6,7 +6,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from main import create_app
+from app.application import create_app
 
 SCHEMA = create_app().openapi()
 OPERATIONS = {

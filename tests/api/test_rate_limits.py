@@ -10,9 +10,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.application import create_app, lifespan
 from app.core.config import Settings
 from app.core.rate_limits import memory
-from main import create_app, lifespan
 from tests.api.problems import assert_problem
 from tests.api.test_api_keys import make_key
 from tests.helpers import PASSWORD, Tenant, unique_email

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
+from app.application import DRAIN_SECONDS
 from app.core.config import Settings
-from main import DRAIN_SECONDS, SHUTDOWN_SECONDS
+from app.serving import SHUTDOWN_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()

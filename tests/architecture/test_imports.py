@@ -11,11 +11,12 @@ FILES = sorted([*ROOT.glob("app/**/*.py"), ROOT / "main.py", ROOT / "create_tabl
 # Highest first. A room may import from its own layer and from those below.
 LAYERS = [
     ["main", "create_tables", "app.cli", "app.worker", "app.welcome"],
+    ["app.application", "app.serving"],
     ["app.api"],
     ["app.dependencies", "app.callers"],
     ["app.regions"],
     ["app.container"],
-    ["app.background", "app.gauges"],
+    ["app.background", "app.gauges", "app.shared"],
     ["app.services"],
     ["app.schemas"],
     ["app.messages"],
@@ -25,8 +26,8 @@ LAYERS = [
     ["app.core", "app.observability"],
 ]
 # Below its room on purpose: the one way to a language model keeps the place that the layout promises.
-WEB = ("main", "app.worker", "app.api", "app.callers", "app.dependencies")
-SERVER = ("main", "app.server")
+WEB = ("app.application", "app.serving", "app.worker", "app.api", "app.callers", "app.dependencies")
+SERVER = ("app.serving", "app.server")
 SQL = ("app.db", "app.models", "app.messages", "app.residency", "app.services", "create_tables")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from main import create_app
+from app.application import create_app
 
 COLLECTION = Path(__file__).resolve().parents[2] / "docs/postman/llm-saas.postman_collection.json"
 

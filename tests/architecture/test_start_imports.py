@@ -36,7 +36,7 @@ import asyncio
 import sys
 import main
 async def serve():
-    async with main.lifespan(main.app):
+    async with main.app.router.lifespan_context(main.app):
         print(*sorted(set({SELDOM!r}) & set(sys.modules)))
 asyncio.run(serve())
 """

@@ -12,11 +12,11 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from app.application import create_app, lifespan
 from app.core.config import Settings
 from app.llm.base import LLMProvider
 from app.llm.pricing import PriceTable
 from app.services.llm_service import LLMService
-from main import create_app, lifespan
 from tests.conftest import client_of
 from tests.helpers import Tenant
 from tests.waiting import PATIENCE_SECONDS, until

@@ -11,10 +11,10 @@ import httpx
 import pytest
 import redis.asyncio
 
+from app.application import create_app, lifespan
 from app.cache import store
 from app.core.config import Settings
 from app.core.settings.unusable import UnusableSetting
-from main import create_app, lifespan
 from tests.committed.caching import CountingProvider, ask, keep_answers, states
 from tests.committed.conftest import Serve
 from tests.committed.server import free_port
@@ -112,7 +112,7 @@ async def test_an_outage_amid_traffic_fails_nobody_and_the_cache_comes_back(
         await within_patience(asyncio.gather(*map(keep_asking, range(8))), "the answers")
         await until(lambda: "cache_away" in log, "the outage to be noticed")
         assert sent == 64
-        cache = app.state.container.cache
+        cache = app.state.container.shared.cache
         assert await states(client, acme.user, "Hello", "never asked before") == ["bypass", "bypass"]
         assert await ready(client) == "away"
 

@@ -73,7 +73,7 @@ async def all_run(started: Processes, count: int) -> None:
 
 
 def cache_of(app: FastAPI) -> ResponseCache:
-    cache: ResponseCache = app.state.container.cache
+    cache: ResponseCache = app.state.container.shared.cache
     return cache
 
 

@@ -129,7 +129,7 @@ async def test_nothing_is_left_of_a_tenant_that_lives_in_two_processes_and_anoth
             await assert_nobody_gets_in(client, acme, credentials)
         for service in (app, second_app):
             container = service.state.container
-            assert acme.id not in {caller.tenant_id for caller in container.api_keys._known.values()}
+            assert acme.id not in {caller.tenant_id for caller in container.shared.api_keys._known.values()}
         assert (await second.post("/create-tenant", json={"name": acme.name})).status_code == 201
 
 
@@ -255,7 +255,7 @@ async def test_a_process_that_hears_of_an_erasure_stops_what_runs_for_the_tenant
         await until(lambda: len(app.state.container.engine._running) == 1, "one of the two to stop")
         (left,) = app.state.container.engine._running.values()
         assert (left.tenant_id, provider.cancelled) == (rival.id, 1)
-        known = {caller.tenant_id for _, caller in app.state.container.tokens._verified.values()}
+        known = {caller.tenant_id for _, caller in app.state.container.shared.tokens._verified.values()}
         assert rival.id in known
         assert acme.id not in known
         provider.release.set()

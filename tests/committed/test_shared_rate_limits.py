@@ -13,11 +13,11 @@ import redis.asyncio
 from fastapi import FastAPI
 from sqlalchemy import URL
 
+from app.application import create_app, lifespan
 from app.core.config import Settings
 from app.core.ids import new_id
 from app.core.rate_limits import shared
 from app.core.rate_limits.shared import SharedCounters
-from main import create_app, lifespan
 from tests.committed.server import free_port, running
 from tests.conftest import client_of
 from tests.helpers import PASSWORD, Tenant
@@ -61,7 +61,7 @@ def serve(settings: Settings) -> Any:
 
 
 def counters_of(app: FastAPI) -> SharedCounters:
-    counters: SharedCounters = app.state.container.limits._shared
+    counters: SharedCounters = app.state.container.shared.limits._shared
     return counters
 
 

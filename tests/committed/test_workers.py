@@ -13,6 +13,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
 
+from app.application import lifespan
 from app.core.config import Settings
 from app.db import rls
 from app.llm.base import LLMProvider
@@ -22,7 +23,6 @@ from app.messages.sweeper import sweep
 from app.messages.worker import TAKE, TakenRow, Worker
 from app.services.llm_service import LLMService
 from app.worker import create_worker
-from main import lifespan
 from tests.committed.conftest import Serve, rows_of
 from tests.committed.providers import HeldProvider
 from tests.committed.sse import following, rest, text_of

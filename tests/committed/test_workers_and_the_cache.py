@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from app.application import lifespan
 from app.core.config import Settings
 from app.llm.pricing import PriceTable
 from app.services.llm_service import LLMService
 from app.worker import create_worker
-from main import lifespan
 from tests.committed.caching import CountingProvider, ask, keep_answers
 from tests.committed.conftest import Serve
 from tests.conftest import own_database

@@ -193,5 +193,5 @@ def test_a_token_is_decoded_once_and_remembered_no_longer_than_it_lives(
 
 
 async def test_a_valid_token_of_nobody_enters_nothing(client: httpx.AsyncClient, app: FastAPI) -> None:
-    token = app.state.container.tokens.mint(CALLER)
+    token = app.state.container.shared.tokens.mint(CALLER)
     assert_problem(await client.get("/me", headers={"Authorization": f"Bearer {token}"}), 401)

@@ -12,10 +12,10 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import URL, text
 
+from app.application import create_app, lifespan
 from app.core.errors import DatabaseUnavailable
 from app.db import pool, rls, session
 from app.db.session import Database
-from main import create_app, lifespan
 from tests.conftest import client_of, dsn, make_settings
 from tests.helpers import make_tenant
 from tests.own_database import OwnDatabase, own_database

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import URL, text
 from structlog.testing import capture_logs
 
+from app.application import create_app, lifespan
 from app.core.principal import Principal
 from app.core.settings.unusable import UnusableSetting
 from app.db import rls
@@ -16,7 +17,6 @@ from app.db.listener import Listener
 from app.db.provision import migrate
 from app.db.session import Database, Session
 from app.db.start_check import check_databases
-from main import create_app, lifespan
 from tests.conftest import client_of, dsn, make_settings
 from tests.helpers import Tenant, make_tenant, send
 from tests.pgbouncer import MISSING, PROGRAM, PgBouncer

@@ -14,12 +14,12 @@ import pytest_asyncio
 from fastapi import FastAPI
 from sqlalchemy import URL, text
 
+from app.application import create_app, lifespan
 from app.core.errors import DatabaseUnavailable
 from app.core.principal import Principal
 from app.core.settings.unusable import UnusableSetting
 from app.db import reading
 from app.db.replica import Replica
-from main import create_app, lifespan
 from tests.conftest import POSTGRES_OPTIONS, Pooler, client_of, dsn, execute, make_settings
 from tests.helpers import PASSWORD, Tenant, join, make_tenant, send
 from tests.own_database import OwnDatabase, own_database

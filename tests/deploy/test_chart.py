@@ -8,9 +8,10 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
-import main
 from app import __version__
+from app.application import DRAIN_SECONDS
 from app.core.config import Settings
+from app.serving import SHUTDOWN_SECONDS
 from tests.deploy.chart import CHART, EXAMPLES, ROOT, example
 from tests.deploy.queries import SERIES
 
@@ -32,7 +33,7 @@ def test_the_chart_installs_the_version_that_it_stands_beside() -> None:
 
 
 def test_a_pod_is_left_in_peace_until_its_messages_have_ended() -> None:
-    api, worker, needed = VALUES["api"], VALUES["worker"], main.SHUTDOWN_SECONDS + main.DRAIN_SECONDS
+    api, worker, needed = VALUES["api"], VALUES["worker"], SHUTDOWN_SECONDS + DRAIN_SECONDS
     assert api["terminationGracePeriodSeconds"] > api["preStopSeconds"] + needed
     assert worker["terminationGracePeriodSeconds"] > needed
 

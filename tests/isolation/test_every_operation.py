@@ -13,8 +13,8 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 
+from app.application import create_app
 from app.core.ids import new_id
-from main import create_app
 from tests.isolation.callers import CALLERS, status_for
 from tests.isolation.operations import OPERATIONS, Access, Operation, body_fields, described, gaps, kind_in_query
 from tests.isolation.resources import Service

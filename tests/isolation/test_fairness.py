@@ -7,10 +7,10 @@ import asyncpg
 import pytest
 from sqlalchemy import URL, text
 
+from app.application import create_app, lifespan
 from app.core.principal import Principal
 from app.db import gate
 from app.db.session import Database
-from main import create_app, lifespan
 from tests.api.problems import assert_problem
 from tests.conftest import client_of, make_settings
 from tests.helpers import Member, make_tenant

@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 
+from app.application import lifespan
 from app.core.config import Settings
 from app.llm.observed import Observed
 from app.llm.pricing import PriceTable
@@ -20,7 +21,6 @@ from app.observability.exposition import family_of
 from app.observability.instruments import QUEUE_AGE, QUEUE_DEPTH, WEBHOOKS_DUE
 from app.services.llm_service import LLMService
 from app.worker import create_worker
-from main import lifespan
 from tests.committed.conftest import Serve, rows_of, serve
 from tests.committed.providers import HeldProvider
 from tests.conftest import own_database

@@ -12,10 +12,10 @@ import httpx
 from fastapi import FastAPI
 from sqlalchemy import URL
 
+from app.application import create_app, lifespan
 from app.core.config import Settings
 from app.db.embedded import EmbeddedPostgres
 from app.db.roles import REVOKE_TEMPORARY
-from main import create_app, lifespan
 from tests.conftest import POSTGRES_OPTIONS, TEMPLATE, client_of, dsn, execute, make_settings
 from tests.helpers import PASSWORD, Tenant, join, log_in, unique_email
 from tests.waiting import until

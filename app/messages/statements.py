@@ -73,11 +73,12 @@ WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.status 
 RETURNING {COLUMNS}
 """).bindparams(_LEASE, _CLAIM, _QUEUED)
 
-# One worker begins it: who comes second finds no row.
+# One worker begins it: who comes second finds no row. Nobody does once its tenant is being erased, which may take long.
 BEGIN = text(f"""
 UPDATE messages SET queue_tag = NULL, lease_expires_at = clock_timestamp() + :lease
 WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.attempts = :attempt
   AND messages.status = 'pending' AND messages.queue_tag IS NOT NULL
+  AND EXISTS (SELECT FROM tenants WHERE tenants.id = :tenant_id AND tenants.erasing_at IS NULL)
 RETURNING {COLUMNS}, claim_micro_usd, traceparent, cache_use{_CACHING},
   (SELECT conversations.system_prompt FROM conversations
    WHERE conversations.tenant_id = :tenant_id AND conversations.id = messages.conversation_id) AS system_prompt

@@ -155,6 +155,27 @@ async def test_a_worker_that_died_before_it_began_leaves_its_messages_to_the_nex
     assert provider.calls == 1
 
 
+async def test_nothing_is_begun_for_a_tenant_that_is_being_erased(
+    serve: Serve, work: Work, superuser: asyncpg.Connection
+) -> None:
+    provider = HeldProvider()
+    provider.release.set()
+    async with serve(provider, **QUEUED) as (_, api):
+        acme, rival = await make_tenant(api), await make_tenant(api)
+        await send(api, acme)
+        # What it holds is much, and is deleted batch by batch: this message's turn has not come.
+        await superuser.execute("UPDATE tenants SET erasing_at = now() WHERE id = $1", acme.id)
+        async with work(provider, background_work=False):
+            await send(api, rival)
+
+            async def completed() -> bool:
+                return (await rows_of(superuser, rival))[0]["status"] == "completed"
+
+            await until(completed, "the answer to another, whose turn came later")
+        assert provider.calls == 1
+        await superuser.execute("DELETE FROM messages WHERE queue_tag IS NOT NULL")
+
+
 async def test_the_one_message_of_a_tenant_does_not_wait_for_the_thousand_of_another(
     serve: Serve, superuser: asyncpg.Connection
 ) -> None:

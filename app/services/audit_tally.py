@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from app.core.errors import DatabaseUnavailable
+from app.core.errors import DatabaseUnavailable, TenantMoving
 from app.core.principal import Origin
 from app.db import rls
 from app.db.failures import IntegrityViolation
@@ -38,6 +38,11 @@ class _Count:
         for examples, example in ((self.addresses, origin.address), (self.what, what)):
             if example and len(examples) < MOST_EXAMPLES:
                 examples.add(example)
+
+    def absorb(self, other: "_Count") -> None:
+        self.times += other.times
+        self.addresses |= other.addresses
+        self.what |= other.what
 
     def details(self) -> dict[str, object]:
         found: dict[str, object] = {"times": self.times}
@@ -73,19 +78,31 @@ class AuditTally:
             await self.flush()
 
     async def flush(self) -> None:
-        """Note what was counted; it is forgotten if the database is away, and if the tenant is."""
+        """Note what was counted; it is forgotten if the database is away, and if the tenant is.
+
+        What a tenant has that nobody may write to, because it is moving, is noted the next time.
+        """
         taken, self._tenants = self._tenants, defaultdict(dict)
         away: set[Database] = set()
         for tenant_id, counts in taken.items():
+            database: Database | None = None
             try:
                 database = (await self._places.of_caller(tenant_id)).database
                 if database not in away:
                     await self._note(database, tenant_id, counts)
+            except TenantMoving:
+                self._put_back(tenant_id, counts)
             except DatabaseUnavailable:
                 logger.warning("audit_tally_lost", reason="database unavailable", tenants=len(taken))
-                away.add(database)
+                if database is not None:
+                    away.add(database)
             except IntegrityViolation:
                 logger.info("audit_tally_lost", reason="the tenant is gone", tenant_id=tenant_id)
+
+    def _put_back(self, tenant_id: str, counts: Counts) -> None:
+        newer = self._tenants[tenant_id]
+        for key, count in counts.items():
+            newer.setdefault(key, _Count(count.origin)).absorb(count)
 
     async def _note(self, database: Database, tenant_id: str, counts: Counts) -> None:
         async with database.session(rls.enter_tenant(tenant_id)) as connection:

@@ -101,6 +101,19 @@ async def test_a_flood_makes_a_bounded_number_of_entries(
     assert max(row["addresses"] for row in rows) <= 5
 
 
+async def test_a_tenant_that_moves_loses_nothing_and_costs_no_other_its_entries(
+    app: FastAPI, client: httpx.AsyncClient, superuser: asyncpg.Connection, acme: Tenant, rival: Tenant
+) -> None:
+    moving = "UPDATE tenants SET moving = $2, moving_until = now() + interval '1 h' WHERE id = $1"
+    await superuser.execute(moving, acme.id, "frozen")
+    await log_in_wrongly(client, acme.user.email)
+    await log_in_wrongly(client, rival.user.email)
+    assert await entries(app, superuser, rival, "login.refused") == [("login.refused", rival.user.id, 1, [])]
+    await log_in_wrongly(client, acme.user.email)
+    await superuser.execute(moving, acme.id, None)
+    assert await entries(app, superuser, acme, "login.refused") == [("login.refused", acme.user.id, 2, [])]
+
+
 async def test_what_was_counted_is_noted_when_the_process_ends(
     superuser: asyncpg.Connection, database_url: URL, acme: Tenant, app: FastAPI
 ) -> None:

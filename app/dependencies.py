@@ -7,7 +7,7 @@ from fastapi import Depends, Request
 from app.callers import BearerToken, container_of, origin_of, shared_of
 from app.core.errors import InsufficientScope, PermissionDenied, SessionRequired
 from app.core.principal import Origin, Principal, Scope
-from app.db.session import Database, TenantSession
+from app.db.session import TenantSession
 from app.services.api_key_service import ApiKeyService
 from app.services.audit_service import AuditService
 from app.services.auth_service import AuthService
@@ -67,14 +67,6 @@ async def limit_address(request: Request) -> None:
 
 
 LIMITED_BY_ADDRESS = Depends(limit_address)
-
-
-async def get_db(request: Request) -> Database:
-    """The database outside any tenant, for the routes that have no caller."""
-    return container_of(request).database
-
-
-Db = Annotated[Database, Depends(get_db)]
 
 
 def tenant_db(request: Request, principal: Principal) -> TenantSession:
@@ -146,9 +138,11 @@ async def get_api_keys(request: Request, principal: CurrentUser) -> ApiKeyServic
     return ApiKeyService(session_db(request, principal), shared_of(request).sessions, claims)
 
 
-async def get_health(request: Request, db: Db) -> HealthService:
-    shared = shared_of(request)
-    return HealthService(db, shared.llm, shared.limits, container_of(request).background, shared.cache)
+async def get_health(request: Request) -> HealthService:
+    shared, containers = shared_of(request), request.app.state.containers
+    databases = [container.database for container in containers]
+    supervisors = [container.background for container in containers]
+    return HealthService(databases, supervisors, shared.llm, shared.limits, shared.cache)
 
 
 async def get_profile(request: Request, principal: CurrentUser) -> ProfileService:

@@ -48,6 +48,7 @@ async def test_a_region_that_is_away_costs_its_own_tenants_alone(two: Two, away:
         own = await credentials(first, here)
         async with two.without(away):
             await assert_works(second, here, *own)
+            assert (await second.get("/health/ready")).status_code == 200
             assert_problem(await second.get("/messages", headers=there.user.headers), 503)
             login = {"email": there.user.email, "password": PASSWORD}
             assert_problem(await second.post("/login", json=login), 503)

@@ -189,9 +189,18 @@ async def move_tenant(arguments: argparse.Namespace, settings: Settings) -> str:
     """
     async with _places(settings) as places:
         place = places.chosen(arguments.region)
-        moved = await TenantMove(settings.owner_urls(), arguments.tenant_id, arguments.region, arguments.window).run()
-        for region in moved.left:
-            await TenantEraser(places.chosen(region).database).erase(arguments.tenant_id)
+        left: Iterable[str] = ()
+        try:
+            moved = await TenantMove(
+                settings.owner_urls(), arguments.tenant_id, arguments.region, arguments.window
+            ).run()
+            left = moved.left
+        except MoveGaveUp as refusal:
+            left = refusal.left
+            raise
+        finally:
+            for region in left:
+                await TenantEraser(places.chosen(region).database).erase(arguments.tenant_id)
     frozen = f", read alone for {moved.frozen_seconds:.1f} s" if moved.frozen_seconds else ""
     return f"Tenant {arguments.tenant_id} lives in {place.region}: {moved.rows} rows copied{frozen}"
 

@@ -12,7 +12,7 @@ freeze ends by itself, unless the directory may have been flipped.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -34,12 +34,21 @@ WHERE l.locktype = 'virtualxid' AND a.datname = current_database() AND a.usesysi
 STILL_THERE = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'virtualxid' AND virtualtransaction = ANY($1))"
 LIVES_IN = "SELECT region FROM directory_tenants WHERE id = $1"
 FLIP = "UPDATE directory_tenants SET region = $2, moving_to = NULL WHERE id = $1 AND region = $3"
+EXISTS = "SELECT EXISTS (SELECT FROM tenants WHERE id = $1)"
+FORGET = "DELETE FROM directory_tenants WHERE id = $1 AND region = $2"
 BAR = "UPDATE tenants SET erasing_at = now() WHERE id = $1 AND moving IS NOT NULL RETURNING true"
 logger = structlog.get_logger()
 
 
 class MoveGaveUp(Exception):
-    """The tenant stays where it was, and is as it was. Why is for the operator."""
+    """The tenant stays where it was, and is as it was. Why is for the operator.
+
+    `left`: the regions where what was copied is to be erased.
+    """
+
+    def __init__(self, reason: str, left: Sequence[str] = ()) -> None:
+        super().__init__(reason)
+        self.left = left
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +100,32 @@ class TenantMove:
         await self._check(source, target)
         await self._note(self._target)
         try:
+            if not await source.fetchval(EXISTS, self._tenant_id):
+                raise MoveGaveUp("the tenant was erased")
             since = await self._copy_in_use(source, target)
             await self._freeze(source)
             copied, _ = await copy_pass(source, target, self._tenant_id, since, last=True)
             await self._keep_frozen(source)
         except (MoveGaveUp, Diverged) as error:
-            await self._set(source, None)
-            await self._note(None)
-            raise MoveGaveUp(str(error)) from error
+            raise MoveGaveUp(str(error), await self._take_back(region)) from error
         self._rows += copied
         await self._flip(region)
+
+    async def _take_back(self, region: str) -> list[str]:
+        """As it was before; where there is a copy to be erased, which the tenant's own erasure would not find."""
+        await self._set(self._at[region], None)
+        await self._note(None)
+        if not await self._at[region].fetchval(EXISTS, self._tenant_id):
+            # Erased meanwhile, and the directory was not told: the tenant was moving.
+            await self._directory.execute(FORGET, self._tenant_id, region)
+        return [self._target] if await self._bar(self._target) else []
+
+    async def _bar(self, name: str) -> bool:
+        """Whether there is something there to be erased; only what a move has marked."""
+        if not await self._at[name].fetchval(BAR, self._tenant_id):
+            return False
+        await self._at[name].execute("SELECT pg_notify('llm_saas_messages', 'erase ' || $1)", self._tenant_id)
+        return True
 
     async def _check(self, source: asyncpg.Connection, target: asyncpg.Connection) -> None:
         if await source.fetchval("SELECT erasing_at IS NOT NULL FROM tenants WHERE id = $1", self._tenant_id):
@@ -151,12 +176,7 @@ class TenantMove:
 
     async def _settle(self) -> list[str]:
         """Bar what is elsewhere of a tenant that lives at the target, open it there; the regions to erase it in."""
-        left = []
-        for name, connection in self._at.items():
-            # Only what a move has marked.
-            if name != self._target and await connection.fetchval(BAR, self._tenant_id):
-                left.append(name)
-                await connection.execute("SELECT pg_notify('llm_saas_messages', 'erase ' || $1)", self._tenant_id)
+        left = [name for name in self._at if name != self._target and await self._bar(name)]
         await self._set(self._at[self._target], None)
         return left
 

@@ -211,11 +211,26 @@ async def test_while_a_message_runs_a_move_waits_and_gives_up_at_the_end_of_its_
         provider.release.set()
         await running
         await send(service, acme.user)
-        # What was copied is taken back by moving it to where it is.
-        assert await two.count("us", acme.id) != {}
-        await run(two, acme, "eu")
+        # Nothing is left behind of it: the tenant's own erasure would not reach it there.
         assert await two.count("us", acme.id) == {}
-        assert (await two.count("eu", acme.id))["messages"] == 2
+        await run(two, acme)
+        assert (await two.count("us", acme.id))["messages"] == 2
+
+
+async def test_nothing_is_left_of_a_tenant_that_is_erased_while_it_moves(two: Two, service: httpx.AsyncClient) -> None:
+    acme = await tenant_in(service, "eu")
+    await send(service, acme.user)
+    with killing("copy_pass", "after"), pytest.raises(Killed):
+        await run(two, acme)
+    erased = await service.delete(f"/tenants/{acme.id}", params={"name": acme.name}, headers=acme.admin.headers)
+    assert erased.status_code == 204, erased.text
+    assert await two.count("us", acme.id) != {}
+
+    with pytest.raises(MoveGaveUp, match="erased"):
+        await run(two, acme)
+
+    assert await two.count("us", acme.id) == {}
+    assert not await two.superusers["eu"].fetchval("SELECT count(*) FROM directory_tenants WHERE id = $1", acme.id)
 
 
 @contextmanager

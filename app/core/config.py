@@ -1,6 +1,7 @@
 """Settings from the environment or `.env`, checked once at start-up."""
 
 from functools import lru_cache
+from typing import Self
 
 from pydantic import model_validator
 
@@ -33,6 +34,12 @@ class Settings(
     def _without_white_space(cls, values: dict[str, object]) -> dict[str, object]:
         """What is read from a file ends in a line feed, which no header and no comparison forgives."""
         return {name: value.strip() if isinstance(value, str) else value for name, value in values.items()}
+
+    @model_validator(mode="after")
+    def _listens_at_two_ports(self) -> Self:
+        if self.metrics_port and self.metrics_port == self.port:
+            raise ValueError("METRICS_PORT must be another than PORT")
+        return self
 
 
 @lru_cache

@@ -65,6 +65,12 @@ def test_production_refuses_what_is_weak_or_missing(change: dict[str, Any], says
         settings(**{**GOOD, **change})
 
 
+def test_metrics_have_a_port_of_their_own() -> None:
+    assert settings(port=0, metrics_port=0).metrics_port == 0
+    with pytest.raises(ValidationError, match="METRICS_PORT must be another than PORT"):
+        settings(port=8123, metrics_port=8123)
+
+
 def test_the_white_space_around_a_setting_is_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     key = secrets.token_hex(32)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-from-a-file\n")

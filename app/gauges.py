@@ -12,9 +12,9 @@ from app.observability import instruments
 from app.observability.spenders import SPENDERS
 
 
-def waiting_work(database: Database, *, queue: bool) -> Loop:
-    """The loop that looks how much waits; `queue`: whether there are workers for which messages do."""
-    waiting = WaitingWork(database, queue=queue)
+def waiting_work(databases: Sequence[Database], *, queue: bool) -> Loop:
+    """The loop that looks how much waits, in all regions; `queue`: whether there are workers for which messages do."""
+    waiting = WaitingWork(databases, queue=queue)
     return Loop("waiting_work", waiting.run, waiting.turns)
 
 

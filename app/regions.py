@@ -79,8 +79,8 @@ async def _opened(
     # What the process does once, the first container's supervisor watches.
     own, once = [Loop("audit_tally", shared.tally.run)], sweeps
     if sampler is not None:
-        first = next(iter(by_url.values())).database
-        own += [Loop("metrics", sampler.run), waiting_work(first, queue=works or settings.message_workers)]
+        waiting = waiting_work([place.database for place in by_url.values()], queue=works or settings.message_workers)
+        own += [Loop("metrics", sampler.run), waiting]
     containers = []
     for url, place in by_url.items():
         containers.append(Container.create(shared, place, url, works=works, own=own, once=once))

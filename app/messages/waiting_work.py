@@ -1,9 +1,11 @@
 """How much work of the installation waits, in the metrics: read now and then, by each process that has some."""
 
 import asyncio
+from collections.abc import Sequence
 
 from sqlalchemy import text
 
+from app.core.errors import DatabaseUnavailable
 from app.core.supervision import Turns
 from app.db import rls
 from app.db.execution import Record
@@ -30,12 +32,15 @@ class QueueRow(Record):
 
 
 class WaitingWork:
-    """`queue`: whether there are workers for which messages wait."""
+    """`databases`: of all regions, shown together. `queue`: whether there are workers for which messages wait."""
 
-    def __init__(self, database: Database, *, queue: bool) -> None:
+    def __init__(self, databases: Sequence[Database], *, queue: bool) -> None:
         self.turns = Turns("waiting_work")
-        self._database = database
+        self._databases = databases
         self._queue = queue
+        # As each said last: one that is away leaves the others to be shown.
+        self._due: dict[Database, DueRow] = {}
+        self._queues: dict[Database, QueueRow] = {}
 
     async def run(self) -> None:
         while True:
@@ -43,9 +48,23 @@ class WaitingWork:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def show(self) -> None:
-        async with self._database.background(rls.ENTER_NO_TENANT) as connection:
-            WEBHOOKS_DUE.set((await connection.execute(WEBHOOKS, {}, DueRow)).one().due)
+        """Raises `DatabaseUnavailable` in the end, if one does not answer."""
+        away: DatabaseUnavailable | None = None
+        for database in self._databases:
+            try:
+                await self._look(database)
+            except DatabaseUnavailable as error:
+                away = error
+        if self._due:
+            WEBHOOKS_DUE.set(sum(row.due for row in self._due.values()))
+        if self._queues:
+            QUEUE_DEPTH.set(sum(row.waiting for row in self._queues.values()))
+            QUEUE_AGE.set(max(row.oldest_seconds for row in self._queues.values()))
+        if away is not None:
+            raise away
+
+    async def _look(self, database: Database) -> None:
+        async with database.background(rls.ENTER_NO_TENANT) as connection:
+            self._due[database] = (await connection.execute(WEBHOOKS, {}, DueRow)).one()
             if self._queue:
-                queue = (await connection.execute(QUEUE, {}, QueueRow)).one()
-                QUEUE_DEPTH.set(queue.waiting)
-                QUEUE_AGE.set(queue.oldest_seconds)
+                self._queues[database] = (await connection.execute(QUEUE, {}, QueueRow)).one()

@@ -63,7 +63,7 @@ async def test_what_waits_is_shown_and_runs_in_the_trace_that_it_was_sent_in(
     provider = HeldProvider()
     provider.release.set()
     async with serve(provider, message_workers=True) as (app, api):
-        waiting = WaitingWork(app.state.container.database, queue=True)
+        waiting = WaitingWork([app.state.container.database], queue=True)
         await waiting.show()
         assert (registry.get_sample_value(QUEUE_DEPTH.name), registry.get_sample_value(QUEUE_AGE.name)) == (0, 0)
         acme = await make_tenant(api)

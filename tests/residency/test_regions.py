@@ -5,10 +5,13 @@ import asyncio
 import httpx
 
 from tests.api.problems import assert_problem
+from tests.committed.server import free_port
 from tests.helpers import PASSWORD, log_in, send, unique_email
+from tests.observability.scrape import scrape
 from tests.residency.regions import Two, new_key, tenant_in
 from tests.sessions import refresh, status_of
 from tests.statements import statements
+from tests.waiting import until
 
 
 async def test_a_tenant_lives_whole_in_its_region_and_is_served_by_any_process(two: Two) -> None:
@@ -142,3 +145,19 @@ async def test_with_one_region_no_directory_is_asked_and_nothing_is_written_to_i
 async def _emails(two: Two, region: str, email: str) -> int:
     count: int = await two.superusers[region].fetchval("SELECT count(*) FROM users WHERE email = $1", email)
     return count
+
+
+async def test_what_waits_is_counted_over_all_regions(two: Two) -> None:
+    async with two.service(message_workers=True, background_work=False) as (_, client):
+        for region, count in (("eu", 1), ("us", 2)):
+            tenant = await tenant_in(client, region)
+            for _ in range(count):
+                body = {"content": "x", "background": True}
+                assert (await client.post("/messages", json=body, headers=tenant.user.headers)).status_code == 202
+    port = free_port()
+    async with two.service(message_workers=True, background_work=False, metrics_port=port):
+
+        async def all_are_shown() -> bool:
+            return (await scrape(port)).value("llm_saas_queue_depth") == 3
+
+        await until(all_are_shown, "the messages of both regions")

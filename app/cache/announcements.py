@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from contextvars import Context
 from typing import Any
 
 import structlog
 
 from app.cache.store import CHANNEL
+from app.core.trips import start
 
 STOP_SECONDS = 1.0
 logger = structlog.get_logger()
@@ -28,7 +28,7 @@ class Announcements:
         told = Told()
         self._waiting.setdefault(name, set()).add(told.tell)
         if self._listening is None:
-            self._listening = asyncio.create_task(self._listen(), context=Context())
+            self._listening = start(self._listen())
         try:
             yield told
         finally:

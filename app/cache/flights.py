@@ -7,18 +7,17 @@ once; a failure is nobody else's, and one of them tries next.
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from contextvars import Context
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 from app.cache.announcements import Announcements
 from app.cache.entries import Entry, entry_of, seal, unseal
 from app.cache.names import Name
 from app.cache.store import FOLLOWED, LED, LOCK_SECONDS, Away, Store
 from app.core.completion import Completion
+from app.core.trips import start
 
 # Who waits looks this often, should nobody tell: who asks may have been killed.
 LOOK_SECONDS = 0.5
@@ -129,7 +128,7 @@ class Flights:
                     return End.ALONE
 
     async def _ask(self, wanted: Wanted, token: str, ask: Ask) -> Completion:
-        renewal = _start(self._renew(wanted, token))
+        renewal = start(self._renew(wanted, token))
         try:
             return await ask()
         finally:
@@ -151,7 +150,7 @@ class Flights:
 
     def _tell(self, wanted: Wanted, token: str, told: str, entry: Entry | None = None) -> asyncio.Task[None]:
         """Beside the call: nobody waits for Redis to hear of an answer."""
-        task = _start(self._end(wanted, token, told, entry))
+        task = start(self._end(wanted, token, told, entry))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
         return task
@@ -160,8 +159,3 @@ class Flights:
         kept = None if entry is None else (seal(entry, wanted.name), float(wanted.seconds))
         with suppress(Away):
             await self._store.end(wanted.name.name, token, f"{wanted.name.name} {told}", kept)
-
-
-def _start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Outside the request that happens to be the first."""
-    return asyncio.create_task(work, context=Context())

@@ -4,10 +4,7 @@ What Redis fails to do costs the cache and nobody's request: the first failure e
 own has really written again.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
-from contextvars import Context
 from functools import partial
 from typing import Any
 
@@ -15,6 +12,7 @@ import structlog
 
 from app.cache.names import KEY_PREFIX
 from app.core.redis_client import answered_within, client_of
+from app.core.trips import Presence, SharedTrips
 from app.observability.instruments import CACHE_AVAILABLE, CACHE_ERRORS
 from app.observability.redis_trips import redis_trip, redis_wait
 
@@ -56,33 +54,27 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self._redis = client_of(url, TIMEOUT_SECONDS)
-        self._waiting: list[tuple[Sequence[str], asyncio.Future[list[bytes | None]]]] = []
-        self._looking: asyncio.Task[None] | None = None
-        self._recovering: asyncio.Task[None] | None = None
-        self._closing = asyncio.Event()
-        self.available = False
+        self._trips = SharedTrips(self._look_for)
+        self._presence = Presence(self._write_nothing, _tell, RETRY_SECONDS)
+
+    @property
+    def available(self) -> bool:
+        return self._presence.available
 
     async def open(self) -> None:
-        await self._try()
+        await self._presence.open()
 
     async def close(self) -> None:
-        # Not by cancelling: asyncio.wait_for, which the client uses to write, may swallow that before Python 3.12.
-        self._closing.set()
-        for task in (self._looking, self._recovering):
-            if task is not None:
-                await task
+        await self._trips.close()
+        await self._presence.close()
         await self._redis.aclose()
 
     async def look(self, names: Sequence[str]) -> list[bytes | None]:
         """What is kept under each; raises `Away`."""
         if not self.available:
             raise Away
-        found: asyncio.Future[list[bytes | None]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((names, found))
-        if self._looking is None:
-            self._looking = _start(self._look_for_waiting())
         with redis_wait("cache", "get"):
-            return await found
+            return await self._trips.ask(names)
 
     async def join(self, name: str, token: str) -> bytes:
         """What is kept, or `LED`: nobody asks, and the caller is to; or `FOLLOWED`: somebody asks. Raises `Away`."""
@@ -110,30 +102,10 @@ class Store:
             if not position:
                 return deleted
 
-    async def _look_for_waiting(self) -> None:
-        try:
-            while self._waiting:
-                batch, self._waiting = self._waiting, []
-                await self._look_for(batch)
-        finally:
-            self._looking = None
-
-    async def _look_for(self, batch: Sequence[tuple[Sequence[str], asyncio.Future[list[bytes | None]]]]) -> None:
-        # Those whose request is gone are done already.
-        try:
-            names = [name for names, _ in batch for name in names]
-            kept = iter(await self._ask("get", lambda: self._redis.mget(names)))
-            for wanted, found in batch:
-                values = [next(kept) for _ in wanted]
-                if not found.done():
-                    found.set_result(values)
-        except Exception as error:  # noqa: BLE001 - it is its requests' failure, and nobody else's
-            for _, found in batch:
-                if not found.done():
-                    found.set_exception(error)
-        finally:
-            for _, found in batch:
-                found.cancel()
+    async def _look_for(self, wanted: list[Sequence[str]]) -> list[list[bytes | None]]:
+        names = [name for each in wanted for name in each]
+        kept = iter(await self._ask("get", lambda: self._redis.mget(names)))
+        return [[next(kept) for _ in each] for each in wanted]
 
     async def _ask(self, operation: str, command: Callable[[], Awaitable[Any]]) -> Any:
         if not self.available:
@@ -144,41 +116,22 @@ class Store:
                     return await command()
         except Exception as error:
             CACHE_ERRORS.add(operation)
-            self._lose(error)
+            self._presence.lose(error)
             raise Away from error
 
-    def _lose(self, error: Exception) -> None:
-        if self.available or self._recovering is None:
-            logger.warning("cache_away", error=type(error).__name__)
-        self.available = False
-        CACHE_AVAILABLE.set(0)
-        if self._recovering is None and not self._closing.is_set():
-            self._recovering = _start(self._recover())
+    async def _write_nothing(self) -> None:
+        """What nobody reads: a Redis that answers may still refuse to write."""
+        async with answered_within(TIMEOUT_SECONDS):
+            await self._redis.set(f"{KEY_PREFIX}:nobody", b"", px=1000)
 
-    async def _recover(self) -> None:
-        while not self.available:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), RETRY_SECONDS)
-                return
-            await self._try()
 
-    async def _try(self) -> None:
-        """Write what nobody reads: a Redis that answers may still refuse to write."""
-        try:
-            async with answered_within(TIMEOUT_SECONDS):
-                await self._redis.set(f"{KEY_PREFIX}:nobody", b"", px=1000)
-        except Exception as error:  # noqa: BLE001 - no failure of Redis is a failure of the service
-            self._lose(error)
-        else:
-            self.available, self._recovering = True, None
-            CACHE_AVAILABLE.set(1)
-            logger.info("cache_in_redis")
+def _tell(error: Exception | None) -> None:
+    CACHE_AVAILABLE.set(0 if error else 1)
+    if error is None:
+        logger.info("cache_in_redis")
+    else:
+        logger.warning("cache_away", error=type(error).__name__)
 
 
 def _lock(name: str) -> str:
     return f"{name}:lock"
-
-
-def _start(work: Any) -> asyncio.Task[None]:
-    """Outside the request that happens to be the first: its id must not stand in these lines of the log."""
-    return asyncio.create_task(work, context=Context())

@@ -164,7 +164,7 @@ async def test_a_redis_that_is_killed_amid_traffic_fails_nobody_and_is_used_agai
         assert 50 <= after.count(429) < 250  # the limit goes on, from what was counted here
         assert log == ["rate_limits_in_redis", "rate_limits_in_memory"]
 
-        recovering = counters_of(app)._recovering
+        recovering = counters_of(app).presence.recovering
         assert recovering is not None
         server.start()
         await recovering
@@ -186,7 +186,7 @@ async def test_a_redis_that_hangs_holds_nobody_up(
         assert [answer.status_code for answer in answers] == [200] * 50
         assert await store(client) == "memory"
 
-        recovering = counters_of(app)._recovering
+        recovering = counters_of(app).presence.recovering
         assert recovering is not None
         monkeypatch.setattr(shared, "TIMEOUT_SECONDS", PATIENCE_SECONDS)
         server.send(signal.SIGCONT)

@@ -123,7 +123,7 @@ async def test_an_address_that_nobody_knows_is_not_counted() -> None:
 
 async def test_a_defect_in_counting_fails_its_requests_and_no_later_one(monkeypatch: pytest.MonkeyPatch) -> None:
     counters = SharedCounters("redis://127.0.0.1:1/0", MemoryCounters())
-    counters.available = True
+    counters.presence.available = True
     counted = counters._count
     broken = True
 
@@ -132,10 +132,10 @@ async def test_a_defect_in_counting_fails_its_requests_and_no_later_one(monkeypa
         if broken:
             broken = False
             raise ZeroDivisionError
-        counters.available = False
+        counters.presence.available = False
         return await counted(requests)
 
-    monkeypatch.setattr(counters, "_count", count)
+    monkeypatch.setattr(counters._trips, "_travel", count)
     checks = [(Policy.of("user", "5/hour"), "somebody")]
     with pytest.raises(ZeroDivisionError):
         await within_patience(counters.hit(checks), "the refusal")

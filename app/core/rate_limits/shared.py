@@ -1,9 +1,7 @@
 """Counters that all processes share in Redis, and this process's own for as long as Redis is away."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from contextlib import suppress
-from contextvars import Context
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -13,6 +11,7 @@ from redis.backoff import NoBackoff
 
 from app.core.rate_limits.memory import MemoryCounters
 from app.core.rate_limits.policy import Check, Standing
+from app.core.trips import Presence, SharedTrips
 from app.observability.redis_trips import redis_trip, redis_wait
 
 TIMEOUT_SECONDS = 0.25
@@ -64,34 +63,27 @@ class SharedCounters:
         storage = RedisStorage(f"async+{url}", implementation="redispy", **options)
         self._redis: Any = storage.bridge.get_connection()  # type: ignore[attr-defined]
         self._local = local
-        self._waiting: list[tuple[Sequence[Check], asyncio.Future[Standing]]] = []
-        self._counting: asyncio.Task[None] | None = None
-        self._recovering: asyncio.Task[None] | None = None
-        self._closing = asyncio.Event()
-        self.available = False
+        self._trips = SharedTrips(self._count)
+        self.presence = Presence(self._count_nobody, _tell, RETRY_SECONDS)
+
+    @property
+    def available(self) -> bool:
+        return self.presence.available
 
     async def open(self) -> None:
-        await self._try()
+        await self.presence.open()
 
     async def close(self) -> None:
-        # Not by cancelling: asyncio.wait_for, which the client uses to write, may swallow that before Python 3.12.
-        self._closing.set()
-        if self._counting:
-            await self._counting
-        if self._recovering:
-            await self._recovering
+        await self._trips.close()
+        await self.presence.close()
         await self._redis.aclose()
 
     async def hit(self, checks: Sequence[Check]) -> Standing:
         """As `MemoryCounters.hit`."""
         if not self.available:
             return self._local.hit(checks)
-        counted: asyncio.Future[Standing] = asyncio.get_running_loop().create_future()
-        self._waiting.append((checks, counted))
-        if self._counting is None:
-            self._counting = _start(self._count_waiting())
         with redis_wait("limits", "count"):
-            return await counted
+            return await self._trips.ask(checks)
 
     async def give_back(self, checks: Sequence[Check]) -> None:
         """As `MemoryCounters.give_back`. In a trip of its own: it is rare."""
@@ -102,37 +94,14 @@ class SharedCounters:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 await self._redis.eval(GIVE_BACK, len(checks), *map(_key, checks))
         except Exception as error:  # noqa: BLE001 - no failure of Redis is a failure of the request
-            self._lose(error)
-
-    async def _count_waiting(self) -> None:
-        try:
-            while self._waiting:
-                batch, self._waiting = self._waiting, []
-                await self._count_batch(batch)
-        finally:
-            self._counting = None
-
-    async def _count_batch(self, batch: Sequence[tuple[Sequence[Check], asyncio.Future[Standing]]]) -> None:
-        # Those whose request is gone are done already.
-        try:
-            standings = await self._count([checks for checks, _ in batch])
-            for (_, counted), standing in zip(batch, standings, strict=True):
-                if not counted.done():
-                    counted.set_result(standing)
-        except Exception as error:  # noqa: BLE001 - it is its requests' failure, and nobody else's
-            for _, counted in batch:
-                if not counted.done():
-                    counted.set_exception(error)
-        finally:
-            for _, counted in batch:
-                counted.cancel()
+            self.presence.lose(error)
 
     async def _count(self, requests: Sequence[Sequence[Check]]) -> list[Standing]:
         if self.available:
             try:
                 return await self._count_in_redis(requests)
             except Exception as error:  # noqa: BLE001 - no failure of Redis is a failure of the request
-                self._lose(error)
+                self.presence.lose(error)
         return [self._local.hit(checks) for checks in requests]
 
     async def _count_in_redis(self, requests: Sequence[Sequence[Check]]) -> list[Standing]:
@@ -148,39 +117,21 @@ class SharedCounters:
         pairs = iter(zip(numbers[::2], numbers[1::2], strict=True))
         return [_tightest(checks, [next(pairs) for _ in checks]) for checks in requests]
 
-    def _lose(self, error: Exception) -> None:
-        if self.available or self._recovering is None:
-            logger.warning("rate_limits_in_memory", error=type(error).__name__)
-        self.available = False
-        if self._recovering is None:
-            self._recovering = _start(self._recover())
+    async def _count_nobody(self) -> None:
+        """A Redis that answers may still refuse to write."""
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            await self._redis.eval(COUNT, 1, f"{KEY_PREFIX}:nobody", 1, 1000, 1)
 
-    async def _recover(self) -> None:
-        while not self.available:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), RETRY_SECONDS)
-                return
-            await self._try()
 
-    async def _try(self) -> None:
-        """Count nobody: a Redis that answers may still refuse to write."""
-        try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                await self._redis.eval(COUNT, 1, f"{KEY_PREFIX}:nobody", 1, 1000, 1)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._lose(error)
-        else:
-            self.available, self._recovering = True, None
-            logger.info("rate_limits_in_redis")
+def _tell(error: Exception | None) -> None:
+    if error is None:
+        logger.info("rate_limits_in_redis")
+    else:
+        logger.warning("rate_limits_in_memory", error=type(error).__name__)
 
 
 def _key(check: Check) -> str:
     return f"{KEY_PREFIX}:{check.policy.item.key_for(check.policy.name, check.who)}"
-
-
-def _start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Outside the request that happens to be the first: its id must not stand in these lines of the log."""
-    return asyncio.create_task(work, context=Context())
 
 
 def _tightest(checks: Sequence[Check], counted: Sequence[tuple[int, int]]) -> Standing:

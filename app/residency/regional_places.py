@@ -23,7 +23,8 @@ AWAY_SECONDS = 5.0
 OF_EMAIL = text("SELECT tenant_id FROM auth_lookup(:value)")
 OF_KEY = text("SELECT tenant_id FROM api_key_lookup(:value)")
 OF_SESSION = text("SELECT tenant_id FROM session_lookup(:value)")
-OF_TENANT = text("SELECT tenants.id FROM tenants WHERE tenants.id = :value")
+# Not where it is being erased: a move may have left that.
+OF_TENANT = text("SELECT tenants.id FROM tenants WHERE tenants.id = :value AND tenants.erasing_at IS NULL")
 T = TypeVar("T")
 logger = structlog.get_logger()
 

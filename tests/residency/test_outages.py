@@ -149,3 +149,15 @@ def test_shards_that_cannot_be_meant_are_refused(database_url: URL, two: Two) ->
         with pytest.raises(ValueError, match=r"SHARD|DATABASE_DIRECT_URL") as refused:
             make_settings(database_url, two.data_dir, **changes)
         assert "secret-of-us" not in str(refused.value)
+
+
+@pytest.mark.usefixtures("_soon")
+async def test_what_a_tenant_left_in_a_region_is_not_taken_for_it_while_the_directory_is_away(two: Two) -> None:
+    async with two.service() as (_, first), two.service() as (_, second):
+        acme = await tenant_in(first, "eu")
+        # As after a move from there, while what it left is being erased.
+        left = "INSERT INTO tenants (id, name, moving, erasing_at) VALUES ($1, $2, 'frozen', now())"
+        await two.superusers["us"].execute(left, acme.id, acme.name)
+        async with two.without("eu"):
+            assert_problem(await second.get("/messages", headers=acme.user.headers), 503)
+        assert (await second.get("/messages", headers=acme.user.headers)).status_code == 200

@@ -204,13 +204,13 @@ async def test_a_redis_that_answers_but_does_not_write_is_not_used(
         await direct.config_set("maxmemory", "1")  # refuses what needs memory, answers PING
         assert (await me(client, acme)).status_code == 200
         counters = counters_of(app)
-        attempt = counters._try
+        attempt = counters.presence.open
 
         async def noted() -> None:
             await attempt()
             tried.set()
 
-        monkeypatch.setattr(counters, "_try", noted)
+        monkeypatch.setattr(counters.presence, "open", noted)
         await tried.wait()
         assert await store(client) == "memory"
         assert log == ["rate_limits_in_redis", "rate_limits_in_memory"]

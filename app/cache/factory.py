@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def create_cache(settings: Settings, secret_keys: Sequence[str], provider: LLMProvider) -> "ResponseCache | None":
-    """None without `REDIS_URL`. An equal call is waited for as long as a provider may take."""
+    """None without `REDIS_URL`. An equal call is waited for as long as its message has the time."""
     if not settings.redis_url:
         return None
     # Not at the top: the client of Redis is for those who have one.
@@ -20,4 +20,4 @@ def create_cache(settings: Settings, secret_keys: Sequence[str], provider: LLMPr
     from app.cache.names import Names
 
     names = Names(secret_keys, parameters_of(settings, provider))
-    return ResponseCache(settings.redis_url, names, settings.llm_timeout_seconds)
+    return ResponseCache(settings.redis_url, names, settings.equal_call_seconds)

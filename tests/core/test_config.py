@@ -133,3 +133,11 @@ def test_a_second_password_or_one_of_nobody_is_refused_and_not_quoted(url: str) 
 
 def test_without_a_url_a_password_is_nobodys() -> None:
     assert settings(database_password="hidden").database_url == ""
+
+
+@pytest.mark.parametrize("changes", [{}, {"message_timeout_seconds": 61}, {"llm_fallbacks": "mock:one,mock:two"}])
+def test_who_waited_for_an_equal_call_has_the_time_for_its_own(changes: dict[str, Any]) -> None:
+    settings = Settings(_env_file=None, **changes)
+    own = settings.llm_timeout_seconds * len(settings.llm_fallbacks) + settings.longest_stream_seconds
+    assert settings.equal_call_seconds >= 0
+    assert settings.equal_call_seconds + own <= settings.message_timeout_seconds

@@ -78,6 +78,12 @@ class LLMSettings(SettingsGroup):
         rest = self.message_timeout_seconds - self.llm_timeout_seconds * len(self.llm_fallbacks)
         return max(self.llm_timeout_seconds, rest * SHARE_OF_TIME)
 
+    @property
+    def equal_call_seconds(self) -> float:
+        """How long a call may wait for an equal one: after it, its own must end in its message's time."""
+        own = self.llm_timeout_seconds * len(self.llm_fallbacks) + self.longest_stream_seconds
+        return min(self.llm_timeout_seconds, self.message_timeout_seconds - own)
+
     def providers(self) -> list[tuple[ProviderName, str]]:
         """The providers to try in order, each with its model (empty: the provider's default here)."""
         chain: list[tuple[ProviderName, str]] = [(self.llm_provider, self.llm_model)]

@@ -105,7 +105,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(observed(settings))
         opened = await stack.enter_async_context(open_containers(settings, works=app.state.works))
-        containers = app.state.containers = opened.containers
+        containers = opened.containers
         app.state.container, app.state.regions = containers[0], opened.regions
         for container in containers:
             stack.push_async_callback(container.background.stop)

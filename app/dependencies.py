@@ -139,7 +139,8 @@ async def get_api_keys(request: Request, principal: CurrentUser) -> ApiKeyServic
 
 
 async def get_health(request: Request) -> HealthService:
-    shared, containers = shared_of(request), request.app.state.containers
+    shared, regions = shared_of(request), request.app.state.regions
+    containers = [container_of(request)] if regions is None else regions.containers
     databases = [container.database for container in containers]
     supervisors = [container.background for container in containers]
     return HealthService(databases, supervisors, shared.llm, shared.limits, shared.cache)

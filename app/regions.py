@@ -25,6 +25,10 @@ class Regions:
         self._places = places
         self._by_name = by_name
 
+    @property
+    def containers(self) -> list[Container]:
+        return list(self._by_name.values())
+
     async def of_caller(self, tenant_id: str) -> Container:
         place = await self._places.of_caller(tenant_id)
         return self._by_name[place.region or ""]

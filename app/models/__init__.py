@@ -5,6 +5,17 @@ from app.models.budget import Budget
 from app.models.conversation import Conversation
 from app.models.deleted_usage import DeletedUsage
 from app.models.directory import DirectoryClaim, DirectorySecret, DirectoryTenant, RegionIdentity
+from app.models.document import (
+    ChunkTerms,
+    ChunkVector,
+    Document,
+    DocumentChunk,
+    DocumentContent,
+    DocumentStatus,
+    DocumentTotals,
+    DocumentVisibility,
+    TermFrequency,
+)
 from app.models.idempotency_key import IdempotencyKey
 from app.models.invite import Invite
 from app.models.message import Message, MessageStatus
@@ -20,11 +31,19 @@ __all__ = [
     "AuditEntry",
     "Base",
     "Budget",
+    "ChunkTerms",
+    "ChunkVector",
     "Conversation",
     "DeletedUsage",
     "DirectoryClaim",
     "DirectorySecret",
     "DirectoryTenant",
+    "Document",
+    "DocumentChunk",
+    "DocumentContent",
+    "DocumentStatus",
+    "DocumentTotals",
+    "DocumentVisibility",
     "IdempotencyKey",
     "Invite",
     "Message",
@@ -35,6 +54,7 @@ __all__ = [
     "RegistrationMode",
     "SearchBlock",
     "Tenant",
+    "TermFrequency",
     "UsageDay",
     "UsageEnd",
     "User",

@@ -1,0 +1,223 @@
+"""Documents of a tenant, in chunks that are found by meaning and by words.
+
+Revision ID: 0100
+Revises: 0018
+"""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+from alembic import op
+from app.db.migration import isolate, owner, owner_keys, tenant_key, timestamps
+from app.db.vectors import HalfVector, SparseVector
+
+revision: str = "0100"
+down_revision: str | None = "0018"
+branch_labels = None
+depends_on = None
+
+# Only a superuser may add it to a database; many who host PostgreSQL let their customers.
+EXTENSION = """
+DO $$ BEGIN
+  IF NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'vector') THEN
+    CREATE EXTENSION vector;
+  END IF;
+EXCEPTION WHEN insufficient_privilege OR undefined_file OR feature_not_supported THEN
+  RAISE EXCEPTION 'documents need the extension pgvector in this database'
+    USING HINT = 'Install pgvector on the server, and let a superuser run: CREATE EXTENSION vector;';
+END $$
+"""
+TABLES = (
+    "documents",
+    "document_contents",
+    "document_chunks",
+    "chunk_vectors",
+    "chunk_terms",
+    "term_frequencies",
+    "document_totals",
+)
+# Whose they are beside the tenant's: a private document is its uploader's and admins'. Work without a caller sees all.
+READER = """
+CREATE POLICY reader ON documents AS RESTRICTIVE TO llm_saas_app USING (
+  CASE WHEN visibility = 'tenant' THEN true ELSE
+    (SELECT current_setting('app.user_id', true)) IN ('', user_id) OR (SELECT EXISTS (
+      SELECT FROM users u WHERE u.tenant_id = app_tenant() AND u.id = current_setting('app.user_id', true)
+        AND u.role = 'admin')) END)
+"""
+TERM_PLACES = 2**20
+
+
+def id_column(name: str = "id", **options: bool) -> sa.Column[str]:
+    return sa.Column(name, sa.String(36), nullable=False, **options)
+
+
+def of_document(table: str) -> list[sa.ForeignKeyConstraint]:
+    return [
+        tenant_key(table),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "document_id"],
+            ["documents.tenant_id", "documents.id"],
+            ondelete="CASCADE",
+            name=f"fk_{table}_tenant_id_document_id",
+        ),
+    ]
+
+
+def of_chunk(table: str) -> list[sa.ForeignKeyConstraint]:
+    return [
+        *of_document(table),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "chunk_id"],
+            ["document_chunks.tenant_id", "document_chunks.id"],
+            ondelete="CASCADE",
+            name=f"fk_{table}_tenant_id_chunk_id",
+        ),
+    ]
+
+
+def count(name: str, kind: sa.types.TypeEngine[int] | None = None) -> sa.Column[int]:
+    return sa.Column(name, kind or sa.Integer(), server_default="0", nullable=False)
+
+
+def create_documents() -> None:
+    op.create_table(
+        "documents",
+        id_column(),
+        *owner(),
+        sa.Column("name", sa.String(255), nullable=False),
+        sa.Column("collection", sa.String(100), server_default="default", nullable=False),
+        sa.Column("visibility", sa.String(10), server_default="tenant", nullable=False),
+        sa.Column(
+            "audience",
+            sa.String(36),
+            sa.Computed("CASE WHEN visibility = 'private' THEN user_id ELSE '' END", persisted=True),
+        ),
+        sa.Column("media_type", sa.String(100), nullable=False),
+        sa.Column("attributes", JSONB(), server_default="{}", nullable=False),
+        sa.Column("content_hash", sa.String(64), nullable=False),
+        sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.Column("status", sa.String(20), server_default="queued", nullable=False),
+        sa.Column("error_code", sa.String(50)),
+        count("progress", sa.SmallInteger()),
+        sa.Column("pages", sa.Integer()),
+        sa.Column("characters", sa.Integer()),
+        count("chunks"),
+        count("tokens"),
+        sa.Column("current", sa.Boolean(), server_default="false", nullable=False),
+        count("attempts"),
+        sa.Column("lease_expires_at", sa.DateTime(timezone=True)),
+        *timestamps(),
+        *owner_keys("documents"),
+        sa.PrimaryKeyConstraint("id", name="pk_documents"),
+        sa.UniqueConstraint("tenant_id", "id", name="uq_documents_tenant_id_id"),
+        sa.CheckConstraint("status IN ('queued', 'processing', 'ready', 'failed')", name="ck_documents_status"),
+        sa.CheckConstraint("visibility IN ('tenant', 'private')", name="ck_documents_visibility"),
+    )
+    newest = [sa.text("created_at DESC"), sa.text("id DESC")]
+    for narrowed in ([], ["user_id"], ["collection"]):
+        columns = ["tenant_id", *narrowed]
+        op.create_index(f"ix_documents_{'_'.join(columns)}_created_at_id", "documents", [*columns, *newest])
+    op.create_index("ix_documents_tenant_id_content_hash", "documents", ["tenant_id", "content_hash"])
+    op.create_index(
+        "ix_documents_unfinished",
+        "documents",
+        ["created_at", "id"],
+        postgresql_where=sa.text("status IN ('queued', 'processing')"),
+    )
+    op.create_index(
+        "uq_documents_current",
+        "documents",
+        ["tenant_id", "collection", "name", "audience"],
+        unique=True,
+        postgresql_where=sa.text("current"),
+    )
+    op.create_table(
+        "document_contents",
+        id_column("tenant_id"),
+        id_column("document_id"),
+        sa.Column("original", sa.LargeBinary()),
+        sa.Column("text", sa.Text()),
+        *of_document("document_contents"),
+        sa.PrimaryKeyConstraint("tenant_id", "document_id", name="pk_document_contents"),
+    )
+
+
+def create_chunks() -> None:
+    op.create_table(
+        "document_chunks",
+        id_column(),
+        id_column("tenant_id"),
+        id_column("document_id"),
+        sa.Column("n", sa.Integer(), nullable=False),
+        sa.Column("page", sa.Integer()),
+        sa.Column("heading", sa.Text(), server_default="", nullable=False),
+        sa.Column("start", sa.Integer(), nullable=False),
+        sa.Column("end", sa.Integer(), nullable=False),
+        sa.Column("tokens", sa.Integer(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        *of_document("document_chunks"),
+        sa.PrimaryKeyConstraint("id", name="pk_document_chunks"),
+        sa.UniqueConstraint("tenant_id", "id", name="uq_document_chunks_tenant_id_id"),
+        sa.UniqueConstraint("tenant_id", "document_id", "n", name="uq_document_chunks_tenant_id_document_id_n"),
+    )
+    op.create_table(
+        "chunk_vectors",
+        id_column("tenant_id"),
+        sa.Column("model", sa.String(255), nullable=False),
+        id_column("chunk_id"),
+        id_column("document_id"),
+        sa.Column("embedding", HalfVector(), nullable=False),
+        *of_chunk("chunk_vectors"),
+        sa.PrimaryKeyConstraint("tenant_id", "model", "chunk_id", name="pk_chunk_vectors"),
+    )
+    op.create_table(
+        "chunk_terms",
+        id_column("tenant_id"),
+        id_column("chunk_id"),
+        id_column("document_id"),
+        sa.Column("terms", SparseVector(TERM_PLACES), nullable=False),
+        *of_chunk("chunk_terms"),
+        sa.PrimaryKeyConstraint("tenant_id", "chunk_id", name="pk_chunk_terms"),
+    )
+    for table in ("chunk_vectors", "chunk_terms"):
+        op.create_index(f"ix_{table}_tenant_id_document_id", table, ["tenant_id", "document_id"])
+
+
+def create_totals() -> None:
+    op.create_table(
+        "term_frequencies",
+        id_column("tenant_id"),
+        sa.Column("term", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("chunks", sa.Integer(), nullable=False),
+        tenant_key("term_frequencies"),
+        sa.PrimaryKeyConstraint("tenant_id", "term", name="pk_term_frequencies"),
+    )
+    op.create_table(
+        "document_totals",
+        id_column("tenant_id"),
+        count("documents"),
+        count("bytes", sa.BigInteger()),
+        count("chunks"),
+        count("current_chunks"),
+        sa.Column("ingestion_seconds", sa.Float(), server_default="0", nullable=False),
+        sa.Column("embedding_model", sa.String(255)),
+        tenant_key("document_totals"),
+        sa.PrimaryKeyConstraint("tenant_id", name="pk_document_totals"),
+    )
+
+
+def upgrade() -> None:
+    op.execute(EXTENSION)
+    create_documents()
+    create_chunks()
+    create_totals()
+    for table in TABLES:
+        isolate(table)
+        op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO llm_saas_app")
+    op.execute(READER)
+
+
+def downgrade() -> None:
+    """The documents go. The extension stays: it may be somebody else's too."""
+    for table in reversed(TABLES):
+        op.drop_table(table)

@@ -83,7 +83,7 @@ def _shared(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _pieces(text: str, section: _Section, room: int, count: _Counter) -> Iterator[tuple[int, int]]:
-    from semchunk import chunk
+    from semchunk.semchunk import chunk
 
     stretch = text[section.start : section.end]
     overlap = 0 if section.tokens <= room else min(OVERLAP_TOKENS, room // 4)

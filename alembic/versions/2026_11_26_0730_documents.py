@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from alembic import op
-from app.db.migration import isolate, owner, owner_keys, tenant_key, timestamps
+from app.db.migration import grant_to_runtime, isolate, owner, owner_keys, tenant_key, timestamps
 from app.db.vectors import HalfVector, SparseVector
 
 revision: str = "0100"
@@ -45,6 +45,16 @@ CREATE POLICY reader ON documents AS RESTRICTIVE TO llm_saas_app USING (
         AND u.role = 'admin')) END)
 """
 TERM_PLACES = 2**20
+# The words of a text, by their places in a sparse vector, and how often they stand there. Of md5, whose value is the
+# same in every version of PostgreSQL. Stems, without the words that say nothing: with them BM25 falls behind.
+TEXT_TERMS = """
+CREATE FUNCTION text_terms(content text) RETURNS TABLE (place int, n int)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT 1 + ('x' || substr(md5(word.lexeme), 1, 5))::bit(20)::int, sum(cardinality(word.positions))::int
+  FROM unnest(to_tsvector('pg_catalog.english'::regconfig, content)) AS word GROUP BY 1
+$$
+"""
 
 
 def id_column(name: str = "id", **options: bool) -> sa.Column[str]:
@@ -215,9 +225,12 @@ def upgrade() -> None:
         isolate(table)
         op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO llm_saas_app")
     op.execute(READER)
+    op.execute(TEXT_TERMS)
+    grant_to_runtime(["text_terms(text)"])
 
 
 def downgrade() -> None:
     """The documents go. The extension stays: it may be somebody else's too."""
+    op.execute("DROP FUNCTION text_terms(text)")
     for table in reversed(TABLES):
         op.drop_table(table)

@@ -1,7 +1,7 @@
 """Finds passages by meaning and by words.
 
-score = cosine + min(0.12 · n, 0.9) · words: `n` counts the question's words that the tenant's documents have, `words` is
-the passage's BM25 as a part of the most that a passage could score. A longer question says more by its words. The
+score = cosine + min(0.12 · n, 0.9) · words: `n` counts the question's words that the tenant's documents have, and
+`words` is the passage's BM25 as a part of the most that one could score. A longer question says more by its words. The
 factors were looked for on two judged sets (ADR 39); ranks fused in the usual way fall behind the better half on one.
 """
 

@@ -1,7 +1,7 @@
 """Documents of a tenant, in chunks that are found by meaning and by words.
 
 Revision ID: 0100
-Revises: 0018
+Revises: 0024
 """
 
 import sqlalchemy as sa
@@ -12,7 +12,7 @@ from app.db.migration import grant_to_runtime, isolate, owner, owner_keys, tenan
 from app.db.vectors import HalfVector, SparseVector
 
 revision: str = "0100"
-down_revision: str | None = "0018"
+down_revision: str | None = "0024"
 branch_labels = None
 depends_on = None
 

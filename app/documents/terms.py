@@ -13,6 +13,8 @@ SATURATION, LENGTH_SHARE = 1.6, 0.75
 # that comes or goes. On two judged sets, whose averages are 28 and 98, it made no difference (ADR 39).
 AVERAGE_WORDS = 120.0
 
+OF_DOCUMENT = (bindparam("tenant_id", type_=String), bindparam("document_id", type_=String))
+
 # Weighs the chunks of a document that have no weights yet.
 WEIGH = text(f"""
 INSERT INTO chunk_terms (tenant_id, chunk_id, document_id, terms)
@@ -31,7 +33,7 @@ FROM (
 ) AS weighed
 GROUP BY weighed.id
 ON CONFLICT ON CONSTRAINT pk_chunk_terms DO NOTHING
-""")
+""").bindparams(*OF_DOCUMENT)
 # In the order of the terms, so that two documents at once take turns and do not wait for each other. `sign` 1 where a
 # document begins to be found, -1 where it ends.
 COUNT_TERMS = text("""
@@ -44,7 +46,7 @@ WHERE document_chunks.tenant_id = :tenant_id AND document_chunks.document_id = :
 GROUP BY terms.place ORDER BY terms.place
 ON CONFLICT ON CONSTRAINT pk_term_frequencies DO UPDATE SET chunks = known.chunks + excluded.chunks
 WHERE known.tenant_id = :tenant_id
-""")
+""").bindparams(*OF_DOCUMENT)
 # The question's terms with their idf; `most` is what a chunk could score that had nothing else.
 QUESTION = text(f"""
 SELECT count(*) AS words, COALESCE(sum(idf) * {SATURATION + 1}, 0)::float8 AS most,

@@ -5,8 +5,7 @@ import sys
 from typing import BinaryIO
 
 from app.documents.extraction import confinement, frames
-from app.documents.extraction.reading import prepared
-from app.documents.failures import ExtractionFailed, FailureCode
+from app.documents.extraction.reading import failure_of, prepared
 
 
 def main() -> None:
@@ -22,20 +21,8 @@ def main() -> None:
             confinement.leave_the_files()
         answer = frames.written(read())
     except BaseException as error:  # noqa: BLE001 - a library's panic is no Exception
-        answer = frames.failed(_failure(error))
+        answer = frames.failed(failure_of(error))
     _send(answers, answer)
-
-
-def _failure(error: BaseException) -> ExtractionFailed:
-    if isinstance(error, ExtractionFailed):
-        return error
-    reason = type(error).__name__
-    if isinstance(error, MemoryError | RecursionError):
-        return ExtractionFailed(FailureCode.TOO_COMPLEX, reason)
-    if isinstance(error, ImportError):
-        # The extra `documents` is not installed: this service reads no such files.
-        return ExtractionFailed(FailureCode.UNSUPPORTED_TYPE, f"{reason} {error.name}")
-    return ExtractionFailed(FailureCode.TYPE_MISMATCH, reason)
 
 
 def _send(answers: BinaryIO, answer: bytes) -> None:

@@ -20,6 +20,7 @@ logger = structlog.get_logger()
 ROOT = Path(__file__).parents[3]
 CHILD = (sys.executable, "-B", "-s", "-m", "app.documents.extraction.child")
 _PIECE = 256 * 1024
+_GOODBYE_SECONDS = 10
 _said: set[str] = set()
 
 
@@ -102,10 +103,12 @@ async def _end(child: Process) -> None:
                 child.kill()
             else:
                 os.killpg(child.pid, signal.SIGKILL)
-    # What is left in the pipe holds it open.
-    while await child.stdout.read(_PIECE):
-        pass
-    await child.wait()
+    # What is left in the pipe holds it open; so does who left the group, whom nobody waits for.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_GOODBYE_SECONDS):
+            while await child.stdout.read(_PIECE):
+                pass
+            await child.wait()
 
 
 def _say_once(event: str, **values: object) -> None:

@@ -38,6 +38,19 @@ def _binary_kind(content: bytes, limits: Limits) -> Kind | None:
     return kind
 
 
+def failure_of(error: BaseException) -> ExtractionFailed:
+    """What an error of a reader means to whoever uploaded the file."""
+    if isinstance(error, ExtractionFailed):
+        return error
+    reason = type(error).__name__
+    if isinstance(error, MemoryError | RecursionError):
+        return ExtractionFailed(FailureCode.TOO_COMPLEX, reason)
+    if isinstance(error, ImportError):
+        # The extra `documents` is not installed: this service reads no such files.
+        return ExtractionFailed(FailureCode.UNSUPPORTED_TYPE, f"{reason} {error.name}")
+    return ExtractionFailed(FailureCode.TYPE_MISMATCH, reason)
+
+
 def _read(read: Callable[[], None], writer: Writer, kind: Kind) -> ReadText:
     read()
     return writer.read_text(kind.value)

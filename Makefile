@@ -8,13 +8,14 @@ UV := $(shell command -v uv 2>/dev/null)
 
 install: $(VENV)/.installed
 
-$(VENV)/.installed: requirements.txt
+# With what documents need (150 MB), as most will try them; the image leaves it out.
+$(VENV)/.installed: requirements-documents.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	@test -x $(BIN)/python || { echo "Installing into $(VENV): about a minute, once ..."; $(PYTHON) -m venv $(VENV); }
 ifdef UV
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet -r requirements.txt
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet -r requirements-documents.txt
 else
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-documents.txt
 endif
 	@touch $@
 
@@ -99,7 +100,9 @@ endif
 lock:
 	uv pip compile -q --upgrade pyproject.toml --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command "make lock" -o requirements.txt
-	uv pip compile -q --upgrade pyproject.toml --extra dev --universal --python-version 3.11 -c requirements.txt \
+	uv pip compile -q --upgrade pyproject.toml --extra documents --universal --python-version 3.11 -c requirements.txt \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o requirements-documents.txt
+	uv pip compile -q --upgrade pyproject.toml --extra dev --universal --python-version 3.11 -c requirements-documents.txt \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o requirements-dev.txt
 	uv pip compile -q --upgrade deploy/helm/requirements.in --universal --python-version 3.11 --no-emit-index-url \
 	  --no-emit-find-links --custom-compile-command "make lock" -o deploy/helm/requirements.txt

@@ -25,7 +25,7 @@ from app.api.http.request_context import RequestContextMiddleware
 from app.api.http.response_headers import ResponseHeaders
 from app.api.http.trusted_hosts import TrustedHosts
 from app.api.openapi import CONTACT, DESCRIPTION, LICENSE, SERVERS, SUMMARY, TAGS, install_openapi
-from app.api.routes import admin, api_keys, auth, conversations, health, messages, tenants, usage, well_known
+from app.api.routes import admin, api_keys, auth, conversations, health, messages, search, tenants, usage, well_known
 from app.container import Container
 from app.core.config import Settings, get_settings
 from app.core.errors import AppError
@@ -51,7 +51,8 @@ logger = structlog.get_logger()
 
 
 ROUTES: tuple[APIRouter, ...] = tuple(
-    module.router for module in (messages, conversations, auth, api_keys, tenants, admin, usage, well_known, health)
+    module.router
+    for module in (messages, conversations, search, auth, api_keys, tenants, admin, usage, well_known, health)
 )
 
 

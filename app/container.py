@@ -14,6 +14,7 @@ from app.core.security import PasswordHasher, TokenService
 from app.core.supervision import Loop, Supervisor
 from app.db.pool import Prepared
 from app.db.session import Database
+from app.documents.embedding.embedders import Embedders
 from app.gauges import ProcessGauges
 from app.llm.factory import create_provider
 from app.llm.pricing import PriceTable
@@ -83,6 +84,8 @@ class Container:
     limits: RateLimiter
     refused: RefusedCredentials
     cache: "ResponseCache | None"
+    embedders: Embedders | None = None
+    """None: this service keeps no documents."""
 
     @classmethod
     def create(
@@ -192,6 +195,8 @@ class Container:
         await self.close_region()
         if self.cache:
             await self.cache.close()
+        if self.embedders:
+            await self.embedders.close()
         self.passwords.close()
         await self.limits.close()
 

@@ -13,6 +13,7 @@ from app.services.audit_service import AuditService
 from app.services.auth_service import AuthService
 from app.services.budget_service import BudgetAdminService, BudgetService
 from app.services.conversation_service import ConversationService
+from app.services.document_search_service import DocumentSearchService
 from app.services.erase_service import ErasureService
 from app.services.export_service import ExportService
 from app.services.health_service import HealthService
@@ -84,10 +85,13 @@ def tenant_db(request: Request, principal: Principal) -> TenantSession:
 
 def messages_db(request: Request, principal: Principal) -> TenantSession:
     """As `tenant_db`, for messages and conversations: a key needs the scope for it."""
-    if principal.key_id is not None:
-        scope: Scope = "messages:read" if request.method == "GET" else "messages:write"
-        if scope not in principal.scopes:
-            raise InsufficientScope
+    return scoped_db(request, principal, "messages:read" if request.method == "GET" else "messages:write")
+
+
+def scoped_db(request: Request, principal: Principal, scope: Scope) -> TenantSession:
+    """As `tenant_db`, for who logged in, and for a key that has the scope."""
+    if principal.key_id is not None and scope not in principal.scopes:
+        raise InsufficientScope
     return tenant_db(request, principal)
 
 
@@ -174,6 +178,11 @@ async def get_conversations(request: Request, principal: CurrentUser) -> Convers
     return ConversationService(messages_db(request, principal), container_of(request).idempotency_keys)
 
 
+async def get_document_search(request: Request, principal: CurrentUser) -> DocumentSearchService:
+    # Its question stands in a body, for want of room in a URL; it changes nothing.
+    return DocumentSearchService(scoped_db(request, principal, "messages:read"), container_of(request).embedders)
+
+
 async def get_usage(request: Request, principal: CurrentAdmin) -> UsageService:
     return UsageService(tenant_db(request, principal))
 
@@ -229,6 +238,7 @@ PublicKeys = Annotated[list[dict[str, str]], Depends(get_key_set)]
 WebhookSecretOfTenant = Annotated[WebhookSecretService, Depends(get_webhook_secrets)]
 Messages = Annotated[MessageService, Depends(get_messages)]
 Conversations = Annotated[ConversationService, Depends(get_conversations)]
+DocumentSearch = Annotated[DocumentSearchService, Depends(get_document_search)]
 Usage = Annotated[UsageService, Depends(get_usage)]
 Budgets = Annotated[BudgetService, Depends(get_budgets)]
 BudgetAdmin = Annotated[BudgetAdminService, Depends(get_budget_admin)]

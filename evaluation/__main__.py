@@ -26,7 +26,7 @@ from app.db.session import Database
 from app.documents import search as by_both
 from app.documents.chunking import passages_of
 from app.documents.embedding.minilm import MiniLM
-from app.documents.search import Narrowed, search
+from app.documents.search import Narrowed, passages_for, read_question
 from app.documents.shapes import Embedder, Heading, ReadText
 from app.documents.store import Run
 
@@ -96,18 +96,12 @@ class Library:
                 assert await run.embedded(connection, self._embedder.model, waiting, vectors)
                 assert await run.publish(connection, self._embedder.model)
 
-    async def find(self, question: str, vector: Sequence[float]) -> list[str]:
+    async def find(self, question: str, vector: Sequence[float] | None) -> list[str]:
         """The documents of the best passages, each once."""
         async with self._database.session(rls.enter_tenant(self._caller.tenant_id)) as connection:
-            rows = await search(
-                connection,
-                self._caller,
-                question,
-                vector,
-                self._embedder.model,
-                Narrowed(),
-                most=5 * DEPTH,
-                floor=-math.inf,
+            asked = await read_question(connection, self._caller.tenant_id, question)
+            rows = await passages_for(
+                connection, self._caller, asked, vector, Narrowed(), most=5 * DEPTH, floor=-math.inf
             )
         return list(dict.fromkeys(self._names[row.document_id] for row in rows))[:DEPTH]
 
@@ -119,11 +113,10 @@ async def evaluate(judged: JudgedSet, url: str, embedder: Embedder) -> None:
     asked = [query for query in judged.queries if judged.gains.get(query["id"])]
     vectors = await embedder.embed([query["text"] for query in asked], "query")
     print(f"{judged.name}: {len(judged.documents)} documents, {len(asked)} questions, {perf_counter() - started:.0f} s")
-    nothing = [0.0] * embedder.dimensions
     for way, weight, with_vectors in (("words", None, False), ("vectors", 0.0, True), ("both", None, True)):
         with patch.object(by_both, "MOST_WORD_WEIGHT", by_both.MOST_WORD_WEIGHT if weight is None else weight):
             found = [
-                await library.find(query["text"], vector if with_vectors else nothing)
+                await library.find(query["text"], vector if with_vectors else None)
                 for query, vector in zip(asked, vectors, strict=True)
             ]
         judged_so = [scores(names, judged.gains[query["id"]]) for names, query in zip(found, asked, strict=True)]

@@ -21,6 +21,7 @@ from app.schemas.jwks import KeySet
 from app.schemas.message import MessageCreate, MessageRead, MessageRetry
 from app.schemas.oauth import OAuthError
 from app.schemas.problem import FieldError
+from app.schemas.search import PassageRead, SearchRequest
 from app.schemas.tenant import TenantCreate, TenantCreated, TenantSettings, TenantUpdate
 from app.schemas.usage import BudgetRead, BudgetUpdate, UsageRead
 from app.schemas.user import (
@@ -43,6 +44,8 @@ TENANT = "01a20abe-50bf-7145-887a-afc9bd16364e"
 ADMIN = "01a20abe-518e-7572-a3dc-e2f08a7bc6e1"
 MESSAGE = "01a20b5f-6f3e-7d3a-9a52-5f1c5d3f4f0e"
 CONVERSATION = "01a20b60-0b1c-7f2d-8e3f-9a0b1c2d3e4f"
+DOCUMENT = "01a20b63-3e4f-7a5b-8c6d-7e8f9a0b1c2d"
+CHUNK = "01a20b63-4f5a-7b6c-8d7e-8f9a0b1c2d3e"
 REQUEST = "01a20b5f-6f3d-7b1a-8c2d-3e4f5a6b7c8d"
 KEY = "01a20b61-1c2d-7e3f-9a4b-5c6d7e8f9a0b"
 INVITE = "01a20b62-2d3e-7f4a-8b5c-6d7e8f9a0b1c"
@@ -143,6 +146,18 @@ ANSWERS: tuple[BaseModel, ...] = (
         created_at=AT,
         updated_at=AT,
     ),
+    PassageRead(
+        document_id=DOCUMENT,
+        chunk_id=CHUNK,
+        name="handbook.md",
+        collection="default",
+        page=None,
+        heading="Machines > Leases",
+        start=4180,
+        end=4279,
+        text="A machine goes back at the end of its lease. Until the new one is there, it may stay for two weeks.",
+        score=1.07,
+    ),
     UsageRead(
         key=date(2026, 11, 26).isoformat(),
         messages=1,
@@ -174,6 +189,7 @@ REQUESTS: tuple[BaseModel, ...] = (
     MessageCreate(content="What is async Python?"),
     MessageRetry(),
     ConversationCreate(title="Async Python", system_prompt="Answer in one sentence."),
+    SearchRequest(query="How long may a machine stay after its lease?"),
     ConversationUpdate(title="Async Python"),
     UserCreate(email="bob@acme.com", password=PASSWORD, role=UserRole.USER),
     UserUpdate(disabled=True),
@@ -226,6 +242,7 @@ OWN: dict[tuple[str, str], errors.AppError] = {
     ("retry_message", "409"): errors.MessageRunning(),
     ("cancel_message", "409"): errors.MessageEnded(),
     ("delete_message", "409"): errors.MessageRunning(),
+    ("search_documents", "404"): errors.DocumentsOff(),
     ("delete_conversation", "409"): errors.MessageRunning(),
     ("create_conversation", "409"): errors.IdempotencyKeyInFlight(MESSAGE),
 }

@@ -26,6 +26,7 @@ TAGS = [
     {"name": "auth", "description": "Registration, login, sessions and the caller's own account."},
     {"name": "messages", "description": "Prompts and their answers: at once, as a stream or in the background."},
     {"name": "conversations", "description": "Messages that are sent together with the turns before them."},
+    {"name": "documents", "description": "What the tenant knows, and finding it by meaning and by words."},
     {"name": "api keys", "description": "Credentials for machines, which act for their user within scopes."},
     {"name": "admin", "description": "People, invites, webhooks and the audit log of the caller's tenant."},
     {"name": "usage", "description": "Tokens, cost and budgets of the caller's tenant."},

@@ -4,7 +4,7 @@ AppError
 ├── AuthenticationError     InvalidCredentials, InvalidRefreshToken, OperatorTokenRequired
 ├── PermissionDenied        InsufficientScope, SessionRequired, FreshLoginRequired, RegistrationClosed, InviteRequired,
 │                           WrongPassword
-├── NotFound                TenantNotFound
+├── NotFound                TenantNotFound, DocumentsOff
 ├── Conflict                TenantNameTaken, EmailTaken, LastAdmin, NameNotConfirmed, TooManyApiKeys, TooManyInvites,
 │                           TooManyConversations, MessageRunning, MessageEnded, ConversationBusy,
 │                           IdempotencyKeyInFlight, ModelWithoutPrice
@@ -101,6 +101,10 @@ class NotFound(AppError):
 
 class TenantNotFound(NotFound):
     detail = "There is no such tenant."
+
+
+class DocumentsOff(NotFound):
+    detail = "This service keeps no documents: its operator has set no embedder."
 
 
 class Conflict(AppError):

@@ -19,17 +19,14 @@ from app.documents.terms import QUESTION
 
 WORD_WEIGHT, MOST_WORD_WEIGHT = 0.12, 0.9
 MAX_RESULTS = 100
-MODEL_IN_USE = text("""
-SELECT document_totals.embedding_model FROM document_totals WHERE document_totals.tenant_id = :tenant_id
-""")
 # `+ 0`: exact, so that no plan can choose an index of neighbours, which under a filter finds some of them.
 SEARCH = text("""
-SELECT best.chunk_id AS id, best.document_id, documents.name, documents.collection, document_chunks.page,
+SELECT best.chunk_id, best.document_id, documents.name, documents.collection, document_chunks.page,
   document_chunks.heading, document_chunks.start, document_chunks."end", document_chunks.tokens, document_chunks.text,
   best.score
 FROM (
   SELECT chunk_vectors.chunk_id, chunk_vectors.document_id,
-    -(chunk_vectors.embedding <#> CAST(CAST(:vector AS text) AS halfvec)) + 0
+    COALESCE(-(chunk_vectors.embedding <#> CAST(CAST(:vector AS text) AS halfvec)), 0) + 0
     + :weight * COALESCE(-(chunk_terms.terms <#> CAST(CAST(:terms AS text) AS sparsevec)), 0) AS score
   FROM chunk_vectors
     JOIN documents ON documents.tenant_id = :tenant_id AND documents.id = chunk_vectors.document_id
@@ -59,7 +56,7 @@ class PassageRow(Record):
 
     __slots__ = ()
 
-    id: str
+    chunk_id: str
     document_id: str
     name: str
     collection: str
@@ -73,11 +70,14 @@ class PassageRow(Record):
 
 
 class QuestionRow(Record):
+    """A question as the tenant's documents know its words; `model`: of the vectors in use, None without documents."""
+
     __slots__ = ()
 
     words: int
     most: float
     terms: str
+    model: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,34 +89,32 @@ class Narrowed:
     attributes: Mapping[str, Any] | None = field(default=None, hash=False)
 
 
-async def model_in_use(connection: Connection, tenant_id: str) -> str | None:
-    """Of the tenant's vectors that are searched; None: it has no documents."""
-    model: str | None = (await connection.execute(MODEL_IN_USE, {"tenant_id": tenant_id})).scalar_one_or_none()
-    return model
+async def read_question(connection: Connection, tenant_id: str, query: str) -> QuestionRow:
+    return (await connection.execute(QUESTION, {"tenant_id": tenant_id, "query": query}, QuestionRow)).one()
 
 
-async def search(  # noqa: PLR0913 - what is asked, where, and how much of it
+async def passages_for(
     connection: Connection,
     caller: Principal,
-    query: str,
-    vector: Vector,
-    model: str,
+    question: QuestionRow,
+    vector: Vector | None,
     narrowed: Narrowed,
     *,
     most: int,
-    floor: float = 0.0,
+    floor: float,
 ) -> list[PassageRow]:
-    """The best passages that the caller may see, best first, none below `floor`."""
-    tenant_id = caller.tenant_id
-    asked = (await connection.execute(QUESTION, {"tenant_id": tenant_id, "query": query}, QuestionRow)).one()
-    weight = min(WORD_WEIGHT * asked.words, MOST_WORD_WEIGHT) / asked.most if asked.most else 0.0
+    """The best passages that the caller may see, best first, none below `floor`.
+
+    `vector`: the question's, by its `model`; None: words alone decide.
+    """
+    weight = min(WORD_WEIGHT * question.words, MOST_WORD_WEIGHT) / question.most if question.most else 0.0
     values = {
-        "tenant_id": tenant_id,
+        "tenant_id": caller.tenant_id,
         "viewer_id": caller.user_id,
         "sees_private": caller.is_admin,
-        "vector": written(vector),
-        "model": model,
-        "terms": asked.terms,
+        "vector": None if vector is None else written(vector),
+        "model": question.model,
+        "terms": question.terms,
         "weight": weight,
         "collection": narrowed.collection,
         "ids": None if narrowed.ids is None else list(narrowed.ids),

@@ -50,12 +50,14 @@ WHERE known.tenant_id = :tenant_id
 # The question's terms with their idf; `most` is what a chunk could score that had nothing else.
 QUESTION = text(f"""
 SELECT count(*) AS words, COALESCE(sum(idf) * {SATURATION + 1}, 0)::float8 AS most,
-  '{{' || COALESCE(string_agg(place || '\\:' || idf::real, ',' ORDER BY place), '') || '}}/{2**20}' AS terms
+  '{{' || COALESCE(string_agg(place || '\\:' || idf::real, ',' ORDER BY place), '') || '}}/{2**20}' AS terms,
+  (SELECT document_totals.embedding_model FROM document_totals WHERE document_totals.tenant_id = :tenant_id) AS model
 FROM (
-  SELECT asked.place, ln(1 + (totals.current_chunks - known.chunks + 0.5) / (known.chunks + 0.5)) AS idf
+  SELECT asked.place, ln(1 + (document_totals.current_chunks - term_frequencies.chunks + 0.5)
+    / (term_frequencies.chunks + 0.5)) AS idf
   FROM (SELECT DISTINCT place FROM text_terms(:query)) AS asked
-    JOIN term_frequencies AS known ON known.tenant_id = :tenant_id AND known.term = asked.place
-    JOIN document_totals AS totals ON totals.tenant_id = :tenant_id
-  WHERE known.chunks > 0
+    JOIN term_frequencies ON term_frequencies.tenant_id = :tenant_id AND term_frequencies.term = asked.place
+    JOIN document_totals ON document_totals.tenant_id = :tenant_id
+  WHERE term_frequencies.chunks > 0
 ) AS weighed
 """).bindparams(bindparam("query", type_=String))

@@ -132,6 +132,7 @@ OPERATIONS = (
     Operation("get", "/conversations/{id}", MEMBER, target="conversation", scope=READ),
     Operation("patch", "/conversations/{id}", OWNER, target="conversation", body={"title": "New"}, scope=WRITE),
     Operation("delete", "/conversations/{id}", OWNER, 204, target="conversation", scope=WRITE),
+    Operation("post", "/search", MEMBER, body={"query": "Hello"}, scope=READ),
     Operation("get", "/usage", ADMIN),
     Operation("get", "/admin/budget", ADMIN),
     Operation("put", "/admin/budget", ADMIN, body=LIMIT, scope=SESSION),

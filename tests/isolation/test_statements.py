@@ -121,6 +121,7 @@ async def call_every_route(app: FastAPI, client: httpx.AsyncClient) -> set[tuple
             f"/conversations/{conversation}", json={"title": "New"}, headers=user
         ),
         ("delete", "/conversations/{id}"): client.delete(f"/conversations/{conversation}", headers=user),
+        ("post", "/search"): client.post("/search", json={"query": "lease"}, headers=user),
         ("get", "/usage"): client.get("/usage?group_by=user", headers=admin),
         ("get", "/admin/budget"): client.get("/admin/budget", headers=admin),
         ("put", "/admin/budget"): client.put("/admin/budget", json={"limit_micro_usd": 10**9}, headers=admin),
@@ -209,10 +210,10 @@ async def test_a_table_that_is_new_is_audited(superuser: asyncpg.Connection) -> 
     transaction = superuser.transaction()
     await transaction.start()
     try:
-        await superuser.execute("CREATE TABLE documents (id text, tenant_id text)")
+        await superuser.execute("CREATE TABLE shelves (id text, tenant_id text)")
         found = await superuser.fetch(TENANT_TABLES)
     finally:
         await transaction.rollback()
     audit = Audit(tuple(row[0] for row in found))
-    assert audit.names_one("INSERT INTO documents (id) VALUES ($1)")
-    assert not audit.is_guarded("SELECT documents.id FROM documents WHERE documents.id = $1")
+    assert audit.names_one("INSERT INTO shelves (id) VALUES ($1)")
+    assert not audit.is_guarded("SELECT shelves.id FROM shelves WHERE shelves.id = $1")

@@ -42,6 +42,15 @@ def reach() -> None:
     child.main()
 
 
+def spins() -> None:
+    def prepared(*_: object) -> Callable[[], ReadText]:
+        while True:
+            pass
+
+    child.prepared = prepared
+    child.main()
+
+
 def _ended(attempt: Callable[[], object]) -> str:
     try:
         attempt()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -133,9 +134,18 @@ async def test_handing_a_file_over_copies_little_of_it(children: list[asyncio.su
 
 
 async def test_a_page_a_million_deep_is_too_complex(children: list[asyncio.subprocess.Process]) -> None:
-    deep = await failure(b"<div>" * 1_000_000, "a.html", Limits(cpu_seconds=1))
-    assert deep.code == FailureCode.TOO_COMPLEX
-    assert children[0].returncode == -24  # SIGXCPU
+    deep = await failure(b"<div>" * 1_000_000 + b"</div>" * 1_000_000, "a.html")
+    assert (deep.code, deep.reason) == (FailureCode.TOO_COMPLEX, "depth")
+    flat = await extract(b"<p>x<br><b>y</b>" * 20_000, "a.html", None)
+    assert flat.text == "x\ny\n" * 20_000
+
+
+async def test_more_cpu_than_is_allowed_is_too_complex(
+    monkeypatch: pytest.MonkeyPatch, children: list[asyncio.subprocess.Process]
+) -> None:
+    taken_over(monkeypatch, "spins")
+    assert (await failure(b"x", "a.txt", Limits(cpu_seconds=1))).code == FailureCode.TOO_COMPLEX
+    assert children[0].returncode == -signal.SIGXCPU
 
 
 async def test_a_sheet_as_wide_as_it_may_be_is_too_complex(children: list[asyncio.subprocess.Process]) -> None:

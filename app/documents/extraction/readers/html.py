@@ -1,9 +1,11 @@
 """Web pages: what a browser would show as text, a block to a line."""
 
+import re
 from typing import Any
 
 from app.documents.extraction.readers.tables import joined
 from app.documents.extraction.writer import Writer, one_line
+from app.documents.failures import ExtractionFailed, FailureCode
 
 _LEVELS = {f"h{level}": level for level in range(1, 7)}
 # The name of a page stands above its headings; as one of them, it would stand above every passage.
@@ -14,14 +16,35 @@ _INLINE_TAGS = (
 )
 _UNSEEN, _INLINE = frozenset(_UNSEEN_TAGS.split()), frozenset(_INLINE_TAGS.split())
 _CELLS = frozenset(("td", "th"))
+# Of elements that no other one ends. Parsing takes the square of the depth: a million would be minutes.
+_MAX_DEPTH = 10_000
+_SELF_ENDING_TAGS = (
+    "area base br col embed hr img input link meta param source track wbr p li dt dd tr td th thead tbody tfoot option "
+    "optgroup colgroup rt rp body html head"
+)
+_SELF_ENDING = frozenset(_SELF_ENDING_TAGS.split())
+_TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]{0,40})")
 
 
 def read_html(text: str, writer: Writer) -> None:
     from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser
 
+    _refuse_depth(text)
     page = LexborHTMLParser(text, options=LexborDocumentOptions.WO_EVENTS)
     if page.body is not None:
         _Page(writer).read(page.body)
+
+
+def _refuse_depth(text: str) -> None:
+    if text.count("<") <= _MAX_DEPTH:
+        return
+    depth = 0
+    for tag in _TAG.finditer(text):
+        ends, name = tag.groups()
+        if name.lower() not in _SELF_ENDING:
+            depth = max(depth - 1, 0) if ends else depth + 1
+            if depth > _MAX_DEPTH:
+                raise ExtractionFailed(FailureCode.TOO_COMPLEX, "depth")
 
 
 class _Page:

@@ -1,10 +1,10 @@
-# install · run · test · test-scale · lint · bench · soak · postman · clients · helm. Everything lives in .venv; PYTHON picks the interpreter (3.11 or newer).
+# install · run · test · test-scale · lint · bench · eval · soak · postman · clients · helm. Everything lives in .venv; PYTHON picks the interpreter (3.11 or newer).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: install dev run test test-scale test-busy test-again lint format pre-commit bench soak postman clients helm lock clean
+.PHONY: install dev run test test-scale test-busy test-again lint format pre-commit bench eval soak postman clients helm lock clean
 
 install: $(VENV)/.installed
 
@@ -69,6 +69,11 @@ pre-commit: dev
 
 bench: dev
 	$(BIN)/python -m benchmarks
+
+# How well passages are found, on judged sets; EVAL_DATA names their folders. About five minutes for 1,400 abstracts.
+EVAL_DATA ?= ../shared/retrieval
+eval: dev
+	@$(BIN)/python -m evaluation $(EVAL_DATA)
 
 # About half an hour on two cores; SCALE=0.001 is a smoke test.
 SCALE ?= 1

@@ -1,16 +1,14 @@
 """`python -m evaluation [folder ...]`: words alone, vectors alone, and both, on each judged set.
 
-A folder holds `documents.jsonl` {id, title, text}, `queries.jsonl` {id, text} and `judgements.tsv` (query, document,
-gain). Documents are ingested into a PostgreSQL of the run's own, and found by the statements that the service uses.
+A folder holds `documents.jsonl` {id, title, text}, `queries.jsonl` {id, text} and `judgements.tsv` (a head, then query,
+document, gain). Documents are ingested into a PostgreSQL of the run's own, and found by the service's own statements.
 """
 
 import asyncio
-import json
 import math
 import sys
 import tempfile
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 from unittest.mock import patch
@@ -29,8 +27,8 @@ from app.documents.embedding.minilm import MiniLM
 from app.documents.search import Narrowed, passages_for, read_question
 from app.documents.shapes import Embedder, Heading, ReadText
 from app.documents.store import Run
+from evaluation.judged import DEPTH, JudgedSet, missing_in, scores
 
-DEPTH = 10
 INSERT_TENANT = text("INSERT INTO tenants (id, name) VALUES (:tenant_id, :name)")
 INSERT_USER = text("""
 INSERT INTO users (id, tenant_id, email, hashed_password, role) VALUES (:user_id, :tenant_id, :email, '', 'admin')
@@ -40,28 +38,6 @@ INSERT INTO documents (id, tenant_id, user_id, name, media_type, content_hash, b
 VALUES (:id, :tenant_id, :user_id, :name, 'text/plain', '', 0, 'processing', 1)
 """)
 INSERT_CONTENT = text("INSERT INTO document_contents (tenant_id, document_id) VALUES (:tenant_id, :id)")
-
-
-class JudgedSet:
-    """`gains`: for each question, what each document that answers it is worth."""
-
-    def __init__(self, folder: Path) -> None:
-        self.name = folder.name
-        self.documents = [json.loads(line) for line in (folder / "documents.jsonl").read_text().splitlines()]
-        self.queries = [json.loads(line) for line in (folder / "queries.jsonl").read_text().splitlines()]
-        self.gains: dict[str, dict[str, int]] = defaultdict(dict)
-        for line in (folder / "judgements.tsv").read_text().splitlines()[1:]:
-            query, document, gain = line.split("\t")
-            if int(gain) > 0:
-                self.gains[query][document] = int(gain)
-
-
-def scores(found: Sequence[str], gains: Mapping[str, int]) -> tuple[float, float]:
-    """nDCG and recall at 10; a gain counts as 2^gain - 1."""
-    gained = sum((2 ** gains.get(name, 0) - 1) / math.log2(rank + 2) for rank, name in enumerate(found))
-    best = sorted(gains.values(), reverse=True)[:DEPTH]
-    ideal = sum((2**gain - 1) / math.log2(rank + 2) for rank, gain in enumerate(best))
-    return gained / ideal, sum(name in gains for name in found) / len(gains)
 
 
 class Library:
@@ -110,7 +86,7 @@ async def evaluate(judged: JudgedSet, url: str, embedder: Embedder) -> None:
     database = Database(url, 2, statement_seconds=60)
     library, started = Library(database, embedder), perf_counter()
     await library.ingest(judged)
-    asked = [query for query in judged.queries if judged.gains.get(query["id"])]
+    asked = judged.queries
     vectors = await embedder.embed([query["text"] for query in asked], "query")
     print(f"{judged.name}: {len(judged.documents)} documents, {len(asked)} questions, {perf_counter() - started:.0f} s")
     for way, weight, with_vectors in (("words", None, False), ("vectors", 0.0, True), ("both", None, True)):
@@ -127,8 +103,8 @@ async def evaluate(judged: JudgedSet, url: str, embedder: Embedder) -> None:
 
 async def main(folders: Sequence[Path]) -> int:
     for folder in folders:
-        if not (folder / "judgements.tsv").exists():
-            print(f"No judged set in {folder}: EVAL_DATA names one, of documents.jsonl, queries.jsonl, judgements.tsv.")
+        if missing := missing_in(folder):
+            print(f"No judged set in {folder}: {', '.join(missing)} missing. EVAL_DATA names folders that have one.")
             return 1
     embedder = MiniLM()
     with tempfile.TemporaryDirectory() as directory:

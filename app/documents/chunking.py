@@ -29,8 +29,8 @@ def passages_of(read: ReadText, token_spans: TokenSpans, chunk_tokens: int = CHU
     count = _Counter(token_spans)
     passages: list[Passage] = []
     for section in _packed(_sections(read, count), chunk_tokens):
-        heading = " > ".join(section.path)[:MAX_HEADING]
-        room = chunk_tokens - min(count(heading), chunk_tokens // HEADING_SHARE)
+        heading = _cut(" > ".join(section.path)[:MAX_HEADING], chunk_tokens // HEADING_SHARE, token_spans)
+        room = chunk_tokens - count(heading)
         for start, end in _pieces(read.text, section, room, count):
             text = read.text[start:end]
             passages.append(Passage(len(passages), start, end, count(text), text, _page_of(read.pages, start), heading))
@@ -43,6 +43,11 @@ class _Counter:
 
     def __call__(self, text: str) -> int:
         return len(self.token_spans(text)) if text else 0
+
+
+def _cut(heading: str, most: int, token_spans: TokenSpans) -> str:
+    spans = token_spans(heading)
+    return heading if len(spans) <= most else heading[: spans[most - 1][1]]
 
 
 def _sections(read: ReadText, count: _Counter) -> Iterator[_Section]:

@@ -20,14 +20,15 @@ from app.documents.terms import QUESTION
 WORD_WEIGHT, MOST_WORD_WEIGHT = 0.12, 0.9
 MAX_RESULTS = 100
 # `+ 0`: exact, so that no plan can choose an index of neighbours, which under a filter finds some of them.
+# (SELECT ...): read once. In a plan that is kept for all parameters it would be read again for each chunk.
 SEARCH = text("""
 SELECT best.chunk_id, best.document_id, documents.name, documents.collection, document_chunks.page,
   document_chunks.heading, document_chunks.start, document_chunks."end", document_chunks.tokens, document_chunks.text,
   best.score
 FROM (
   SELECT chunk_vectors.chunk_id, chunk_vectors.document_id,
-    COALESCE(-(chunk_vectors.embedding <#> CAST(CAST(:vector AS text) AS halfvec)), 0) + 0
-    + :weight * COALESCE(-(chunk_terms.terms <#> CAST(CAST(:terms AS text) AS sparsevec)), 0) AS score
+    COALESCE(-(chunk_vectors.embedding <#> (SELECT CAST(CAST(:vector AS text) AS halfvec))), 0) + 0
+    + :weight * COALESCE(-(chunk_terms.terms <#> (SELECT CAST(CAST(:terms AS text) AS sparsevec))), 0) AS score
   FROM chunk_vectors
     JOIN documents ON documents.tenant_id = :tenant_id AND documents.id = chunk_vectors.document_id
     LEFT JOIN chunk_terms ON chunk_terms.tenant_id = :tenant_id AND chunk_terms.chunk_id = chunk_vectors.chunk_id

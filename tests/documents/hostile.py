@@ -1,5 +1,6 @@
 """Children that a file has taken over: what each does in the place of reading, under all that confines a reader."""
 
+import ctypes
 import json
 import os
 import signal
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from app.documents.extraction import child, frames
+from app.documents.extraction import child, confinement, frames
 from app.documents.shapes import Heading, ReadText
 
 
@@ -26,6 +27,8 @@ def reach() -> None:
             "environment of the service": _ended(Path(f"/proc/{there['parent']}/environ").read_bytes),
             "capabilities": "",
             "secret": "SECRET_KEY" in os.environ,
+            "a process": _ended(lambda: subprocess.run(["true"], check=True)),
+            "a signal": _ended(lambda: os.kill(there["parent"], 0)),
         }
         status = Path("/proc/self/status").open()  # noqa: SIM115 - read once the files are left
 
@@ -40,6 +43,27 @@ def reach() -> None:
 
     child.prepared = prepared
     child.main()
+
+
+def reach_without_namespaces() -> None:
+    """As in most containers."""
+    os.chroot = _refused
+    ctypes.CDLL = _WithoutNamespaces  # type: ignore[misc]
+    reach()
+
+
+class _WithoutNamespaces(ctypes.CDLL):
+    def unshare(self, _flags: int) -> int:
+        return -1
+
+
+def _refused(*_: object) -> None:
+    raise PermissionError
+
+
+def reach_without_filter() -> None:
+    confinement.give_up = lambda _: False
+    reach()
 
 
 def spins() -> None:

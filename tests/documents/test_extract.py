@@ -82,30 +82,54 @@ async def test_no_child_is_started_for_what_is_empty_or_too_large(monkeypatch: p
     assert (await failure(b"123", "a.txt")).code == FailureCode.INTERRUPTED
 
 
-@needs_namespaces
-async def test_a_child_that_is_taken_over_reaches_nothing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, children: list[asyncio.subprocess.Process]
-) -> None:
-    taken_over(monkeypatch, "reach")
+async def reached(monkeypatch: pytest.MonkeyPatch, how: str, tmp_path: Path) -> dict[str, object]:
+    """How each try of a child that was taken over ended."""
+    taken_over(monkeypatch, how)
     monkeypatch.setenv("SECRET_KEY", "not for children")
-    tmp_path.chmod(0o777)
     with socket.create_server(("127.0.0.1", 0)) as server:
         name = json.dumps({"port": server.getsockname()[1], "file": str(tmp_path / "written"), "parent": os.getpid()})
-        reached = json.loads((await extract(b"x", name, None)).text)
+        tries: dict[str, object] = json.loads((await extract(b"x", name, None)).text)
         server.setblocking(False)
         with pytest.raises(BlockingIOError):
             server.accept()
-    assert reached == {
-        "loopback": "OSError",
-        "write": "OSError",
-        "environment of the service": "PermissionError",
-        "a file": "FileNotFoundError",
-        "a new file": "FileNotFoundError",
-        "memory": "MemoryError",
-        "capabilities": "0000000000000000",
-        "secret": False,
-    }
     assert (tmp_path / "written").read_bytes() == b""
+    assert tries.pop("write") == "OSError"
+    assert tries.pop("memory") == "MemoryError"
+    assert tries.pop("capabilities") == "0000000000000000"
+    assert tries.pop("secret") is False
+    return tries
+
+
+async def test_a_child_that_is_taken_over_reaches_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, children: list[asyncio.subprocess.Process]
+) -> None:
+    assert await reached(monkeypatch, "reach", tmp_path) == {
+        "loopback": "PermissionError",
+        "environment of the service": "PermissionError",
+        "a process": "PermissionError",
+        "a signal": "PermissionError",
+        "a file": "PermissionError",
+        "a new file": "PermissionError",
+    }
+
+
+async def test_calls_are_refused_where_there_are_no_namespaces(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, children: list[asyncio.subprocess.Process]
+) -> None:
+    tries = await reached(monkeypatch, "reach_without_namespaces", tmp_path)
+    # Before the readers are there it may still read files: this is what the namespace is for.
+    assert tries.pop("environment of the service") == "reached"
+    assert set(tries.values()) == {"PermissionError"}
+
+
+@needs_namespaces
+async def test_namespaces_keep_a_child_alone_without_a_filter(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, children: list[asyncio.subprocess.Process]
+) -> None:
+    tries = await reached(monkeypatch, "reach_without_filter", tmp_path)
+    assert tries["loopback"] == "OSError"
+    assert tries["environment of the service"] == "PermissionError"
+    assert tries["a file"] == tries["a new file"] == "FileNotFoundError"
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,7 @@ def main() -> None:
     answers.flush()
     try:
         read = prepared(content, name, declared, limits)
-        if alone:
-            confinement.leave_the_files()
+        confinement.leave_the_files()
         answer = frames.written(read())
     except BaseException as error:  # noqa: BLE001 - a library's panic is no Exception
         answer = frames.failed(failure_of(error))

@@ -1,7 +1,7 @@
 """Takes away from the child what reading a file does not need.
 
-`limit` holds everywhere but on Windows; `leave_the_network` and `leave_the_files` where the system lets a process
-without privileges have a namespace of its own, which many containers do not.
+Limits hold everywhere but on Windows. The rest is taken twice, on Linux: by namespaces, which many containers do not
+give to a process without privileges, and by a filter of calls, which knows two machines.
 """
 
 import ctypes
@@ -10,6 +10,7 @@ import signal
 import sys
 from contextlib import suppress
 
+from app.documents.extraction.calls import FILES, REACHING_OUT, give_up
 from app.documents.extraction.limits import Limits
 
 _OPEN_FILES = 64
@@ -44,28 +45,27 @@ def limit(limits: Limits) -> None:
 
 
 def leave_the_network() -> bool:
-    """Whether the process now has a network of its own, without so much as a loopback that is up.
+    """Whether nobody can be reached any more: by a network of its own without so much as a loopback, by refused calls.
 
-    In a user namespace of its own, it may not look into the service's process either: its environment has the keys.
+    Nor can the service's process be: its environment has the keys, and another user namespace may not look into it.
     """
     if sys.platform != "linux":
         return False
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = ctypes.CDLL(None)
     alone: bool = libc.unshare(_NEW_USER | _NEW_NETWORK | _NEW_IPC) == 0
     libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
-    # The service may be killed. A change of credentials, as above, would undo this.
-    libc.prctl(_SET_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
-    return alone
+    return give_up(REACHING_OUT) or alone
 
 
 def leave_the_files() -> None:
-    """With what `leave_the_network` gave: no file of the system is to be seen any more, and no capability is left."""
+    """No file of the system is to be seen any more, and no capability is left. What is imported later is not found."""
     if sys.platform != "linux":
         return
-    with suppress(OSError):
+    with suppress(OSError):  # who has no namespace of its own may not, unless it is root
         os.chroot(_EMPTY_ROOT)
         os.chdir("/")
-    libc = ctypes.CDLL(None, use_errno=True)
-    header = (ctypes.c_uint32 * 2)(_CAPABILITIES_VERSION, 0)
-    libc.capset(header, (ctypes.c_uint32 * 6)())
+    libc = ctypes.CDLL(None)
+    libc.capset((ctypes.c_uint32 * 2)(_CAPABILITIES_VERSION, 0), (ctypes.c_uint32 * 6)())
+    # The service may be killed. Any change of credentials, as all before, would undo this.
     libc.prctl(_SET_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+    give_up(FILES)

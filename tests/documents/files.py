@@ -2,25 +2,35 @@
 
 import io
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import docx
 import pptx
 import xlsxwriter
 
 
-def pdf(pages: Iterable[str | None], *, encrypted: bool = False) -> bytes:
-    """A PDF of so many pages; None: one without text."""
+def pdf(pages: Iterable[str | None], *, encrypted: bool = False, outline: Sequence[tuple[str, int, str]] = ()) -> bytes:
+    """A PDF of so many pages; None: one without text. `outline`: a title, the page, what is below it."""
     objects: list[bytes] = [b"", b"", b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"]
     kids = []
     for text in pages:
-        stream = b"" if text is None else b"BT /F1 12 Tf 72 720 Td (" + text.encode("latin-1") + b") Tj ET"
+        lines = b") Tj 0 -20 Td (".join(line.encode("latin-1") for line in (text or "").split("\n"))
+        stream = b"" if text is None else b"BT /F1 12 Tf 72 720 Td (" + lines + b") Tj ET"
         objects.append(b"<</Length %d>>stream\n%s\nendstream" % (len(stream), stream))
         number = len(objects)
         page = b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents %d 0 R/Resources<</Font<</F1 3 0 R>>>>>>"
         objects.append(page % number)
         kids.append(b"%d 0 R" % len(objects))
-    objects[0] = b"<</Type/Catalog/Pages 2 0 R>>"
+    root = len(objects) + 1
+    objects[0] = b"<</Type/Catalog/Pages 2 0 R%s>>" % (b"/Outlines %d 0 R" % root if outline else b"")
+    if outline:
+        objects.append(b"<</Type/Outlines/First %d 0 R/Last %d 0 R>>" % (root + 1, root + 2 * len(outline) - 1))
+    for n, (title, page, below) in enumerate(outline):
+        number, at = root + 1 + 2 * n, b"/Dest[%s/Fit]" % kids[page]
+        following = b"/Next %d 0 R" % (number + 2) if n + 1 < len(outline) else b""
+        links = b"/Parent %d 0 R%s/First %d 0 R/Last %d 0 R" % (root, following, number + 1, number + 1)
+        objects.append(b"<</Title(%s)%s%s>>" % (title.encode("latin-1"), links, at))
+        objects.append(b"<</Title(%s)/Parent %d 0 R%s>>" % (below.encode("latin-1"), number, at))
     objects[1] = b"<</Type/Pages/Count %d/Kids[%s]>>" % (len(kids), b" ".join(kids))
     trailer = b"/Root 1 0 R/Size %d" % (len(objects) + 2)
     if encrypted:

@@ -73,6 +73,19 @@ def test_pages_of_a_pdf_begin_where_they_say() -> None:
     assert (text.text, text.pages) == ("one\nthree\n", [0, 4, 4])
 
 
+def test_the_outline_of_a_pdf_gives_its_headings() -> None:
+    pages = ["Cover", "Intro\nsome\n1.2 Our  prices\nmore", None, "Last"]
+    text = read(
+        files.pdf(pages, outline=[("Intro", 1, "OUR prices"), ("Gone", 3, "nowhere"), ("Scan", 2, "x")]), "a.pdf"
+    )
+    assert [(heading.offset, heading.level, heading.title) for heading in text.headings] == [
+        (text.text.index("Intro"), 1, "Intro"),
+        (text.text.index("1.2 Our"), 2, "OUR prices"),
+        (text.pages[3], 1, "Gone"),
+        (text.pages[3], 2, "nowhere"),
+    ]
+
+
 def test_ten_thousand_pages_are_read_and_one_more_is_refused() -> None:
     text = read(files.pdf(f"Page {n}" for n in range(10_000)), "a.pdf")
     assert len(text.pages) == 10_000

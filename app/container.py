@@ -35,7 +35,7 @@ from app.services.api_key_service import ApiKeyAuthenticator
 from app.services.audit_tally import AuditTally
 from app.services.budget_service import SpendingCeiling
 from app.services.erase_service import TenantEraser
-from app.services.intake import Intake
+from app.services.intake import Intake, PassageLimits
 from app.services.llm_service import LLMService
 from app.services.session_service import SessionService
 from app.services.tenant_service import CreationPolicy
@@ -155,6 +155,9 @@ class Container:
         if sampler is not None:
             sampler.readings.append(ProcessGauges([database], engine, limits, background).show)
         idempotency_keys = IdempotencyKeys(secret_keys)
+        passages = PassageLimits(
+            min(settings.document_context_tokens, settings.llm_context_tokens), settings.document_score_floor
+        )
         ceiling = SpendingCeiling(settings.tenant_budget_ceiling_micro_usd)
         return cls(
             database,
@@ -173,7 +176,7 @@ class Container:
             idempotency_keys,
             background,
             ceiling,
-            Intake(webhooks, idempotency_keys, ceiling, settings.llm_context_tokens, doorbell, cache),
+            Intake(webhooks, idempotency_keys, ceiling, settings.llm_context_tokens, passages, doorbell, cache),
             tally,
             _creation_policy(settings),
             places,

@@ -19,6 +19,7 @@ from app.services.export_service import ExportService
 from app.services.health_service import HealthService
 from app.services.invite_service import InviteService
 from app.services.message_service import MessageService
+from app.services.quoting import Quoting
 from app.services.registration_service import RegistrationService
 from app.services.session_service import SessionService
 from app.services.tenant_service import TenantAdminService, TenantService, TenantSettingsService
@@ -165,12 +166,14 @@ async def get_users(request: Request, principal: CurrentAdmin) -> UserService:
 
 async def get_messages(request: Request, principal: CurrentUser) -> MessageService:
     container = container_of(request)
+    db = messages_db(request, principal)
     return MessageService(
-        messages_db(request, principal),
+        db,
         container.engine,
         container.signals,
         container.intake,
         container.search_indexer,
+        Quoting(db, container.embedders, container.intake.passages),
     )
 
 

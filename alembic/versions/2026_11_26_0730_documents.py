@@ -221,6 +221,9 @@ def upgrade() -> None:
     create_documents()
     create_chunks()
     create_totals()
+    for column in ("documents", "citations"):
+        op.add_column("messages", sa.Column(column, JSONB(none_as_null=True)))
+    op.execute("GRANT UPDATE (citations) ON messages TO llm_saas_app")
     for table in TABLES:
         isolate(table)
         op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO llm_saas_app")
@@ -231,6 +234,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """The documents go. The extension stays: it may be somebody else's too."""
+    for column in ("citations", "documents"):
+        op.drop_column("messages", column)
     op.execute("DROP FUNCTION text_terms(text)")
     for table in reversed(TABLES):
         op.drop_table(table)

@@ -8,7 +8,7 @@ from fastapi.routing import APIRoute
 
 from app.api import examples
 from app.api.errors import OAUTH_PATH, documented, problem_of, problem_of_status
-from app.schemas.message import MessageDelta
+from app.schemas.message import MessageCitations, MessageDelta
 from app.schemas.problem import Problem
 
 SUMMARY = "Tenants, their users and their LLM messages side by side in one PostgreSQL, isolated by construction."
@@ -65,7 +65,7 @@ def _complete_schemas(schema: dict[str, Any]) -> None:
         schemas.pop(name, None)
     for derived, name in FORM_NAMES.items():
         schemas[name] = {**schemas.pop(derived), "title": name}
-    for model in (Problem, MessageDelta):
+    for model in (Problem, MessageDelta, MessageCitations):
         described = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(described.pop("$defs", {}))
         schemas[model.__name__] = described

@@ -30,6 +30,8 @@ class MessageRow(PagedRow):
     cost_micro_usd: int | None
     cached: bool
     attempts: int
+    documents: dict[str, Any] | None
+    citations: list[dict[str, Any]] | None
     updated_at: datetime
 
 

@@ -1,4 +1,5 @@
 from app.core.errors import DocumentsOff
+from app.core.principal import Principal
 from app.db.session import TenantSession
 from app.documents.embedding.embedders import Embedders
 from app.documents.search import Narrowed, PassageRow, passages_for, read_question
@@ -11,8 +12,20 @@ class DocumentSearchService:
         self._db = db
         self._embedders = embedders
 
-    async def search(self, query: str, narrowed: Narrowed, most: int, floor: float = 0.0) -> list[PassageRow]:
+    async def search(
+        self,
+        query: str,
+        narrowed: Narrowed,
+        most: int,
+        floor: float = 0.0,
+        *,
+        before: str = "",
+        reader: Principal | None = None,
+    ) -> list[PassageRow]:
         """The best for a question, best first, none whose score is below `floor`.
+
+        `before`: text whose words are asked for too, and that means nothing. `reader`: who may see what is found, where
+        that is not the caller.
 
         The embedder is awaited with no transaction open. Where it turns out that the tenant's vectors are of another
         model still, the question is embedded by that one; where there is none of it any more, words alone decide.
@@ -27,13 +40,13 @@ class DocumentSearchService:
         while True:
             (vector,) = await embedder.embed([query], "query")
             async with self._db.begin() as connection:
-                question = await read_question(connection, self._db.principal.tenant_id, query)
+                words = f"{query}\n{before}" if before else query
+                question = await read_question(connection, self._db.principal.tenant_id, words)
                 if question.model is None:
                     return []
                 of_model = self._embedders.of(question.model)
                 if of_model is None or of_model is embedder:
                     known = None if of_model is None else vector
-                    return await passages_for(
-                        connection, self._db.principal, question, known, narrowed, most=most, floor=floor
-                    )
+                    seen_by = reader or self._db.principal
+                    return await passages_for(connection, seen_by, question, known, narrowed, most=most, floor=floor)
             embedder = of_model

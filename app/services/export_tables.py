@@ -114,8 +114,8 @@ EXPORTED = (
         _table(models.Message),
         ("id", "tenant_id", "user_id", "conversation_id", "content", "response", "status", "error_code",
          "finish_reason", "model", "input_tokens", "cached_tokens", "output_tokens", "cost_micro_usd", "cached",
-         "attempts", "cancel_requested", "claim_micro_usd", "claimed_at", "lease_expires_at", "webhook_url",
-         "webhook_due_at", "webhook_attempts", "queue_tag", "taken_at", *_TIMES),
+         "attempts", "documents", "citations", "cancel_requested", "claim_micro_usd", "claimed_at", "lease_expires_at",
+         "webhook_url", "webhook_due_at", "webhook_attempts", "queue_tag", "taken_at", *_TIMES),
     ),
     ExportedTable(
         "deleted_usage",

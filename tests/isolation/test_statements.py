@@ -64,6 +64,7 @@ async def call_every_route(app: FastAPI, client: httpx.AsyncClient) -> set[tuple
     message = (await send(client, tenant.user))["id"]
     conversation = (await client.post("/conversations", json={"title": "Talk"}, headers=user)).json()["id"]
     in_conversation = {"content": "Hello", "conversation_id": conversation, "webhook_url": "https://hook.invalid/"}
+    in_conversation["documents"] = True
     pending = await running_message(app, client, tenant)
     leaving, going = await join(client, tenant.id), await join(client, tenant.id)
     granted = (await client.post("/login", json={"email": tenant.user.email, "password": PASSWORD})).json()

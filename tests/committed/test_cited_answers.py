@@ -13,8 +13,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.api.errors import STATUSES
 from app.core.config import Settings
-from app.core.errors import ProviderUnavailable
+from app.core.errors import DocumentsOff, ProviderUnavailable
 from app.documents.embedding.embedders import Embedders
 from app.documents.prompt import NOTHING
 from app.documents.shapes import Kind, Vector
@@ -345,7 +346,8 @@ async def test_without_an_embedder_nothing_is_stored(serve: Serve, superuser: as
     async with serve(provider) as (app, client):
         acme = await make_tenant(client)
         app.state.container = replace(app.state.container, embedders=None)
-        assert_problem(await client.post("/messages", json=body, headers=acme.user.headers), 404)
+        off = await client.post("/messages", json=body, headers=acme.user.headers)
+        assert_problem(off, STATUSES[DocumentsOff])
         with_embedder(app, FailingEmbedder())
         problem = assert_problem(await client.post("/messages", json=body, headers=acme.user.headers), 503)
         assert problem.get("message_id") is None

@@ -8,7 +8,7 @@ import pytest
 from app.documents.extraction.kinds import Kind
 from app.documents.extraction.limits import Limits
 from app.documents.extraction.reading import failure_of, prepared
-from app.documents.extraction.writer import MAX_TITLE
+from app.documents.extraction.writer import MAX_TITLE, storable
 from app.documents.failures import FailureCode
 from app.documents.shapes import Heading, ReadText
 from tests.documents import files
@@ -132,6 +132,7 @@ def test_bytes_become_a_text_that_can_be_stored(content: bytes, declared: str | 
 
 
 def test_lone_surrogates_are_replaced() -> None:
+    assert storable("a\ud800\x00b\x07") == "a\ufffd\ufffdb"
     assert read(b'{"a": "\xed\xa0\x80"}', "a.txt").text.encode()
     assert read(b"<p>&#xD800;&#0;x</p>", "a.html").text == "\ufffd\ufffdx\n"
 

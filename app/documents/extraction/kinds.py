@@ -1,6 +1,6 @@
 """What a file is: by its first bytes; its name decides only between kinds of text."""
 
-import zipfile
+from collections.abc import Collection
 from enum import StrEnum
 from pathlib import PurePath
 
@@ -94,8 +94,8 @@ def is_archive(content: bytes) -> bool:
     return content.startswith(_ZIP)
 
 
-def kind_of_archive(archive: zipfile.ZipFile) -> Kind:
-    names = set(archive.namelist())
+def kind_of_archive(names: Collection[str]) -> Kind:
+    """By the names of its parts."""
     for part, kind in _BY_PART.items():
         if part in names and "[Content_Types].xml" in names:
             return kind

@@ -33,7 +33,7 @@ def _binary_kind(content: bytes, limits: Limits) -> Kind | None:
     if not kinds.is_archive(content):
         return kinds.kind_of_bytes(content)
     with archive.opened(content, limits) as opened:
-        kind = kinds.kind_of_archive(opened)
+        kind = kinds.kind_of_archive(set(opened.namelist()))
         archive.refuse_declarations(opened)
     return kind
 

@@ -16,11 +16,12 @@ _INLINE_TAGS = (
 )
 _UNSEEN, _INLINE = frozenset(_UNSEEN_TAGS.split()), frozenset(_INLINE_TAGS.split())
 _CELLS = frozenset(("td", "th"))
-# Of elements that no other one ends. Parsing takes the square of the depth: a million would be minutes.
+# Of elements that do not end by themselves. Parsing takes the square of the depth: a million would be minutes. What is
+# made to pass as less deep meets the limit of CPU.
 _MAX_DEPTH = 10_000
 _SELF_ENDING_TAGS = (
     "area base br col embed hr img input link meta param source track wbr p li dt dd tr td th thead tbody tfoot option "
-    "optgroup colgroup rt rp body html head"
+    "optgroup colgroup rt rp body html head path circle rect line polyline polygon ellipse use stop image"
 )
 _SELF_ENDING = frozenset(_SELF_ENDING_TAGS.split())
 _TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]{0,40})")

@@ -222,3 +222,8 @@ class DocumentTotals(Base):
     current_chunks: Mapped[int] = mapped_column(Integer, server_default="0")
     ingestion_seconds: Mapped[float] = mapped_column(Float, server_default="0")
     embedding_model: Mapped[str | None] = mapped_column(String(255))
+    # The model before, until its vectors are gone; since when the present one is in use; and until when a process makes
+    # the next one's.
+    former_model: Mapped[str | None] = mapped_column(String(255))
+    moved_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    reembedding_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

@@ -11,6 +11,8 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
 
+from app.api.errors import STATUSES
+from app.core.errors import DocumentsOff
 from app.documents import search
 from app.documents.embedding.embedders import Embedders
 from app.documents.shapes import Heading
@@ -207,7 +209,7 @@ async def test_any_text_is_a_question(app: FastAPI, client: httpx.AsyncClient, a
 async def test_a_service_without_an_embedder_says_so(app: FastAPI, client: httpx.AsyncClient, acme: Tenant) -> None:
     with embedding(app, None):
         answer = await client.post("/search", json={"query": LEASE}, headers=acme.user.headers)
-    assert "keeps no documents" in assert_problem(answer, 404)["detail"]
+    assert "keeps no documents" in str(assert_problem(answer, STATUSES[DocumentsOff])["detail"])
 
 
 async def test_a_question_is_embedded_as_the_vectors_in_use_were(

@@ -39,6 +39,7 @@ DEFINER_FUNCTIONS = {
     "session_lookup",
     "take_queued_messages",
     "tenants_to_index",
+    "tenants_to_reembed",
     "tenants_with_old_messages",
     "tenant_name_taken",
 }

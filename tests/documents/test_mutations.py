@@ -7,7 +7,7 @@ from app.documents.extraction.extract import ROOT
 from app.documents.extraction.kinds import Kind
 from app.documents.failures import FailureCode
 
-FILES, SEED = 300, 20261126
+FILES, SEED = 200, 20261126
 
 
 async def test_broken_and_random_files_give_a_text_or_a_reason() -> None:

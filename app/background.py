@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from app.core.supervision import Loop, Supervisor
 from app.db.session import Database
+from app.documents.ingestion import Ingestion
+from app.documents.removal import Remover
 from app.messages.engine import MessageEngine
 from app.messages.retention import Retention
 from app.messages.search_indexer import SearchIndexer
@@ -33,6 +35,7 @@ def supervise(  # noqa: PLR0913 - one for each loop
     shared_work: bool,
     sampler: Sampler | None = None,
     queue: Loop | None = None,
+    ingestion: Ingestion | None = None,
     further: Sequence[Loop] = (),
 ) -> Supervisor:
     """A supervisor, not yet started; without the work that any process may take unless `shared_work`.
@@ -60,4 +63,8 @@ def supervise(  # noqa: PLR0913 - one for each loop
         Loop("search_index", search_indexer.run, search_indexer.turns),
         Loop("retention", retention.run, retention.turns),
     ]
+    if ingestion is not None:
+        remover = Remover(database)
+        shared.append(Loop("ingestion", ingestion.run, ingestion.turns))
+        shared.append(Loop("document_removal", remover.run, remover.turns))
     return Supervisor([*own, *shared, *further] if shared_work else own)

@@ -15,6 +15,10 @@ from app.core.supervision import Loop, Supervisor
 from app.db.pool import Prepared
 from app.db.session import Database
 from app.documents.embedding.embedders import Embedders
+from app.documents.embedding.factory import create_embedders
+from app.documents.ingestion import Ingestion
+from app.documents.totals import Quotas
+from app.documents.uploads import Uploads
 from app.gauges import ProcessGauges
 from app.llm.factory import create_provider
 from app.llm.pricing import PriceTable
@@ -84,8 +88,11 @@ class Container:
     limits: RateLimiter
     refused: RefusedCredentials
     cache: "ResponseCache | None"
+    quotas: Quotas
+    uploads: Uploads
     embedders: Embedders | None = None
     """None: this service keeps no documents."""
+    ingestion: Ingestion | None = None
 
     @classmethod
     def create(
@@ -137,6 +144,9 @@ class Container:
         elif settings.message_workers:
             doorbell = Doorbell(database, timedelta(seconds=settings.message_queue_seconds))
             queue = Loop("doorbell", doorbell.run, doorbell.turns)
+        quotas = _quotas(settings)
+        embedders = beside.embedders if beside else create_embedders(settings)
+        ingestion = Ingestion(database, embedders, quotas) if embedders else None
         background = supervise(
             database,
             engine,
@@ -150,6 +160,7 @@ class Container:
             shared_work=settings.background_work,
             sampler=sampler,
             queue=queue,
+            ingestion=ingestion,
             further=region.loops if region else (),
         )
         if sampler is not None:
@@ -185,6 +196,10 @@ class Container:
             limits,
             beside.refused if beside else RefusedCredentials(),
             cache,
+            quotas,
+            beside.uploads if beside else Uploads(),
+            embedders,
+            ingestion,
         )
 
     async def open(self) -> None:
@@ -218,6 +233,15 @@ def open_database(settings: Settings, url: str) -> Database:
         Prepared(settings.db_statement_cache_size, settings.db_pooler_prepared),
         share=settings.db_connections_per_tenant,
         statement_seconds=settings.db_statement_timeout_seconds,
+    )
+
+
+def _quotas(settings: Settings) -> Quotas:
+    return Quotas(
+        settings.documents_per_tenant,
+        settings.document_bytes_per_tenant,
+        settings.document_chunks_per_tenant,
+        settings.ingestion_seconds_per_tenant,
     )
 
 

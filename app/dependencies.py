@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from app.callers import BearerToken, container_of, origin_of
-from app.core.errors import InsufficientScope, PermissionDenied, SessionRequired
+from app.core.errors import DocumentsOff, InsufficientScope, PermissionDenied, SessionRequired
 from app.core.principal import Origin, Principal, Scope
 from app.db.session import Database, TenantSession
 from app.services.api_key_service import ApiKeyService
@@ -14,6 +14,7 @@ from app.services.auth_service import AuthService
 from app.services.budget_service import BudgetAdminService, BudgetService
 from app.services.conversation_service import ConversationService
 from app.services.document_search_service import DocumentSearchService
+from app.services.document_service import DocumentService
 from app.services.erase_service import ErasureService
 from app.services.export_service import ExportService
 from app.services.health_service import HealthService
@@ -181,6 +182,14 @@ async def get_conversations(request: Request, principal: CurrentUser) -> Convers
     return ConversationService(messages_db(request, principal), container_of(request).idempotency_keys)
 
 
+async def get_documents(request: Request, principal: CurrentUser) -> DocumentService:
+    container = container_of(request)
+    if container.ingestion is None:
+        raise DocumentsOff
+    db, keys = messages_db(request, principal), container.idempotency_keys
+    return DocumentService(db, keys, container.quotas, container.ingestion.ring)
+
+
 async def get_document_search(request: Request, principal: CurrentUser) -> DocumentSearchService:
     # Its question stands in a body, for want of room in a URL; it changes nothing.
     return DocumentSearchService(scoped_db(request, principal, "messages:read"), container_of(request).embedders)
@@ -241,6 +250,7 @@ PublicKeys = Annotated[list[dict[str, str]], Depends(get_key_set)]
 WebhookSecretOfTenant = Annotated[WebhookSecretService, Depends(get_webhook_secrets)]
 Messages = Annotated[MessageService, Depends(get_messages)]
 Conversations = Annotated[ConversationService, Depends(get_conversations)]
+Documents = Annotated[DocumentService, Depends(get_documents)]
 DocumentSearch = Annotated[DocumentSearchService, Depends(get_document_search)]
 Usage = Annotated[UsageService, Depends(get_usage)]
 Budgets = Annotated[BudgetService, Depends(get_budgets)]

@@ -11,10 +11,11 @@ from pydantic import BaseModel
 from app.core import errors
 from app.core.completion import FinishReason
 from app.core.rate_limits.policy import Policy, Standing
-from app.models import MessageStatus, MessageVisibility, RegistrationMode, UserRole
+from app.models import DocumentStatus, DocumentVisibility, MessageStatus, MessageVisibility, RegistrationMode, UserRole
 from app.schemas.api_key import ApiKeyCreate, ApiKeyCreated, ApiKeyRead
 from app.schemas.audit import AuditEntryRead
 from app.schemas.conversation import ConversationCreate, ConversationRead, ConversationUpdate
+from app.schemas.document import CollectionRead, DocumentCreate, DocumentRead
 from app.schemas.health import Health, Readiness
 from app.schemas.invite import InviteCreate, InviteCreated, InviteRead
 from app.schemas.jwks import KeySet
@@ -146,6 +147,27 @@ ANSWERS: tuple[BaseModel, ...] = (
         created_at=AT,
         updated_at=AT,
     ),
+    DocumentRead(
+        id=DOCUMENT,
+        name="handbook.md",
+        collection="default",
+        visibility=DocumentVisibility.TENANT,
+        attributes={"year": 2026},
+        media_type="text/markdown",
+        bytes=18_204,
+        status=DocumentStatus.READY,
+        progress=100,
+        error_code=None,
+        pages=None,
+        characters=18_112,
+        chunks=21,
+        tokens=4_402,
+        user_id=ADMIN,
+        tenant_id=TENANT,
+        created_at=AT,
+        updated_at=AT,
+    ),
+    CollectionRead(name="default", documents=1, chunks=21, bytes=18_204),
     PassageRead(
         document_id=DOCUMENT,
         chunk_id=CHUNK,
@@ -189,6 +211,7 @@ REQUESTS: tuple[BaseModel, ...] = (
     MessageCreate(content="What is async Python?"),
     MessageRetry(),
     ConversationCreate(title="Async Python", system_prompt="Answer in one sentence."),
+    DocumentCreate(name="handbook.md", text="# Machines\n\nA machine goes back at the end of its lease."),
     SearchRequest(query="How long may a machine stay after its lease?"),
     ConversationUpdate(title="Async Python"),
     UserCreate(email="bob@acme.com", password=PASSWORD, role=UserRole.USER),
@@ -196,13 +219,17 @@ REQUESTS: tuple[BaseModel, ...] = (
     InviteCreate(email="carol@acme.com"),
     BudgetUpdate(limit_micro_usd=1_000_000),
 )
-FORMS: dict[str, dict[str, Any]] = {"TokenForm": {"username": EMAIL, "password": PASSWORD}}
+FORMS: dict[str, dict[str, Any]] = {
+    "TokenForm": {"username": EMAIL, "password": PASSWORD},
+    "DocumentForm": {"file": "# Machines", "name": "handbook.md"},
+}
 
 EVENTS = (
     f'event: message\ndata: {{"id":"{MESSAGE}","status":"pending"}}\n\n'
     'event: delta\nid: 1-6\ndata: {"text": "A way "}\n\n'
     f'event: completed\nid: 1-end\ndata: {{"id":"{MESSAGE}","status":"completed","response":"A way to wait."}}\n\n'
 )
+TEXT = "# Machines\n\nA machine goes back at the end of its lease.\n"
 LINES = '{"type":"tenant","id":"' + TENANT + '","name":"Acme Corp"}\n{"type":"end","counts":{"tenant":1}}\n'
 
 _over_budget = errors.BudgetExceeded()
@@ -217,6 +244,7 @@ USUAL: dict[str, errors.AppError] = {
     "404": errors.NotFound(),
     "409": errors.Conflict(),
     "429": errors.RateLimited(Standing(Policy.of("user", "1200/minute"), -1, 17)),
+    "501": errors.DocumentsOff(),
     "502": errors.ProviderError(),
     "503": errors.DatabaseUnavailable(),
     "504": errors.ProviderTimeout(),
@@ -242,7 +270,8 @@ OWN: dict[tuple[str, str], errors.AppError] = {
     ("retry_message", "409"): errors.MessageRunning(),
     ("cancel_message", "409"): errors.MessageEnded(),
     ("delete_message", "409"): errors.MessageRunning(),
-    ("search_documents", "404"): errors.DocumentsOff(),
+    ("add_document", "409"): errors.DocumentQuotaUsedUp("documents"),
+    ("get_document_content", "409"): errors.DocumentNotRead(),
     ("delete_conversation", "409"): errors.MessageRunning(),
     ("create_conversation", "409"): errors.IdempotencyKeyInFlight(MESSAGE),
 }

@@ -8,6 +8,7 @@ from fastapi.routing import APIRoute
 
 from app.api import examples
 from app.api.errors import OAUTH_PATH, documented, problem_of, problem_of_status
+from app.schemas.document import DocumentCreate, DocumentForm
 from app.schemas.message import MessageCitations, MessageDelta
 from app.schemas.problem import Problem
 
@@ -65,7 +66,7 @@ def _complete_schemas(schema: dict[str, Any]) -> None:
         schemas.pop(name, None)
     for derived, name in FORM_NAMES.items():
         schemas[name] = {**schemas.pop(derived), "title": name}
-    for model in (Problem, MessageDelta, MessageCitations):
+    for model in (Problem, MessageDelta, MessageCitations, DocumentCreate, DocumentForm):
         described = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(described.pop("$defs", {}))
         schemas[model.__name__] = described
@@ -108,6 +109,8 @@ def _example(operation_id: str, status: str, kind: str, schema: dict[str, Any]) 
             return examples.EVENTS
         case "application/x-ndjson":
             return examples.LINES
+        case "text/plain":
+            return examples.TEXT
     if schema.get("type") == "array":
         return [EXAMPLES[schema["items"]["$ref"].rpartition("/")[2]]]
     return EXAMPLES[schema["$ref"].rpartition("/")[2]]

@@ -12,14 +12,16 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.core.ids import new_id
 from app.db.execution import Connection, Record
+from app.documents import totals
+from app.documents.removal import retire
 from app.documents.search import written
 from app.documents.shapes import Passage, ReadText, Vector
 from app.documents.terms import COUNT_TERMS, OF_DOCUMENT, WEIGH
 
 # Every step holds what it is at: the run that began it, and nobody else's.
-_MINE = """documents.tenant_id = :tenant_id AND documents.id = :document_id AND documents.attempts = :attempt
-  AND documents.status = 'processing'"""
-HOLD = text(f"SELECT documents.id FROM documents WHERE {_MINE} FOR NO KEY UPDATE")
+MINE = """documents.tenant_id = :tenant_id AND documents.id = :document_id AND documents.attempts = :attempt
+  AND documents.status = 'processing' AND documents.deleting_at IS NULL"""
+HOLD = text(f"SELECT documents.id FROM documents WHERE {MINE} FOR NO KEY UPDATE")
 STORE_TEXT = text("""
 UPDATE document_contents SET text = :text, original = NULL
 WHERE document_contents.tenant_id = :tenant_id AND document_contents.document_id = :document_id
@@ -39,7 +41,7 @@ ON CONFLICT ON CONSTRAINT uq_document_chunks_tenant_id_document_id_n DO NOTHING
 NOTE_READ = text(f"""
 UPDATE documents SET pages = :pages, characters = :characters, chunks = :chunks, tokens = :tokens,
   media_type = :media_type, updated_at = now()
-WHERE {_MINE} RETURNING documents.id
+WHERE {MINE} RETURNING documents.id
 """).bindparams(bindparam("pages", type_=Integer))
 WAITING = text("""
 SELECT document_chunks.id, document_chunks.heading, document_chunks.text FROM document_chunks
@@ -64,14 +66,8 @@ NOTE_PROGRESS = text(f"""
 UPDATE documents SET updated_at = now(), progress = 1 + 98 * (
   SELECT count(*) FROM chunk_vectors WHERE chunk_vectors.tenant_id = :tenant_id AND chunk_vectors.model = :model
     AND chunk_vectors.document_id = :document_id) / GREATEST(documents.chunks, 1)
-WHERE {_MINE} RETURNING documents.id
+WHERE {MINE} RETURNING documents.id
 """)
-# Publishing, and forgetting, take turns within a tenant.
-TOTALS = text("""
-INSERT INTO document_totals AS known (tenant_id) VALUES (:tenant_id)
-ON CONFLICT ON CONSTRAINT pk_document_totals DO UPDATE SET documents = known.documents
-WHERE known.tenant_id = :tenant_id
-""").bindparams(bindparam("tenant_id", type_=String))
 NEWER = text("""
 SELECT newer.id FROM documents AS newer
   JOIN documents ON documents.tenant_id = newer.tenant_id AND documents.collection = newer.collection
@@ -80,16 +76,19 @@ WHERE newer.tenant_id = :tenant_id AND newer.current
   AND documents.tenant_id = :tenant_id AND documents.id = :document_id
   AND (newer.created_at, newer.id) > (documents.created_at, documents.id)
 """)
-REPLACE = text("""
-UPDATE documents SET current = false, updated_at = now() FROM documents AS successor
-WHERE documents.tenant_id = :tenant_id AND documents.current AND documents.id <> :document_id
-  AND successor.tenant_id = :tenant_id AND successor.id = :document_id AND documents.collection = successor.collection
-  AND documents.name = successor.name AND documents.audience = successor.audience
-RETURNING documents.id
+# Those that it takes the place of: the one that readers find, and what never came to be found.
+OLDER = text("""
+SELECT older.id FROM documents AS older
+  JOIN documents ON documents.tenant_id = older.tenant_id AND documents.collection = older.collection
+    AND documents.name = older.name AND documents.audience = older.audience
+WHERE older.tenant_id = :tenant_id AND older.deleting_at IS NULL AND (older.current OR older.status <> 'ready')
+  AND documents.tenant_id = :tenant_id AND documents.id = :document_id
+  AND (older.created_at, older.id) < (documents.created_at, documents.id)
 """)
 PUBLISH = text(f"""
-UPDATE documents SET status = 'ready', progress = 100, current = :current, lease_expires_at = NULL, updated_at = now()
-WHERE {_MINE}
+UPDATE documents SET status = 'ready', progress = 100, current = true, taken = false, lease_expires_at = NULL,
+  failures = 0, updated_at = now()
+WHERE {MINE}
 """)
 COUNT_CHUNKS = text("""
 UPDATE document_totals SET current_chunks = (
@@ -110,10 +109,10 @@ class WaitingChunk(Record):
 class Run:
     """One run of a document's ingestion; each step is False once another one has taken the document over."""
 
-    __slots__ = ("_of", "tenant_id")
+    __slots__ = ("_of", "document_id", "tenant_id")
 
     def __init__(self, tenant_id: str, document_id: str, attempt: int) -> None:
-        self.tenant_id = tenant_id
+        self.tenant_id, self.document_id = tenant_id, document_id
         self._of = {"tenant_id": tenant_id, "document_id": document_id, "attempt": attempt}
 
     async def store(self, connection: Connection, read: ReadText, passages: Sequence[Passage]) -> bool:
@@ -155,16 +154,15 @@ class Run:
         return (await connection.execute(NOTE_PROGRESS, {**self._of, "model": model})).one_or_none() is not None
 
     async def publish(self, connection: Connection, model: str) -> bool:
-        """Let readers find it, in the place of an older one of its name; a newer one keeps its place."""
-        await connection.execute(TOTALS, self._of)
+        """Let readers find it from its commit on, in the place of those of its name before it; a newer one keeps it."""
+        await totals.lock(connection, self.tenant_id)
         if (await connection.execute(HOLD, self._of)).one_or_none() is None:
             return False
-        newer = (await connection.execute(NEWER, self._of)).one_or_none() is not None
-        replaced = [] if newer else (await connection.execute(REPLACE, self._of)).scalars()
-        await connection.execute(PUBLISH, {**self._of, "current": not newer})
-        for document_id in replaced:
-            await connection.execute(COUNT_TERMS, {**self._of, "document_id": document_id, "sign": -1})
-        if not newer:
-            await connection.execute(COUNT_TERMS, {**self._of, "sign": 1})
+        if (await connection.execute(NEWER, self._of)).all():
+            return await retire(connection, self.tenant_id, self.document_id)
+        for older in (await connection.execute(OLDER, self._of)).scalars():
+            await retire(connection, self.tenant_id, older)
+        await connection.execute(PUBLISH, self._of)
+        await connection.execute(COUNT_TERMS, {**self._of, "sign": 1})
         await connection.execute(COUNT_CHUNKS, {**self._of, "model": model})
         return True

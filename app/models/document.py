@@ -1,4 +1,4 @@
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -7,6 +7,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Computed,
+    Date,
     DateTime,
     Float,
     ForeignKey,
@@ -53,7 +54,9 @@ class Document(TimestampMixin, Base):
     """What a tenant knows: a file or a text, cut into chunks that are found by meaning and by words.
 
     `current`: readers find it. A ready document of the same name, collection and audience took its place if it is not.
-    `lease_expires_at` is set while a process works on it; `attempts` counts how often one began to.
+    `taken`: a process works on it, and renews `lease_expires_at`; else that says until when nobody tries again.
+    `attempts` tells its runs apart; `failures` counts those that brought nothing. `deleting_at`: nobody finds it any
+    more, and its rows are on their way out.
     """
 
     __tablename__ = "documents"
@@ -77,14 +80,31 @@ class Document(TimestampMixin, Base):
             text("created_at DESC"),
             text("id DESC"),
         ),
-        Index("ix_documents_tenant_id_content_hash", "tenant_id", "content_hash"),
+        # The versions of a name.
+        Index(
+            "ix_documents_tenant_id_collection_name",
+            "tenant_id",
+            "collection",
+            "name",
+            text("created_at DESC"),
+            text("id DESC"),
+            postgresql_where=text("deleting_at IS NULL"),
+        ),
         # What waits, and what a dead process left.
         Index(
             "ix_documents_unfinished",
-            "created_at",
+            "tenant_id",
+            "updated_at",
             "id",
-            postgresql_where=text("status IN ('queued', 'processing')"),
+            postgresql_where=text("status IN ('queued', 'processing') AND deleting_at IS NULL"),
         ),
+        Index(
+            "ix_documents_to_remove",
+            "deleting_at",
+            "id",
+            postgresql_where=text("deleting_at IS NOT NULL OR (status = 'failed' AND chunks > 0)"),
+        ),
+        Index("ix_documents_private", "tenant_id", "user_id", postgresql_where=text("visibility = 'private'")),
         # Never two, for any reader.
         Index(
             "uq_documents_current",
@@ -124,7 +144,10 @@ class Document(TimestampMixin, Base):
     tokens: Mapped[int] = mapped_column(Integer, server_default="0")
     current: Mapped[bool] = mapped_column(Boolean, server_default="false")
     attempts: Mapped[int] = mapped_column(Integer, server_default="0")
+    failures: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    taken: Mapped[bool] = mapped_column(Boolean, server_default="false")
     lease_expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    deleting_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
 
 class DocumentContent(Base):
@@ -175,8 +198,8 @@ class ChunkVector(Base):
     )
 
     tenant_id: Mapped[str] = mapped_column(String(36), ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True)
-    model: Mapped[str] = mapped_column(String(255), primary_key=True)
     chunk_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    model: Mapped[str] = mapped_column(String(255), primary_key=True)
     document_id: Mapped[str] = mapped_column(String(36))
     embedding: Mapped[str] = mapped_column(HalfVector())
 
@@ -210,6 +233,8 @@ class TermFrequency(Base):
 class DocumentTotals(Base):
     """What a tenant has stored, for its quotas, and which model its vectors in use are of.
 
+    What is being removed counts no longer. `ingestion_seconds` are those of `ingestion_month`, which its first day
+    names; `served_at` is when a process last began one of its documents.
     A row of a tenant's first document on; who changes the tenant's documents locks it.
     """
 
@@ -221,6 +246,8 @@ class DocumentTotals(Base):
     chunks: Mapped[int] = mapped_column(Integer, server_default="0")
     current_chunks: Mapped[int] = mapped_column(Integer, server_default="0")
     ingestion_seconds: Mapped[float] = mapped_column(Float, server_default="0")
+    ingestion_month: Mapped[date | None] = mapped_column(Date)
+    served_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     embedding_model: Mapped[str | None] = mapped_column(String(255))
     # The model before, until its vectors are gone; since when the present one is in use; and until when a process makes
     # the next one's.

@@ -118,6 +118,24 @@ EXPORTED = (
          "webhook_url", "webhook_due_at", "webhook_attempts", "queue_tag", "taken_at", *_TIMES),
     ),
     ExportedTable(
+        "document",
+        _table(models.Document),
+        ("id", "tenant_id", "user_id", "name", "collection", "visibility", "media_type", "attributes", "content_hash",
+         "bytes", "status", "error_code", "progress", "pages", "characters", "chunks", "tokens", "current", *_TIMES),
+    ),
+    ExportedTable(
+        "document_content",
+        _table(models.DocumentContent),
+        ("tenant_id", "document_id", "text"),
+        ("document_id",),
+    ),
+    ExportedTable(
+        "document_chunk",
+        _table(models.DocumentChunk),
+        ("id", "tenant_id", "document_id", "n", "page", "heading", "start", "end", "tokens", "text"),
+        ("document_id", "n"),
+    ),
+    ExportedTable(
         "deleted_usage",
         _table(models.DeletedUsage),
         ("id", "tenant_id", "user_id", "model", "input_tokens", "cached_tokens", "output_tokens", "cost_micro_usd",
@@ -157,6 +175,17 @@ EXPORTED = (
     ),
 )  # fmt: skip
 NOT_EXPORTED = {
+    "documents.audience": "`user_id` where `visibility` is private",
+    "documents.attempts": "tells the runs of its ingestion apart",
+    "documents.failures": "of its ingestion, while that goes on",
+    "documents.taken": "whether a process works on it",
+    "documents.lease_expires_at": "until when",
+    "documents.deleting_at": "set while a deletion goes on",
+    "document_contents.original": "the file until it is read; its text is kept, and exported",
+    "chunk_vectors": "made of the chunks' texts by a model",
+    "chunk_terms": "made of the chunks' texts",
+    "term_frequencies": "made of the chunks' texts",
+    "document_totals": "sums of what the documents say, and how long reading them took this month",
     "messages.cache_use": "how a message that waits uses the cache",
     "messages.words": "made of the message's text",
     "search_blocks": "made of the messages' texts",

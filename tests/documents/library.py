@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from zlib import crc32
 
+import asyncpg
 from sqlalchemy import JSON, bindparam, text
 
 from app.core.ids import new_id
@@ -90,3 +91,28 @@ async def publish(
         if until == "publish":
             assert await run.publish(connection, embedder.model)
     return str(document["id"])
+
+
+IN_EVERY_TABLE = """
+WITH document AS (
+  INSERT INTO documents (id, tenant_id, user_id, name, media_type, content_hash, bytes, status, chunks, current)
+  VALUES ($1, $2, $3, 'note.md', 'text/markdown', 'a hash', 6, 'ready', 1, true)
+), content AS (
+  INSERT INTO document_contents (tenant_id, document_id, text) VALUES ($2, $1, 'Leases')
+), chunk AS (
+  INSERT INTO document_chunks (id, tenant_id, document_id, n, start, "end", tokens, text)
+  VALUES ($1, $2, $1, 0, 0, 6, 1, 'Leases')
+), vector AS (
+  INSERT INTO chunk_vectors (tenant_id, model, chunk_id, document_id, embedding) VALUES ($2, 'hash', $1, $1, '[1]')
+), terms AS (
+  INSERT INTO chunk_terms (tenant_id, chunk_id, document_id, terms) VALUES ($2, $1, $1, '{1:1}/1048576')
+), frequency AS (
+  INSERT INTO term_frequencies (tenant_id, term, chunks) VALUES ($2, 1, 1)
+)
+INSERT INTO document_totals (tenant_id, documents, bytes, chunks, current_chunks) VALUES ($2, 1, 6, 1, 1)
+"""
+
+
+async def in_every_table(superuser: asyncpg.Connection, member: Member) -> None:
+    """The first document of a tenant, with a row in each table of documents."""
+    await superuser.execute(IN_EVERY_TABLE, new_id(), member.tenant_id, member.id)

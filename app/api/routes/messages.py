@@ -46,7 +46,7 @@ ACCEPTED = {"model": MessageRead, "description": "With `background`: the pending
     responses={
         "2XX": EVENTS,  # not 200: Swagger UI and generated clients take the lowest status for the usual answer
         202: ACCEPTED,
-        **documented(400, 401, 402, 403, 404, 409, 413, 422, 429, 502, 503, 504),
+        **documented(400, 401, 402, 403, 404, 409, 413, 422, 429, 501, 502, 503, 504),
     },
 )
 async def send_message(
@@ -131,7 +131,7 @@ async def cancel_message(message_id: PathId, service: Messages, request: Request
     "/messages/{id}/retry",
     summary="Retry a message",
     response_model=MessageRead,
-    responses={202: ACCEPTED, **documented(400, 401, 402, 403, 404, 409, 413, 422, 429, 502, 503, 504)},
+    responses={202: ACCEPTED, **documented(400, 401, 402, 403, 404, 409, 413, 422, 429, 501, 502, 503, 504)},
 )
 async def retry_message(
     message_id: PathId, service: Messages, request: Request, response: Response, body: MessageRetry | None = None

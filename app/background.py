@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from app.core.supervision import Loop, Supervisor
 from app.db.session import Database
 from app.documents.ingestion import Ingestion
+from app.documents.reembedding import Reembedding
 from app.documents.removal import Remover
 from app.messages.engine import MessageEngine
 from app.messages.retention import Retention
@@ -36,6 +37,7 @@ def supervise(  # noqa: PLR0913 - one for each loop
     sampler: Sampler | None = None,
     queue: Loop | None = None,
     ingestion: Ingestion | None = None,
+    reembedding: Reembedding | None = None,
     further: Sequence[Loop] = (),
 ) -> Supervisor:
     """A supervisor, not yet started; without the work that any process may take unless `shared_work`.
@@ -67,4 +69,6 @@ def supervise(  # noqa: PLR0913 - one for each loop
         remover = Remover(database)
         shared.append(Loop("ingestion", ingestion.run, ingestion.turns))
         shared.append(Loop("document_removal", remover.run, remover.turns))
+    if reembedding is not None:
+        shared.append(Loop("reembedding", reembedding.run, reembedding.turns))
     return Supervisor([*own, *shared, *further] if shared_work else own)

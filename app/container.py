@@ -17,6 +17,7 @@ from app.db.session import Database
 from app.documents.embedding.embedders import Embedders
 from app.documents.embedding.factory import create_embedders
 from app.documents.ingestion import Ingestion
+from app.documents.reembedding import Reembedding
 from app.documents.totals import Quotas
 from app.documents.uploads import Uploads
 from app.gauges import ProcessGauges
@@ -161,6 +162,7 @@ class Container:
             sampler=sampler,
             queue=queue,
             ingestion=ingestion,
+            reembedding=Reembedding(database, embedders) if embedders else None,
             further=region.loops if region else (),
         )
         if sampler is not None:

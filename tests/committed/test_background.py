@@ -32,6 +32,7 @@ async def test_work_that_any_process_may_take_can_be_left_to_another(serve: Serv
         "retention",
         "ingestion",
         "document_removal",
+        "reembedding",
     }
     for shared_work, names in ((False, OWN), (True, OWN | shared)):
         async with serve(HeldProvider(), background_work=shared_work) as (_, client):

@@ -380,19 +380,23 @@ async def working(settings: Settings, provider: LLMProvider) -> AsyncIterator[Fa
 
 
 async def test_a_worker_quotes_what_its_author_may_still_see_and_cites_no_more(
-    answering: DocumentServe, provider: HeldProvider, settings: Settings, superuser: asyncpg.Connection
+    listen: Serve, provider: HeldProvider, settings: Settings, superuser: asyncpg.Connection
 ) -> None:
-    async with answering(HeldProvider(), message_workers=True) as (app, client):
+    async with listen(HeldProvider(), message_workers=True, stream_heartbeat_seconds=0.001) as (app, client):
+        with_embedder(app)
         acme = await make_tenant(client)
         other = await join(client, acme.id)
         stays, goes = await add(app, acme.user), await add(app, acme.user, f"{PRICE} Gone.")
         hidden = await add(app, other, f"{PRICE} Hidden.")
         message = await ask(client, acme.user, background=True)
         assert set(cited(message)) == {stays, goes, hidden}
-        await superuser.execute("DELETE FROM documents WHERE id = $1", goes)
-        await superuser.execute("UPDATE documents SET visibility = 'private' WHERE id = $1", hidden)
-        async with working(settings, provider), following(client, message["id"], acme.user.headers) as events:
-            seen = await rest(events)
+        async with following(client, message["id"], acme.user.headers) as events:
+            seen = [await anext(events)]
+            assert (await anext(events)).name == "comment", "it has looked, and nothing is cited before it begins"
+            await superuser.execute("DELETE FROM documents WHERE id = $1", goes)
+            await superuser.execute("UPDATE documents SET visibility = 'private' WHERE id = $1", hidden)
+            async with working(settings, provider):
+                seen += await rest(events)
         (system, user) = provider.turns[0]
         assert "never instructions" in system.content
         assert PRICE in user.content

@@ -1,9 +1,11 @@
 """Documents are taken in, in steps, by whichever process; none is lost, doubled, or in another's way."""
 
 import asyncio
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -26,9 +28,11 @@ from app.documents.totals import Quotas
 from tests.conftest import own_database
 from tests.documents.library import HashEmbedder
 from tests.helpers import Member, Tenant, make_tenant
+from tests.waiting import patience, until
 
 database_url, settings, superuser = own_database()
 LEASE = timedelta(minutes=10)
+ROOT = Path(__file__).resolve().parents[2]
 QUOTAS = Quotas(1000, 10**9, 10_000, 10_000)
 TEXT = "\n\n".join(f"Paragraph {n} is about machine number {n}. " + "It runs and it rests. " * 40 for n in range(12))
 
@@ -175,6 +179,38 @@ async def test_a_long_document_goes_back_into_its_line_and_embeds_no_chunk_twice
     assert len(progress) > 2
     assert progress == sorted(progress)
     assert len(embedder.embedded) == ready["chunks"] == (await stored(superuser, tenant))["chunk_vectors"]
+    await totals_are_right(superuser, tenant)
+
+
+async def test_what_a_killed_process_left_another_goes_on_with(
+    client: httpx.AsyncClient, app: FastAPI, database: Database, superuser: asyncpg.Connection
+) -> None:
+    tenant = await make_tenant(client)
+    document = await upload(client, tenant.user, TEXT * 12)
+    url = app.state.settings.database_url
+    dying = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.documents.dying", str(url), cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    assert dying.stdout is not None
+    async with patience("the process to embed"):
+        while line := await dying.stdout.readline():
+            if line == b"hangs\n":
+                break
+        assert line
+    dying.kill()
+    await dying.wait()
+    half = await shown(client, tenant.user, document)
+    assert half["status"] == "processing"
+    assert 0 < half["progress"] < 100
+
+    embedder = HashEmbedder()
+    claimed = await until(lambda: claims.claim(database, LEASE), "its lease to be over")
+    assert (claimed.id, claimed.attempts, claimed.failures) == (document["id"], 2, 1)
+    await ingestion(database, embedder).work(claimed)
+
+    ready = await shown(client, tenant.user, document)
+    assert ready["status"] == "ready"
+    assert 0 < len(embedder.embedded) < ready["chunks"] == (await stored(superuser, tenant))["chunk_vectors"]
     await totals_are_right(superuser, tenant)
 
 

@@ -21,33 +21,32 @@ WORD_WEIGHT, MOST_WORD_WEIGHT = 0.12, 0.9
 MAX_RESULTS = 100
 # `+ 0`: exact, so that no plan can choose an index of neighbours, which under a filter finds some of them.
 # (SELECT ...): read once. In a plan that is kept for all parameters it would be read again for each chunk.
-# MATERIALIZED: joined are scores, and not the vectors, which are two hundred times as wide.
+# Added up by chunk, and (... IN ...) IS TRUE, which is hashed: in a join of these, a planner that expects few rows, of
+# a tenant that was empty a moment ago, compares each with each.
 SEARCH = text("""
-WITH meant AS MATERIALIZED (
-  SELECT chunk_vectors.chunk_id, chunk_vectors.document_id,
-    COALESCE(-(chunk_vectors.embedding <#> (SELECT CAST(CAST(:vector AS text) AS halfvec))), 0) + 0 AS score
-  FROM chunk_vectors
-  WHERE chunk_vectors.tenant_id = :tenant_id AND chunk_vectors.model = :model
-    AND (:ids IS NULL OR chunk_vectors.document_id = ANY (:ids))
-), worded AS MATERIALIZED (
-  SELECT chunk_terms.chunk_id, -(chunk_terms.terms <#> (SELECT CAST(CAST(:terms AS text) AS sparsevec))) AS score
-  FROM chunk_terms
-  WHERE chunk_terms.tenant_id = :tenant_id
-    AND chunk_terms.terms <#> (SELECT CAST(CAST(:terms AS text) AS sparsevec)) < 0
-    AND (:ids IS NULL OR chunk_terms.document_id = ANY (:ids))
-)
 SELECT best.chunk_id, best.document_id, documents.name, documents.collection, document_chunks.page,
   document_chunks.heading, document_chunks.start, document_chunks."end", document_chunks.tokens, document_chunks.text,
   best.score
 FROM (
-  SELECT meant.chunk_id, meant.document_id, meant.score + :weight * COALESCE(worded.score, 0) AS score
-  FROM meant
-    JOIN documents ON documents.tenant_id = :tenant_id AND documents.id = meant.document_id
-    LEFT JOIN worded ON worded.chunk_id = meant.chunk_id
-  WHERE documents.current
-    AND (documents.visibility = 'tenant' OR documents.user_id = :viewer_id OR :sees_private)
-    AND (:collection IS NULL OR documents.collection = :collection)
-    AND (:attributes IS NULL OR documents.attributes @> :attributes)
+  SELECT scored.chunk_id, scored.document_id, sum(scored.score) AS score
+  FROM (
+    SELECT chunk_vectors.chunk_id, chunk_vectors.document_id,
+      COALESCE(-(chunk_vectors.embedding <#> (SELECT CAST(CAST(:vector AS text) AS halfvec))), 0) + 0 AS score
+    FROM chunk_vectors WHERE chunk_vectors.tenant_id = :tenant_id AND chunk_vectors.model = :model
+    UNION ALL
+    SELECT chunk_terms.chunk_id, chunk_terms.document_id,
+      :weight * -(chunk_terms.terms <#> (SELECT CAST(CAST(:terms AS text) AS sparsevec))) AS score
+    FROM chunk_terms WHERE chunk_terms.tenant_id = :tenant_id
+  ) AS scored
+  WHERE (scored.document_id IN (
+    SELECT documents.id FROM documents
+    WHERE documents.tenant_id = :tenant_id AND documents.current
+      AND (documents.visibility = 'tenant' OR documents.user_id = :viewer_id OR :sees_private)
+      AND (:collection IS NULL OR documents.collection = :collection)
+      AND (:ids IS NULL OR documents.id = ANY (:ids))
+      AND (:attributes IS NULL OR documents.attributes @> :attributes)
+  )) IS TRUE
+  GROUP BY scored.chunk_id, scored.document_id
   ORDER BY score DESC LIMIT :most
 ) AS best
   JOIN documents ON documents.tenant_id = :tenant_id AND documents.id = best.document_id

@@ -35,17 +35,18 @@ async def test_a_follow_up_finds_the_passage_and_a_new_subject_is_found_as_ever(
                 await publish(app.state.container.database, acme.user, fact.format(product), **document)  # type: ignore[arg-type]
         made = await client.post("/conversations", json={}, headers=acme.user.headers)
 
-        async def best(content: str) -> str | None:
-            body = {"content": content, "documents": True, "conversation_id": made.json()["id"]}
+        async def best(content: str, **talk: str) -> str | None:
+            body = {"content": content, "documents": True, **talk}
             answer = await client.post("/messages", json=body, headers=acme.user.headers)
             assert answer.status_code == 201, answer.text
             cited = answer.json()["citations"]
             return cited[0]["name"] if cited else None
 
-        assert await best("How long is the warranty of the Falcon lamp?") == "Falcon lamp: warranty"
-        assert await best("And its price?") == "Falcon lamp: price"
-        assert await best("and how heavy is it?") == "Falcon lamp: weight"
-        assert await best("How much does the Heron desk weigh?") == "Heron desk: weight"
+        talk = {"conversation_id": made.json()["id"]}
+        assert await best("How long is the warranty of the Falcon lamp?", **talk) == "Falcon lamp: warranty"
+        assert await best("And its price?", **talk) == "Falcon lamp: price"
+        assert await best("and how heavy is it?", **talk) == "Falcon lamp: weight"
+        assert await best("How much does the Heron desk weigh?", **talk) == "Heron desk: weight"
         assert await best("Who won the chess championship of 1972?") is None
     await embedder.close()
 

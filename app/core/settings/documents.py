@@ -38,7 +38,7 @@ class DocumentSettings(LLMSettings):
     document_chunks_per_tenant: Annotated[int, Field(ge=1)] = 100_000
     ingestion_seconds_per_tenant: Annotated[int, Field(ge=1)] = 100_000
     document_context_tokens: Annotated[int, Field(ge=512, le=1_000_000)] = 2048
-    document_score_floor: Annotated[float, Field(ge=0, le=1.9)] = 0.4
+    document_score_floor: Annotated[float, Field(ge=0, le=1.9)] = 0.25
 
     @field_validator("embedding_previous")
     @classmethod

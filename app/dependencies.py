@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from app.callers import BearerToken, container_of, origin_of, shared_of
-from app.core.errors import InsufficientScope, PermissionDenied, SessionRequired
+from app.core.errors import DocumentsOff, InsufficientScope, PermissionDenied, SessionRequired
 from app.core.principal import Origin, Principal, Scope
 from app.db.session import TenantSession
 from app.services.api_key_service import ApiKeyService
@@ -13,11 +13,14 @@ from app.services.audit_service import AuditService
 from app.services.auth_service import AuthService
 from app.services.budget_service import BudgetAdminService, BudgetService
 from app.services.conversation_service import ConversationService
+from app.services.document_search_service import DocumentSearchService
+from app.services.document_service import DocumentService
 from app.services.erase_service import ErasureService
 from app.services.export_service import ExportService
 from app.services.health_service import HealthService
 from app.services.invite_service import InviteService
 from app.services.message_service import MessageService
+from app.services.quoting import Quoting
 from app.services.registration_service import RegistrationService
 from app.services.session_service import SessionService
 from app.services.tenant_service import TenantAdminService, TenantService, TenantSettingsService
@@ -76,10 +79,13 @@ def tenant_db(request: Request, principal: Principal) -> TenantSession:
 
 def messages_db(request: Request, principal: Principal) -> TenantSession:
     """As `tenant_db`, for messages and conversations: a key needs the scope for it."""
-    if principal.key_id is not None:
-        scope: Scope = "messages:read" if request.method == "GET" else "messages:write"
-        if scope not in principal.scopes:
-            raise InsufficientScope
+    return scoped_db(request, principal, "messages:read" if request.method == "GET" else "messages:write")
+
+
+def scoped_db(request: Request, principal: Principal, scope: Scope) -> TenantSession:
+    """As `tenant_db`, for who logged in, and for a key that has the scope."""
+    if principal.key_id is not None and scope not in principal.scopes:
+        raise InsufficientScope
     return tenant_db(request, principal)
 
 
@@ -156,17 +162,32 @@ async def get_users(request: Request, principal: CurrentAdmin) -> UserService:
 
 async def get_messages(request: Request, principal: CurrentUser) -> MessageService:
     container = container_of(request)
+    db = messages_db(request, principal)
     return MessageService(
-        messages_db(request, principal),
+        db,
         container.engine,
         container.signals,
         container.intake,
         container.search_indexer,
+        Quoting(db, container.shared.embedders, container.intake.passages),
     )
 
 
 async def get_conversations(request: Request, principal: CurrentUser) -> ConversationService:
     return ConversationService(messages_db(request, principal), shared_of(request).idempotency_keys)
+
+
+async def get_documents(request: Request, principal: CurrentUser) -> DocumentService:
+    container = container_of(request)
+    if container.ingestion is None:
+        raise DocumentsOff
+    db, keys = messages_db(request, principal), container.shared.idempotency_keys
+    return DocumentService(db, keys, container.shared.quotas, container.ingestion.ring)
+
+
+async def get_document_search(request: Request, principal: CurrentUser) -> DocumentSearchService:
+    # Its question stands in a body, for want of room in a URL; it changes nothing.
+    return DocumentSearchService(scoped_db(request, principal, "messages:read"), shared_of(request).embedders)
 
 
 async def get_usage(request: Request, principal: CurrentAdmin) -> UsageService:
@@ -223,6 +244,8 @@ PublicKeys = Annotated[list[dict[str, str]], Depends(get_key_set)]
 WebhookSecretOfTenant = Annotated[WebhookSecretService, Depends(get_webhook_secrets)]
 Messages = Annotated[MessageService, Depends(get_messages)]
 Conversations = Annotated[ConversationService, Depends(get_conversations)]
+Documents = Annotated[DocumentService, Depends(get_documents)]
+DocumentSearch = Annotated[DocumentSearchService, Depends(get_document_search)]
 Usage = Annotated[UsageService, Depends(get_usage)]
 Budgets = Annotated[BudgetService, Depends(get_budgets)]
 BudgetAdmin = Annotated[BudgetAdminService, Depends(get_budget_admin)]

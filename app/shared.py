@@ -9,6 +9,10 @@ from app.core.config import Settings
 from app.core.credentials.refused import RefusedCredentials
 from app.core.rate_limits.limiter import RateLimiter
 from app.core.security import PasswordHasher, TokenService
+from app.documents.embedding.embedders import Embedders
+from app.documents.embedding.factory import create_embedders
+from app.documents.totals import Quotas
+from app.documents.uploads import Uploads
 from app.llm.factory import create_provider
 from app.llm.pricing import PriceTable
 from app.messages.idempotency import IdempotencyKeys
@@ -43,6 +47,10 @@ class Shared:
     idempotency_keys: IdempotencyKeys
     ceiling: SpendingCeiling
     tally: AuditTally
+    quotas: Quotas
+    uploads: Uploads
+    embedders: Embedders | None
+    """None: this service keeps no documents."""
 
     @classmethod
     def create(cls, settings: Settings, places: Places) -> "Shared":
@@ -71,6 +79,14 @@ class Shared:
             idempotency_keys=IdempotencyKeys(secret_keys),
             ceiling=SpendingCeiling(settings.tenant_budget_ceiling_micro_usd),
             tally=AuditTally(places),
+            quotas=Quotas(
+                settings.documents_per_tenant,
+                settings.document_bytes_per_tenant,
+                settings.document_chunks_per_tenant,
+                settings.ingestion_seconds_per_tenant,
+            ),
+            uploads=Uploads(),
+            embedders=create_embedders(settings),
         )
 
     def forget_tenant(self, tenant_id: str) -> None:
@@ -89,6 +105,8 @@ class Shared:
         """After the last container."""
         if self.cache:
             await self.cache.close()
+        if self.embedders:
+            await self.embedders.close()
         await self.llm.close()
         self.passwords.close()
         await self.limits.close()

@@ -11,6 +11,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from app.db import connection, gate, pool, rls, session
 from app.db.embedded import EmbeddedPostgres
 from app.db.provision import migrate
 from app.db.roles import REVOKE_TEMPORARY
+from app.documents.embedding.embedders import Embedders
+from tests.documents.library import HashEmbedder
 from tests.helpers import Tenant, make_tenant
 from tests.pgbouncer import PgBouncer
 from tests.waiting import PATIENCE_SECONDS
@@ -209,6 +212,7 @@ def make_settings(database_url: URL, data_dir: Path, **changes: Any) -> Settings
 async def app(settings: Settings) -> AsyncIterator[FastAPI]:
     app = create_app(settings)
     async with lifespan(app):
+        app.state.container = replace(app.state.container, embedders=Embedders(HashEmbedder()))
         yield app
 
 

@@ -11,16 +11,18 @@ from pydantic import BaseModel
 from app.core import errors
 from app.core.completion import FinishReason
 from app.core.rate_limits.policy import Policy, Standing
-from app.models import MessageStatus, MessageVisibility, RegistrationMode, UserRole
+from app.models import DocumentStatus, DocumentVisibility, MessageStatus, MessageVisibility, RegistrationMode, UserRole
 from app.schemas.api_key import ApiKeyCreate, ApiKeyCreated, ApiKeyRead
 from app.schemas.audit import AuditEntryRead
 from app.schemas.conversation import ConversationCreate, ConversationRead, ConversationUpdate
+from app.schemas.document import CollectionRead, DocumentCreate, DocumentRead
 from app.schemas.health import Health, Readiness
 from app.schemas.invite import InviteCreate, InviteCreated, InviteRead
 from app.schemas.jwks import KeySet
 from app.schemas.message import MessageCreate, MessageRead, MessageRetry
 from app.schemas.oauth import OAuthError
 from app.schemas.problem import FieldError
+from app.schemas.search import PassageRead, SearchRequest
 from app.schemas.tenant import TenantCreate, TenantCreated, TenantSettings, TenantUpdate
 from app.schemas.usage import BudgetRead, BudgetUpdate, UsageRead
 from app.schemas.user import (
@@ -43,6 +45,8 @@ TENANT = "01a20abe-50bf-7145-887a-afc9bd16364e"
 ADMIN = "01a20abe-518e-7572-a3dc-e2f08a7bc6e1"
 MESSAGE = "01a20b5f-6f3e-7d3a-9a52-5f1c5d3f4f0e"
 CONVERSATION = "01a20b60-0b1c-7f2d-8e3f-9a0b1c2d3e4f"
+DOCUMENT = "01a20b63-3e4f-7a5b-8c6d-7e8f9a0b1c2d"
+CHUNK = "01a20b63-4f5a-7b6c-8d7e-8f9a0b1c2d3e"
 REQUEST = "01a20b5f-6f3d-7b1a-8c2d-3e4f5a6b7c8d"
 KEY = "01a20b61-1c2d-7e3f-9a4b-5c6d7e8f9a0b"
 INVITE = "01a20b62-2d3e-7f4a-8b5c-6d7e8f9a0b1c"
@@ -145,6 +149,39 @@ ANSWERS: tuple[BaseModel, ...] = (
         created_at=AT,
         updated_at=AT,
     ),
+    DocumentRead(
+        id=DOCUMENT,
+        name="handbook.md",
+        collection="default",
+        visibility=DocumentVisibility.TENANT,
+        attributes={"year": 2026},
+        media_type="text/markdown",
+        bytes=18_204,
+        status=DocumentStatus.READY,
+        progress=100,
+        error_code=None,
+        pages=None,
+        characters=18_112,
+        chunks=21,
+        tokens=4_402,
+        user_id=ADMIN,
+        tenant_id=TENANT,
+        created_at=AT,
+        updated_at=AT,
+    ),
+    CollectionRead(name="default", documents=1, chunks=21, bytes=18_204),
+    PassageRead(
+        document_id=DOCUMENT,
+        chunk_id=CHUNK,
+        name="handbook.md",
+        collection="default",
+        page=None,
+        heading="Machines > Leases",
+        start=4180,
+        end=4279,
+        text="A machine goes back at the end of its lease. Until the new one is there, it may stay for two weeks.",
+        score=1.07,
+    ),
     UsageRead(
         key=date(2026, 11, 26).isoformat(),
         messages=1,
@@ -176,19 +213,25 @@ REQUESTS: tuple[BaseModel, ...] = (
     MessageCreate(content="What is async Python?"),
     MessageRetry(),
     ConversationCreate(title="Async Python", system_prompt="Answer in one sentence."),
+    DocumentCreate(name="handbook.md", text="# Machines\n\nA machine goes back at the end of its lease."),
+    SearchRequest(query="How long may a machine stay after its lease?"),
     ConversationUpdate(title="Async Python"),
     UserCreate(email="bob@acme.com", password=PASSWORD, role=UserRole.USER),
     UserUpdate(disabled=True),
     InviteCreate(email="carol@acme.com"),
     BudgetUpdate(limit_micro_usd=1_000_000),
 )
-FORMS: dict[str, dict[str, Any]] = {"TokenForm": {"username": EMAIL, "password": PASSWORD}}
+FORMS: dict[str, dict[str, Any]] = {
+    "TokenForm": {"username": EMAIL, "password": PASSWORD},
+    "DocumentForm": {"file": "# Machines", "name": "handbook.md"},
+}
 
 EVENTS = (
     f'event: message\ndata: {{"id":"{MESSAGE}","status":"pending"}}\n\n'
     'event: delta\nid: 1-6\ndata: {"text": "A way "}\n\n'
     f'event: completed\nid: 1-end\ndata: {{"id":"{MESSAGE}","status":"completed","response":"A way to wait."}}\n\n'
 )
+TEXT = "# Machines\n\nA machine goes back at the end of its lease.\n"
 LINES = '{"type":"tenant","id":"' + TENANT + '","name":"Acme Corp"}\n{"type":"end","counts":{"tenant":1}}\n'
 
 _over_budget = errors.BudgetExceeded()
@@ -203,6 +246,7 @@ USUAL: dict[str, errors.AppError] = {
     "404": errors.NotFound(),
     "409": errors.Conflict(),
     "429": errors.RateLimited(Standing(Policy.of("user", "1200/minute"), -1, 17)),
+    "501": errors.DocumentsOff(),
     "502": errors.ProviderError(),
     "503": errors.DatabaseUnavailable(),
     "504": errors.ProviderTimeout(),
@@ -228,6 +272,8 @@ OWN: dict[tuple[str, str], errors.AppError] = {
     ("retry_message", "409"): errors.MessageRunning(),
     ("cancel_message", "409"): errors.MessageEnded(),
     ("delete_message", "409"): errors.MessageRunning(),
+    ("add_document", "409"): errors.DocumentQuotaUsedUp("documents"),
+    ("get_document_content", "409"): errors.DocumentNotRead(),
     ("delete_conversation", "409"): errors.MessageRunning(),
     ("create_conversation", "409"): errors.IdempotencyKeyInFlight(MESSAGE),
 }

@@ -8,7 +8,8 @@ from fastapi.routing import APIRoute
 
 from app.api import examples
 from app.api.errors import OAUTH_PATH, documented, problem_of, problem_of_status
-from app.schemas.message import MessageDelta
+from app.schemas.document import DocumentCreate, DocumentForm
+from app.schemas.message import MessageCitations, MessageDelta
 from app.schemas.problem import Problem
 
 SUMMARY = "Tenants, their users and their LLM messages side by side in one PostgreSQL, isolated by construction."
@@ -26,6 +27,7 @@ TAGS = [
     {"name": "auth", "description": "Registration, login, sessions and the caller's own account."},
     {"name": "messages", "description": "Prompts and their answers: at once, as a stream or in the background."},
     {"name": "conversations", "description": "Messages that are sent together with the turns before them."},
+    {"name": "documents", "description": "What the tenant knows, and finding it by meaning and by words."},
     {"name": "api keys", "description": "Credentials for machines, which act for their user within scopes."},
     {"name": "admin", "description": "People, invites, webhooks and the audit log of the caller's tenant."},
     {"name": "usage", "description": "Tokens, cost and budgets of the caller's tenant."},
@@ -64,7 +66,7 @@ def _complete_schemas(schema: dict[str, Any]) -> None:
         schemas.pop(name, None)
     for derived, name in FORM_NAMES.items():
         schemas[name] = {**schemas.pop(derived), "title": name}
-    for model in (Problem, MessageDelta):
+    for model in (Problem, MessageDelta, MessageCitations, DocumentCreate, DocumentForm):
         described = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(described.pop("$defs", {}))
         schemas[model.__name__] = described
@@ -107,6 +109,8 @@ def _example(operation_id: str, status: str, kind: str, schema: dict[str, Any]) 
             return examples.EVENTS
         case "application/x-ndjson":
             return examples.LINES
+        case "text/plain":
+            return examples.TEXT
     if schema.get("type") == "array":
         return [EXAMPLES[schema["items"]["$ref"].rpartition("/")[2]]]
     return EXAMPLES[schema["$ref"].rpartition("/")[2]]

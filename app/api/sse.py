@@ -1,4 +1,4 @@
-"""Server-Sent Events of a message: `message`, then `delta`s, then one of `completed`, `failed` and `cancelled`."""
+"""Server-Sent Events of a message: `message`, `citations` if it asks documents, `delta`s, and how it ended."""
 
 import asyncio
 import json
@@ -14,9 +14,9 @@ from app.api.errors import problem_of
 from app.core.errors import AppError, InvalidPosition, provider_failure
 from app.core.lines import one_line
 from app.messages.generation import Reader
-from app.messages.stream import ENDED, Delta, End, Event, Position
+from app.messages.stream import ENDED, Cited, Delta, End, Event, Position
 from app.models import MessageStatus
-from app.schemas.message import MessageRead
+from app.schemas.message import MessageCitations, MessageRead
 
 HEARTBEAT = b": still here\n\n"
 END = "end"
@@ -78,6 +78,8 @@ def _encoded(scope: Scope, event: Event) -> bytes:
     match event:
         case None:
             return b""
+        case Cited(citations):
+            return _frame("citations", MessageCitations(citations=citations).model_dump_json())
         case Delta(text, position):
             return _frame(
                 "delta", json.dumps({"text": text}, ensure_ascii=False), f"{position.attempt}-{position.offset}"

@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import model_validator
 
 from app.core.settings.database import DatabaseSettings
+from app.core.settings.documents import DocumentSettings
 from app.core.settings.http import HttpSettings
 from app.core.settings.identity import IdentitySettings
 from app.core.settings.limits import LimitSettings
@@ -21,6 +22,7 @@ class Settings(
     LogSettings,
     HttpSettings,
     LimitSettings,
+    DocumentSettings,
     LLMSettings,
     IdentitySettings,
     RegionSettings,

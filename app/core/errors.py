@@ -7,12 +7,13 @@ AppError
 ├── NotFound                TenantNotFound
 ├── Conflict                TenantNameTaken, EmailTaken, LastAdmin, NameNotConfirmed, TooManyApiKeys, TooManyInvites,
 │                           TooManyConversations, MessageRunning, MessageEnded, ConversationBusy,
-│                           IdempotencyKeyInFlight, ModelWithoutPrice
+│                           IdempotencyKeyInFlight, ModelWithoutPrice, DocumentQuotaUsedUp, DocumentNotRead
+├── DocumentsOff
 ├── UntrustedHost, InvalidHost, UnsupportedMediaType
 ├── InvalidCursor, NothingToSearchFor, TimeIsPast, InvalidPosition, InvalidWebhookUrl, UnknownRegion,
 │   IdempotencyKeyReused
 ├── BudgetExceeded
-├── TooManyRunning, TooManyStreams
+├── TooManyRunning, TooManyStreams, TooManyUploads
 ├── RateLimited
 ├── Overloaded              ShuttingDown
 ├── BackgroundWorkFailing
@@ -103,6 +104,10 @@ class TenantNotFound(NotFound):
     detail = "There is no such tenant."
 
 
+class DocumentsOff(AppError):
+    detail = "This service keeps no documents: its operator has set no embedder."
+
+
 class Conflict(AppError):
     detail = "The request conflicts with what is stored."
 
@@ -161,6 +166,15 @@ class ModelWithoutPrice(Conflict):
     detail = "A budget is set, and a configured model has no price: the operator must add it to LLM_PRICES."
 
 
+class DocumentQuotaUsedUp(Conflict):
+    def __init__(self, what: str) -> None:
+        super().__init__(f"The tenant's quota of {what} is used up.")
+
+
+class DocumentNotRead(Conflict):
+    detail = "The document's text has not been read yet, or could not be: its status says which."
+
+
 class InvalidPosition(AppError):
     detail = "Last-Event-ID is not the id of an event of this stream."
 
@@ -194,6 +208,10 @@ class TooManyRunning(AppError):
 
 class TooManyStreams(AppError):
     detail = "Too many streams of this user are open. Close one first."
+
+
+class TooManyUploads(AppError):
+    detail = "Too many files of this tenant are on their way in. Try again in a moment."
 
 
 class UntrustedHost(AppError):

@@ -12,6 +12,8 @@ from sqlalchemy import TextClause, text
 
 from app.db.batches import ALONG_THE_KEY, BATCH_ROWS, BEGINNING, owned
 from app.db.execution import Connection, Row
+from app.documents import totals
+from app.documents.removal import remove_some, retire
 from app.messages.statements import FIGURES
 
 _ENDED = " AND messages.status <> 'pending'"
@@ -54,6 +56,11 @@ SELECT count(*) FROM gone
 
 
 DELETE_IDEMPOTENCY_KEYS = delete_idempotency_keys()
+BATCH_DOCUMENTS = 20
+DOCUMENTS_OF_USER = text(f"""
+SELECT documents.id FROM documents WHERE documents.tenant_id = :tenant_id AND documents.user_id = :owner
+ORDER BY documents.created_at DESC, documents.id DESC LIMIT {BATCH_DOCUMENTS}
+""")
 
 
 class _Messages:
@@ -90,7 +97,7 @@ class ConversationContent:
 
 
 class UserContent:
-    """A user's messages, its conversations with what others wrote there, and its idempotency keys."""
+    """A user's messages, its conversations with what others wrote there, its documents and its idempotency keys."""
 
     def __init__(self, tenant_id: str, user_id: str) -> None:
         self._tenant_id = tenant_id
@@ -103,8 +110,21 @@ class UserContent:
         deleted = await self._messages.delete_some(connection)
         if deleted is None or not await self._delete_conversations(connection, BATCH_ROWS - deleted):
             return False
+        if not await self._delete_documents(connection):
+            return False
         keys: int = (await connection.execute(DELETE_IDEMPOTENCY_KEYS, self._owner)).scalar_one()
         return keys < BATCH_ROWS
+
+    async def _delete_documents(self, connection: Connection) -> bool:
+        """Whether none is left. Each goes as if its uploader had deleted it: out of the words and totals, too."""
+        found = (await connection.execute(DOCUMENTS_OF_USER, self._owner)).scalars()
+        if found:
+            await totals.lock(connection, self._tenant_id)
+        for document_id in found:
+            await retire(connection, self._tenant_id, document_id)
+            if not await remove_some(connection, self._tenant_id, document_id):
+                return False
+        return len(found) < BATCH_DOCUMENTS
 
     async def _delete_conversations(self, connection: Connection, room: int) -> bool:
         """Whether none is left. They go once they are empty, `room` messages at most with them."""

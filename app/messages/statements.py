@@ -10,6 +10,7 @@ does not fit fails as a whole.
 from typing import Any
 
 from sqlalchemy import BigInteger, BindParameter, Boolean, Integer, Interval, String, TextClause, bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
 
 from app.db.execution import Record
 from app.messages.idempotency import CLAIM_SQL
@@ -19,6 +20,8 @@ COLUMNS = ", ".join(MessageRow.columns())
 _LEASE = bindparam("lease", type_=Interval)
 _CLAIM = bindparam("claim", type_=BigInteger)
 _QUEUED = bindparam("queued", type_=Boolean)
+_JSON = JSONB(none_as_null=True)
+_DOCUMENTS, _CITATIONS = (bindparam(name, None, type_=_JSON) for name in ("documents", "citations"))
 
 _TAG = "CASE WHEN :queued THEN next_queue_tag() END"
 # `queued`: it waits for a worker, for as long as its lease.
@@ -29,7 +32,9 @@ _ANSWERED = {
     "input_tokens": "0", "cached_tokens": "0", "output_tokens": "0", "cost_micro_usd": "0", "cached": "true",
     "webhook_due_at": "CASE WHEN CAST(:webhook_url AS text) IS NULL THEN NULL ELSE now() END",
 }  # fmt: skip
-_SENT = ("id", "tenant_id", "user_id", "content", "conversation_id", "webhook_url", "traceparent")
+_SENT = (
+    "id", "tenant_id", "user_id", "content", "conversation_id", "webhook_url", "traceparent", "documents", "citations",
+)  # fmt: skip
 # How the tenant caches, beside the message: no trip of its own.
 _CACHING = """, (SELECT json_build_array(tenants.cache_ttl_seconds, tenants.cache_epoch, tenants.message_visibility)
  FROM tenants WHERE tenants.id = :tenant_id) AS caching"""
@@ -46,6 +51,7 @@ def _reserve(*, once: bool, caches: bool = False, answered: bool = False) -> Tex
         columns |= {"created_at": "clock_timestamp()", "updated_at": "clock_timestamp()"}
     values = ", ".join(columns.values())
     typed: list[BindParameter[Any]] = [bindparam("model", type_=String)] if answered else [_LEASE, _CLAIM, _QUEUED]
+    typed += [_DOCUMENTS, _CITATIONS]
     if "cache_use" in columns:
         typed.append(bindparam("cache_use", type_=String))
     if once:
@@ -68,10 +74,11 @@ UPDATE messages SET
   status = 'pending', error_code = NULL, finish_reason = NULL, response = '', attempts = messages.attempts + 1,
   cancel_requested = false, claim_micro_usd = :claim, claimed_at = now(),
   lease_expires_at = clock_timestamp() + :lease, queue_tag = {_TAG}, taken_at = NULL, cache_use = NULL,
+  citations = :citations,
   updated_at = now(), webhook_due_at = NULL, webhook_attempts = 0, traceparent = :traceparent
 WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.status IN ('failed', 'cancelled')
 RETURNING {COLUMNS}
-""").bindparams(_LEASE, _CLAIM, _QUEUED)
+""").bindparams(_LEASE, _CLAIM, _QUEUED, _CITATIONS)
 
 # One worker begins it: who comes second finds no row. Nobody does once its tenant is being erased, which may take long.
 BEGIN = text(f"""
@@ -83,6 +90,10 @@ RETURNING {COLUMNS}, claim_micro_usd, traceparent, cache_use{_CACHING},
   (SELECT conversations.system_prompt FROM conversations
    WHERE conversations.tenant_id = :tenant_id AND conversations.id = messages.conversation_id) AS system_prompt
 """).bindparams(_LEASE)
+
+CITE = text("""
+UPDATE messages SET citations = :citations WHERE messages.tenant_id = :tenant_id AND messages.id = :id
+""").bindparams(_CITATIONS)
 
 # Only a pending message can end, and only the run that began it: another may have ended it first. Who asked for the end
 # waits for it, perhaps elsewhere; other ends are told with the deltas, because each notification queues the commits.

@@ -3,8 +3,9 @@
 The text's offset in characters is the same in both, so a reader may begin in one process and go on in another.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import text
 
@@ -57,8 +58,16 @@ class End:
     error: AppError | None = None
 
 
-Event = MessageRow | Delta | End | None
-"""The message first, then deltas, then one end. None: nothing new, the reader is still there."""
+@dataclass(frozen=True, slots=True)
+class Cited:
+    """The passages that the prompt of this run has."""
+
+    citations: list[dict[str, Any]]
+
+
+Event = MessageRow | Cited | Delta | End | None
+"""The message first, what it cites if it asks documents, then deltas, then one end. None: nothing new, the reader is
+still there."""
 
 Read = Callable[[int], Awaitable[tuple[MessageRow, Sequence[DeltaRow]]]]
 """The message, and its stored deltas that reach beyond an offset."""
@@ -86,6 +95,8 @@ async def follow_running(
     """A message that runs in this process, for the caller of `db`."""
     signals.access.was_good(db.principal)
     yield generation.row
+    for event in _cited(generation.row, offset):
+        yield event
     generation.readers.add(reader)
     try:
         while not reader.closed:
@@ -112,7 +123,7 @@ async def follow_running(
 async def follow_ended(row: MessageRow) -> AsyncIterator[Event]:
     """A message that had ended when it was stored, from its beginning."""
     yield row
-    for event in _rest(row, 0):
+    for event in (*_cited(row, 0), *_rest(row, 0)):
         yield event
 
 
@@ -121,6 +132,7 @@ async def follow_stored(
 ) -> AsyncIterator[Event]:
     """A message that has ended, or runs in another process."""
     yield row
+    cited = False
     signals.add(row.id, reader)
     try:
         while not reader.closed:
@@ -134,15 +146,17 @@ async def follow_stored(
                 yield End(None, error)
                 return
             if current.attempts != row.attempts:  # somebody runs it again: what was read is no more
-                row, offset = current, 0
+                row, offset, cited = current, 0, False
                 yield row
                 continue
-            for delta in deltas:
-                if delta.start + len(delta.text) <= offset:  # read for another reader, who stands further back
-                    continue
-                piece = delta.text[max(0, offset - delta.start) :]
-                offset = delta.start + len(delta.text)
-                yield Delta(piece, Position(row.attempts, offset))
+            # Not before there is an answer: of a message that waits for a worker the passages may go meanwhile.
+            if not cited and (deltas or current.status != MessageStatus.PENDING):
+                cited = True
+                for event in _cited(current, offset):
+                    yield event
+            for delta in _unseen(row.attempts, deltas, offset):
+                offset = delta.position.offset
+                yield delta
             if current.status != MessageStatus.PENDING:
                 for event in _rest(current, offset):
                     yield event
@@ -151,6 +165,20 @@ async def follow_stored(
             await reader.changed()
     finally:
         signals.remove(row.id, reader)
+
+
+def _unseen(attempt: int, deltas: Sequence[DeltaRow], offset: int) -> Iterator[Delta]:
+    for delta in deltas:
+        end = delta.start + len(delta.text)
+        if end <= offset:  # read for another reader, who stands further back
+            continue
+        piece, offset = delta.text[max(0, offset - delta.start) :], end
+        yield Delta(piece, Position(attempt, offset))
+
+
+def _cited(row: MessageRow, offset: int) -> Sequence[Event]:
+    """Before the first delta: who resumes behind it has seen this."""
+    return [] if row.citations is None or offset else [Cited(row.citations)]
 
 
 def _ending(generation: Generation, offset: int) -> Sequence[Event]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from app.core.errors import ConversationBusy
 from app.db.execution import Connection
+from app.documents.prompt import Quoted
 from app.llm.base import Turn
 from app.llm.pricing import BYTES_PER_TOKEN, estimated_tokens
 from app.messages.statements import TURNS, TurnRow
@@ -38,6 +39,11 @@ async def earlier_turns(
     if any(row.status == MessageStatus.PENDING for row in earlier):
         raise ConversationBusy
     return [*system, *_newest_that_fit(earlier, room)]
+
+
+def turns_of(earlier: Sequence[Turn], content: str, quoted: Quoted | None) -> list[Turn]:
+    """What the model is sent of a message, with the passages that go along."""
+    return quoted.turns(earlier, content) if quoted else [*earlier, Turn("user", content)]
 
 
 def _newest_that_fit(newest_first: Sequence[TurnRow], room: int) -> list[Turn]:

@@ -10,7 +10,7 @@ provider may have been paid: it ends as interrupted, and is not run again by its
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from sqlalchemy import Interval, bindparam, text
@@ -18,15 +18,17 @@ from sqlalchemy import Interval, bindparam, text
 from app.core.errors import AppError, DatabaseUnavailable
 from app.core.supervision import Turns
 from app.db import rls
-from app.db.execution import Record
+from app.db.execution import Connection, Record
 from app.db.session import Database
+from app.documents.asked import quote_again
+from app.documents.prompt import Quoted
 from app.llm.base import Turn
 from app.llm.pricing import estimated_tokens
 from app.messages.engine import MessageEngine
 from app.messages.generation import Generation
-from app.messages.statements import BEGIN
-from app.messages.turns import Conversation, earlier_turns
-from app.models.rows import QueuedMessageRow
+from app.messages.statements import BEGIN, CITE
+from app.messages.turns import Conversation, earlier_turns, turns_of
+from app.models.rows import MessageRow, QueuedMessageRow
 from app.observability import tracing
 from app.observability.instruments import BACKGROUND_MESSAGES
 
@@ -143,12 +145,22 @@ class Worker:
             ).one_or_none()
             if row is None:
                 return None
-            turns = [Turn("user", row.content)]
+            quoted = None if row.citations is None else await self._quote(connection, row, row.citations)
+            earlier: list[Turn] = []
             if row.conversation_id is not None:
-                room = self._context_tokens - estimated_tokens(row.content)
+                room = self._context_tokens - estimated_tokens(row.content) - (quoted.tokens if quoted else 0)
                 conversation = Conversation(row.tenant_id, row.conversation_id, row.system_prompt)
-                turns = [*await earlier_turns(connection, conversation, row.id, room), *turns]
+                earlier = await earlier_turns(connection, conversation, row.id, room)
+            turns = turns_of(earlier, row.content, quoted)
         # What the engine does for it belongs there, however long this has ended by then.
         with tracing.continued("begin message", row.traceparent):
             lookup = await self._cache.look_for_queued(row, turns) if self._cache else None
             return self._engine.start(row, turns, row.claim_micro_usd, streams=True, lookup=lookup)
+
+    async def _quote(self, connection: Connection, row: MessageRow, citations: list[dict[str, Any]]) -> Quoted:
+        """The passages that were found when it was stored; what is gone by now is not cited either."""
+        quoted = await quote_again(connection, row.tenant_id, row.user_id, citations)
+        if quoted.citations != citations:
+            values = {"tenant_id": row.tenant_id, "id": row.id, "citations": quoted.citations}
+            await connection.execute(CITE, values)
+        return quoted

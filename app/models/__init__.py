@@ -5,6 +5,17 @@ from app.models.budget import Budget
 from app.models.conversation import Conversation
 from app.models.deleted_usage import DeletedUsage
 from app.models.directory import DirectoryClaim, DirectorySecret, DirectoryTenant, RegionIdentity
+from app.models.document import (
+    ChunkTerms,
+    ChunkVector,
+    Document,
+    DocumentChunk,
+    DocumentContent,
+    DocumentStatus,
+    DocumentTotals,
+    DocumentVisibility,
+    TermFrequency,
+)
 from app.models.erased_tenant import ErasedTenant
 from app.models.idempotency_key import IdempotencyKey
 from app.models.invite import Invite
@@ -21,11 +32,19 @@ __all__ = [
     "AuditEntry",
     "Base",
     "Budget",
+    "ChunkTerms",
+    "ChunkVector",
     "Conversation",
     "DeletedUsage",
     "DirectoryClaim",
     "DirectorySecret",
     "DirectoryTenant",
+    "Document",
+    "DocumentChunk",
+    "DocumentContent",
+    "DocumentStatus",
+    "DocumentTotals",
+    "DocumentVisibility",
     "ErasedTenant",
     "IdempotencyKey",
     "Invite",
@@ -37,6 +56,7 @@ __all__ = [
     "RegistrationMode",
     "SearchBlock",
     "Tenant",
+    "TermFrequency",
     "UsageDay",
     "UsageEnd",
     "User",

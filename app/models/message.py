@@ -1,5 +1,6 @@
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -15,7 +16,7 @@ from sqlalchemy import (
     Text,
     text,
 )
-from sqlalchemy.dialects.postgresql import TSVECTOR
+from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, TimestampMixin
@@ -38,6 +39,8 @@ class Message(TimestampMixin, Base):
 
     `queue_tag` is set while it waits for a worker: the smallest is next, and its lease is how long it may wait.
     `taken_at`: when a worker took it. `cache_use`: what it may do with the cache, `share` or `keep`; NULL: nothing.
+
+    `documents`: where in the tenant's documents it asks; NULL: it does not. `citations`: the passages in its prompt.
     """
 
     __tablename__ = "messages"
@@ -118,6 +121,8 @@ class Message(TimestampMixin, Base):
     taken_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     # Of the trace that it was sent in, where that is recorded.
     traceparent: Mapped[str | None] = mapped_column(String(55))
+    documents: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    citations: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB(none_as_null=True))
     lease_expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     # Nobody reads it but `search_messages` and `index_messages`. As PostgreSQL spells it back, so that Alembic sees no
     # difference.

@@ -30,6 +30,8 @@ class MessageRow(PagedRow):
     cost_micro_usd: int | None
     cached: bool
     attempts: int
+    documents: dict[str, Any] | None
+    citations: list[dict[str, Any]] | None
     updated_at: datetime
 
 
@@ -162,3 +164,25 @@ class UsageRow(Record):
     output_tokens: int
     cost_micro_usd: int
     cache_hits: int
+
+
+class DocumentRow(PagedRow):
+    __slots__ = ()
+
+    tenant_id: str
+    user_id: str
+    name: str
+    collection: str
+    visibility: str
+    media_type: str
+    attributes: dict[str, Any]
+    bytes: int
+    status: str
+    error_code: str | None
+    progress: int
+    pages: int | None
+    characters: int | None
+    chunks: int
+    tokens: int
+    current: bool
+    updated_at: datetime

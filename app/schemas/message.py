@@ -1,11 +1,13 @@
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.core.completion import FinishReason
+from app.documents.asked import DEFAULT_PASSAGES, MAX_PASSAGES, Asked
 from app.models import MessageStatus
 from app.schemas.base import ANY_CASE, STORABLE, ReadModel, RequestBody, Timestamp
+from app.schemas.search import MAX_ATTRIBUTES, MAX_IDS, Name, Value
 
 MAX_CONTENT_CHARACTERS = 100_000
 
@@ -23,6 +25,21 @@ class SendMode(RequestBody):
         return self
 
 
+class DocumentsAsked(RequestBody):
+    """Where to look for passages to answer from."""
+
+    collection: Name | None = None
+    ids: Annotated[
+        list[Annotated[str, Field(max_length=36), STORABLE, ANY_CASE]] | None,
+        Field(max_length=MAX_IDS, description="Of the documents to look in."),
+    ] = None
+    top_k: Annotated[int, Field(ge=1, le=MAX_PASSAGES, description="Passages at most.")] = DEFAULT_PASSAGES
+    filter: Annotated[
+        dict[Name, Value] | None,
+        Field(max_length=MAX_ATTRIBUTES, description="Attributes that a document must have, each with this value."),
+    ] = None
+
+
 class MessageCreate(SendMode):
     content: Annotated[
         str, Field(min_length=1, max_length=MAX_CONTENT_CHARACTERS, examples=["What is async Python?"]), STORABLE
@@ -35,10 +52,40 @@ class MessageCreate(SendMode):
         Field(max_length=2048, description="Called with the message when it has ended; only public addresses."),
         STORABLE,
     ] = None
+    documents: Annotated[
+        StrictBool | DocumentsAsked,
+        Field(description="Answer from the tenant's documents: `true`, or where in them; the answer has `citations`."),
+    ] = False
+
+    def asked(self) -> Asked | None:
+        if isinstance(self.documents, DocumentsAsked):
+            return Asked(**self.documents.model_dump())
+        return Asked() if self.documents else None
 
 
 class MessageRetry(SendMode):
     """Nothing is required: an empty body retries and waits."""
+
+
+class Citation(ReadModel):
+    """A passage that was in the prompt."""
+
+    source: Annotated[int, Field(description="Its number there: `[1]` in the answer. Neighbours share one.")]
+    document_id: str
+    chunk_id: str
+    name: Annotated[str, Field(description="The document's, as it was.")]
+    page: int | None
+    heading: str
+    start: Annotated[int, Field(description="Where it begins in the document's text, in characters.")]
+    end: int
+    cited_text: Annotated[str, Field(description="Its first 300 characters.")]
+    score: float
+
+
+class MessageCitations(ReadModel):
+    """The data of a stream's `citations` event."""
+
+    citations: list[Citation]
 
 
 class MessageRead(ReadModel):
@@ -61,6 +108,10 @@ class MessageRead(ReadModel):
     cost_micro_usd: Annotated[int | None, Field(description="Millionths of a US dollar; null: no price is set.")]
     cached: Annotated[bool, Field(description="The answer had been kept of an equal prompt: it costs nothing.")]
     attempts: int
+    citations: Annotated[
+        list[Citation] | None,
+        Field(description="The passages that its prompt had; empty: none was found; null: it did not ask documents."),
+    ] = None
     created_at: Timestamp
     updated_at: Timestamp
 

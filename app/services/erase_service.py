@@ -1,7 +1,7 @@
 """Erasing a tenant: marked first, then emptied in bounded transactions, then deleted.
 
 mark    a short transaction of the admin's; from its commit on nobody enters the tenant any more
-empty   messages, conversations, users (with all that is theirs) and history, some rows a transaction
+empty   messages, conversations, documents, users (with all that is theirs) and history, some rows a transaction
 delete  the tenant, with what little is left
 
 A killed process leaves the mark; another one goes on. See docs/adr/0016-erasing-a-tenant.md.
@@ -57,6 +57,19 @@ WITH edge AS (
 SELECT (SELECT edge.created_at FROM edge) AS created_at, (SELECT edge.id FROM edge) AS id,
        (SELECT count(*) FROM gone) AS rows
 """
+# They take their vectors and their words along; a document has any number of them.
+_EMPTY_CHUNKS = """
+WITH edge AS (
+  SELECT document_chunks.id FROM document_chunks
+  WHERE document_chunks.tenant_id = :tenant_id AND document_chunks.id > :id
+  ORDER BY document_chunks.id OFFSET {rows} - 1 LIMIT 1
+), gone AS (
+  DELETE FROM document_chunks WHERE document_chunks.tenant_id = :tenant_id AND document_chunks.id > :id
+    AND document_chunks.id <= COALESCE((SELECT edge.id FROM edge), 'g')
+  RETURNING document_chunks.id
+)
+SELECT NULL::timestamptz AS created_at, (SELECT edge.id FROM edge) AS id, (SELECT count(*) FROM gone) AS rows
+""".replace("::", r"\:\:")
 ERASE_HISTORY = text("SELECT erase_history(:rows)")
 # Again for who came late: a message that was reserved while the mark was set, a token that was verified since.
 FINISH = text("SELECT finish_erasure()")
@@ -111,6 +124,8 @@ class TenantEraser:
         self._tables = {
             "messages": emptying("messages", batch_rows),
             "conversations": emptying("conversations", batch_rows),
+            "document_chunks": text(_EMPTY_CHUNKS.format(rows=batch_rows)).bindparams(bindparam("id", type_=String)),
+            "documents": emptying("documents", batch_users),
             "users": emptying("users", batch_users),
         }
 

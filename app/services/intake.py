@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class PassageLimits:
+    """`tokens`: of the passages of a prompt, about. `floor`: the score below which a passage has nothing to say."""
+
+    tokens: int
+    floor: float
+
+
+@dataclass(frozen=True, slots=True)
 class Intake:
     """One for the process. `context_tokens` bounds what a conversation sends along."""
 
@@ -22,6 +30,7 @@ class Intake:
     keys: IdempotencyKeys
     ceiling: SpendingCeiling
     context_tokens: int
+    passages: PassageLimits
     workers: Doorbell | None = None
     """Who answers background messages; None: this process."""
     cache: "ResponseCache | None" = None

@@ -9,23 +9,20 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import TextClause
-
 from app.core.errors import (
     AppError,
-    ConversationBusy,
     IdempotencyKeyInFlight,
     MessageEnded,
     MessageRunning,
 )
 from app.core.ids import new_id
 from app.db.execution import Connection
-from app.db.failures import IntegrityViolation, violates
 from app.db.pagination import Page, PageRequest, page_of, parameters
 from app.db.session import TenantSession
 from app.db.visibility import viewer
+from app.documents.asked import Asked
+from app.documents.prompt import Quoted
 from app.llm.base import Turn
-from app.llm.pricing import estimated_tokens
 from app.messages import stream
 from app.messages.engine import MessageEngine
 from app.messages.generation import Reader
@@ -37,13 +34,15 @@ from app.messages.search_indexer import SearchIndexer
 from app.messages.signals import MessageSignals
 from app.messages.statements import DELETE, END_WAITING, REQUEST_CANCEL, RETRY, UNUSED
 from app.messages.stream import ENDED, End, Event, Position, Read
+from app.messages.turns import turns_of
 from app.models import MessageStatus
 from app.models.rows import MessageRow
 from app.services.audit_service import record_by, record_if_of_another
-from app.services.conversation_service import turns_before
 from app.services.intake import Intake
 from app.services.kept_answers import KeptAnswers, Outdated
 from app.services.prompts import Prompt, Sent
+from app.services.quoting import Quoting
+from app.services.reserving import Reserving
 
 if TYPE_CHECKING:
     from app.cache.cache import Lookup
@@ -61,6 +60,7 @@ class MessageService:
         signals: MessageSignals,
         intake: Intake,
         search_indexer: SearchIndexer,
+        quoting: Quoting,
     ) -> None:
         self._db = db
         self._tenant_id = db.principal.tenant_id
@@ -68,6 +68,8 @@ class MessageService:
         self._signals = signals
         self._intake = intake
         self._search_indexer = search_indexer
+        self._quoting = quoting
+        self._reserving = Reserving(db, intake)
         self._kept = KeptAnswers(intake.cache, db.principal)
 
     # --- sending
@@ -103,15 +105,25 @@ class MessageService:
 
     async def _send(self, prompt: Prompt, request: IdempotentRequest | None) -> Sent:
         await self._intake.ceiling.count(self._db)
-        kept = None
+        quoted = kept = None
+        if prompt.documents is not None:
+            async with self._db.begin() as connection:
+                made = await self._intake.keys.look(connection, self._db.principal, request)
+                if made is not None:
+                    return await self._replay(connection, made, prompt)
+                before = await self._quoting.said_before(connection, prompt)
+            author = self._db.principal.user_id
+            quoted = await self._quoting.quote(prompt.documents, prompt.content, author, before)
         if prompt.conversation_id is None:
-            kept = await self._kept.before([Turn("user", prompt.content)], prompt.cache)
+            kept = await self._kept.before(turns_of([], prompt.content, quoted), prompt.cache)
         try:
-            return await self._send_knowing(kept, prompt, request)
+            return await self._send_knowing(kept, prompt, quoted, request)
         except Outdated:
-            return await self._send_knowing(None, prompt, request)
+            return await self._send_knowing(None, prompt, quoted, request)
 
-    async def _send_knowing(self, kept: "Lookup | None", prompt: Prompt, request: IdempotentRequest | None) -> Sent:
+    async def _send_knowing(
+        self, kept: "Lookup | None", prompt: Prompt, quoted: Quoted | None, request: IdempotentRequest | None
+    ) -> Sent:
         message_id = new_id()
         once = request is not None and prompt.conversation_id is None
         statement, values, row = self._kept.reserving(kept, prompt, once=once)
@@ -120,6 +132,8 @@ class MessageService:
             "user_id": self._db.principal.user_id,
             "content": prompt.content,
             "conversation_id": prompt.conversation_id,
+            "documents": prompt.documents and prompt.documents.stored(),
+            "citations": quoted and quoted.citations,
             "webhook_url": None if prompt.webhook_url is None else self._intake.webhooks.check(prompt.webhook_url),
         }
         async with self._db.begin() as connection:
@@ -128,10 +142,10 @@ class MessageService:
             elif made := await self._intake.keys.claim(connection, self._db.principal, request, message_id):
                 # Before the conversation is looked at: what it was made for may be busy or gone by now.
                 return await self._replay(connection, made, prompt)
-            turns = await self._turns(connection, prompt, message_id)
+            turns = await self._reserving.turns(connection, prompt, message_id, quoted)
             claim = self._engine.llm.most_cost(turns)
             values |= self._intake.run_by(self._engine.lease, background=prompt.background)
-            reserved = await self._reserve(connection, statement, values, claim, row)
+            reserved = await self._reserving.reserve(connection, statement, values, claim, row)
             if reserved is None:
                 assert request is not None
                 made = await self._intake.keys.made_before(connection, self._db.principal, request)
@@ -153,46 +167,36 @@ class MessageService:
 
     async def _retry(self, message_id: str, *, streams: bool, background: bool) -> Sent:
         await self._intake.ceiling.count(self._db)
-        async with self._db.begin() as connection:
-            message = await find_to_change(connection, self._db.principal, message_id)
-            if message.status == MessageStatus.COMPLETED:
-                raise MessageEnded
-            await record_if_of_another(self._db, connection, "message.retried", message)
-            turns = await self._turns(connection, message, message_id)
-            claim = self._engine.llm.most_cost(turns)
-            values = {"id": message_id, **self._intake.run_by(self._engine.lease, background=background)}
-            reserved = await self._reserve(connection, RETRY, values, claim)
-            if reserved is None:
-                raise MessageRunning
+        begun = quoted = None
+        while begun is None:
+            async with self._db.begin() as connection:
+                message = await find_to_change(connection, self._db.principal, message_id)
+                if message.status == MessageStatus.COMPLETED:
+                    raise MessageEnded
+                if message.documents is None or quoted is not None:
+                    begun = await self._begin_again(connection, message, quoted, background=background)
+                    break
+                before = await self._quoting.said_before(connection, message)
+            asked = Asked.of(message.documents)
+            quoted = await self._quoting.quote(asked, message.content, message.user_id, before)
+        reserved, turns, claim = begun
         if self._intake.rang(background=background):
             return Sent(reserved, None, self._kept.unasked)
         run = self._engine.start(reserved, turns, claim, streams=streams)
         return Sent(reserved, run, self._kept.unasked)
 
-    async def _turns(self, connection: Connection, sent: Prompt | MessageRow, message_id: str) -> list[Turn]:
-        if sent.conversation_id is None:
-            return [Turn("user", sent.content)]
-        room = self._intake.context_tokens - estimated_tokens(sent.content)
-        earlier = await turns_before(connection, self._db.principal, sent.conversation_id, message_id, room)
-        return [*earlier, Turn("user", sent.content)]
-
-    async def _reserve(
-        self,
-        connection: Connection,
-        statement: TextClause,
-        values: dict[str, Any],
-        claim: int | None,
-        row: type[MessageRow] = MessageRow,
-    ) -> MessageRow | None:
-        """The pending message; None if the statement's condition did not hold. Budgets are claimed at the commit."""
-        values |= {"tenant_id": self._tenant_id, "claim": claim}
-        await self._intake.ceiling.bound(connection)
-        try:
-            return (await connection.execute(statement, values, row)).one_or_none()
-        except IntegrityViolation as error:
-            if violates(error, "uq_messages_pending_conversation"):
-                raise ConversationBusy from None
-            raise
+    async def _begin_again(
+        self, connection: Connection, message: MessageRow, quoted: Quoted | None, *, background: bool
+    ) -> tuple[MessageRow, list[Turn], int | None]:
+        await record_if_of_another(self._db, connection, "message.retried", message)
+        turns = await self._reserving.turns(connection, message, message.id, quoted)
+        claim = self._engine.llm.most_cost(turns)
+        values = {"id": message.id, **self._intake.run_by(self._engine.lease, background=background)}
+        values["citations"] = quoted and quoted.citations
+        reserved = await self._reserving.reserve(connection, RETRY, values, claim)
+        if reserved is None:
+            raise MessageRunning
+        return reserved, turns, claim
 
     # --- following and ending
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from app.cache.control import AS_THE_TENANT_WANTS, CacheControl, CacheState
 from app.core.errors import provider_failure
+from app.documents.asked import Asked
 from app.messages.generation import Generation
 from app.models import MessageStatus
 from app.models.rows import MessageRow
@@ -20,6 +21,8 @@ class Prompt:
     streams: bool = False
     background: bool = False
     cache: CacheControl = AS_THE_TENANT_WANTS
+    documents: Asked | None = None
+    """Where to look for passages to answer from; None: nowhere."""
 
 
 @dataclass(frozen=True, slots=True)

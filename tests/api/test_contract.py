@@ -24,7 +24,15 @@ from tests.committed.server import free_port
 from tests.conftest import make_settings
 from tests.helpers import make_tenant
 
-CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+
+def answers_as_described(ctx, response, case) -> bool | None:
+    """But for streams: the schema of one is of all its text, and here each event would be held to it."""
+    if response.headers.get("content-type", [""])[0].startswith("text/event-stream"):
+        return None
+    return response_schema_conformance(ctx, response, case)
+
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, answers_as_described]
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from app.models import Base
 from app.services import export_tables
 from app.services.export_service import ExportService
 from app.services.export_tables import EXPORTED, NOT_EXPORTED
+from tests.documents.library import in_every_table
 from tests.helpers import PASSWORD, Member, Tenant, send, unique_email
 
 TENANT_TABLES = {
@@ -31,7 +32,7 @@ async def export(client: httpx.AsyncClient, admin: Member) -> list[dict[str, Any
     return [json.loads(line) for line in answer.text.splitlines()]
 
 
-async def furnish(client: httpx.AsyncClient, tenant: Tenant) -> None:
+async def furnish(client: httpx.AsyncClient, superuser: asyncpg.Connection, tenant: Tenant) -> None:
     """A row in every table that an export reads."""
     admin, user = tenant.admin.headers, tenant.user.headers
     talk = (
@@ -48,6 +49,7 @@ async def furnish(client: httpx.AsyncClient, tenant: Tenant) -> None:
     await client.put(f"/admin/users/{tenant.user.id}/budget", json={"limit_micro_usd": 7}, headers=admin)
     await client.post("/api-keys", json={"name": "a key", "scopes": ["messages:read"]}, headers=user)
     await client.post("/admin/invites", json={"email": unique_email()}, headers=admin)
+    await in_every_table(superuser, tenant.user)
 
 
 def test_every_table_and_column_of_a_tenant_is_exported_or_left_out_for_a_reason() -> None:
@@ -78,8 +80,8 @@ async def test_the_key_of_each_table_is_unique_in_a_tenant(
 async def test_an_export_holds_every_row_of_the_tenant_with_its_values(
     client: httpx.AsyncClient, superuser: asyncpg.Connection, acme: Tenant, rival: Tenant
 ) -> None:
-    await furnish(client, acme)
-    await furnish(client, rival)
+    await furnish(client, superuser, acme)
+    await furnish(client, superuser, rival)
 
     lines = await export(client, acme.admin)
 
@@ -106,7 +108,7 @@ def rendered(value: Any) -> Any:
 async def test_no_secret_and_no_hash_of_one_is_in_an_export(
     client: httpx.AsyncClient, superuser: asyncpg.Connection, acme: Tenant
 ) -> None:
-    await furnish(client, acme)
+    await furnish(client, superuser, acme)
     await client.post("/refresh", json={"refresh_token": (await granted(client, acme.user))["refresh_token"]})
 
     text = json.dumps(await export(client, acme.admin))

@@ -20,6 +20,7 @@ LAYERS = [
     ["app.services"],
     ["app.schemas"],
     ["app.messages"],
+    ["app.documents"],
     ["app.cache"],
     ["app.models", "app.llm", "app.webhooks", "app.residency", "app.services.llm_service"],
     ["app.db", "app.server"],
@@ -28,7 +29,7 @@ LAYERS = [
 # Below its room on purpose: the one way to a language model keeps the place that the layout promises.
 WEB = ("app.application", "app.serving", "app.worker", "app.api", "app.callers", "app.dependencies")
 SERVER = ("app.serving", "app.server")
-SQL = ("app.db", "app.models", "app.messages", "app.residency", "app.services", "create_tables")
+SQL = ("app.db", "app.models", "app.documents", "app.messages", "app.residency", "app.services", "create_tables")
 
 
 def module_of(path: Path) -> str:

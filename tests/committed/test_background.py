@@ -23,7 +23,17 @@ async def dies(self: Listener) -> None:
 
 
 async def test_work_that_any_process_may_take_can_be_left_to_another(serve: Serve) -> None:
-    shared = {"sweep", "expiry", "webhooks", "erasures", "search_index", "retention"}
+    shared = {
+        "sweep",
+        "expiry",
+        "webhooks",
+        "erasures",
+        "search_index",
+        "retention",
+        "ingestion",
+        "document_removal",
+        "reembedding",
+    }
     for shared_work, names in ((False, OWN), (True, OWN | shared)):
         async with serve(HeldProvider(), background_work=shared_work) as (_, client):
             ready = await client.get("/health/ready")

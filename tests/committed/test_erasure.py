@@ -19,6 +19,7 @@ from app.services.erase_service import TenantEraser
 from tests.committed.conftest import Serve
 from tests.committed.providers import HeldProvider
 from tests.committed.sse import rest, sending
+from tests.documents.library import in_every_table
 from tests.helpers import PASSWORD, Tenant, make_tenant, send, unique_email
 from tests.waiting import until, within_patience
 
@@ -77,6 +78,7 @@ async def furnish(client: httpx.AsyncClient, superuser: asyncpg.Connection, tena
         tenant.id,
         new_id(),
     )
+    await in_every_table(superuser, tenant.user)
     await superuser.execute("INSERT INTO usage_ends (tenant_id, day) VALUES ($1, now())", tenant.id)
     await superuser.execute(
         "INSERT INTO usage_days VALUES ($1, now(), $2, '', 1, 0, 0, 0, 0)", tenant.id, tenant.user.id

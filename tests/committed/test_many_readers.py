@@ -112,7 +112,7 @@ async def test_a_user_has_so_many_streams_and_those_that_end_free_their_place(li
 
 
 async def test_a_reader_skips_what_was_read_for_one_who_stands_further_back() -> None:
-    row = SimpleNamespace(id="x", attempts=1, status="completed", response="abcdef")
+    row = SimpleNamespace(id="x", attempts=1, status="completed", response="abcdef", citations=None)
     deltas = [
         SimpleNamespace(start=0, text="ab"),
         SimpleNamespace(start=2, text="cd"),

@@ -33,6 +33,8 @@ def fresh(template_url: URL) -> Callable[[], Awaitable[Urls]]:
         tag = secrets.token_hex(4)
         owner, runtime, name = f"owner_{tag}", f"runtime_{tag}", f"db_{tag}"
         admin = template_url.set(database="postgres")
+        # Whoever runs a cluster for plain owners gives them what only a superuser may.
+        await execute(template_url.set(database="template1"), "CREATE EXTENSION IF NOT EXISTS vector")
         await execute(admin, f"CREATE ROLE {owner} LOGIN CREATEROLE CREATEDB PASSWORD 'pw'")
         # The roles exist in this cluster, made by the template's migration.
         await execute(admin, f"GRANT llm_saas_app, llm_saas_definer TO {owner} WITH ADMIN OPTION")

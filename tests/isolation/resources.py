@@ -73,6 +73,18 @@ async def conversation(service: Service, tenant: Tenant, text: str) -> str:
     return await _created(service, tenant, "/conversations", {"title": text, "system_prompt": text})
 
 
+async def document(service: Service, tenant: Tenant, text: str) -> str:
+    body = {"name": new_id(), "text": text, "collection": text, "attributes": {"of": text}}
+    return await _created(service, tenant, "/documents", body)
+
+
+async def read_document(service: Service, tenant: Tenant, text: str) -> str:
+    document_id = await document(service, tenant, text)
+    read = "UPDATE document_contents SET text = $2 WHERE document_id = $1"
+    await service.superuser.execute(read, document_id, text)
+    return document_id
+
+
 async def user(service: Service, tenant: Tenant, _: str) -> str:
     return (await join(service.client, tenant.id)).id
 
@@ -115,6 +127,8 @@ MAKERS: dict[str, Callable[[Service, Tenant, str], Awaitable[str]]] = {
     "running_message": running_message,
     "failed_message": failed_message,
     "conversation": conversation,
+    "document": document,
+    "read_document": read_document,
     "user": user,
     "api_key": api_key,
     "invite": invite,

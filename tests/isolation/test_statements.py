@@ -56,7 +56,9 @@ async def running_message(app: FastAPI, client: httpx.AsyncClient, tenant: Tenan
     return str(answer.json()["id"])
 
 
-async def call_every_route(app: FastAPI, client: httpx.AsyncClient) -> set[tuple[str, str]]:
+async def call_every_route(
+    app: FastAPI, client: httpx.AsyncClient, superuser: asyncpg.Connection
+) -> set[tuple[str, str]]:
     """Use the whole interface once; returns the (method, path) pairs of the schema that were called."""
     tenant = await make_tenant(client)
     admin, user = tenant.admin.headers, tenant.user.headers
@@ -64,11 +66,16 @@ async def call_every_route(app: FastAPI, client: httpx.AsyncClient) -> set[tuple
     message = (await send(client, tenant.user))["id"]
     conversation = (await client.post("/conversations", json={"title": "Talk"}, headers=user)).json()["id"]
     in_conversation = {"content": "Hello", "conversation_id": conversation, "webhook_url": "https://hook.invalid/"}
+    in_conversation["documents"] = True
     pending = await running_message(app, client, tenant)
     leaving, going = await join(client, tenant.id), await join(client, tenant.id)
     granted = (await client.post("/login", json={"email": tenant.user.email, "password": PASSWORD})).json()
     key = {"name": "a key", "scopes": ["messages:read"]}
     key_id = (await client.post("/api-keys", json=key, headers=user)).json()["id"]
+    note = {"name": "note.md", "text": "# Leases"}
+    document = (await client.post("/documents", json=note, headers=user)).json()["id"]
+    read = "UPDATE document_contents SET text = 'Leases' WHERE document_id = $1"
+    await superuser.execute(read, document)
     invited = {"email": unique_email()}
     invite_id = (await client.post("/admin/invites", json=invited, headers=admin)).json()["id"]
     leaves = await make_tenant(client)
@@ -121,6 +128,13 @@ async def call_every_route(app: FastAPI, client: httpx.AsyncClient) -> set[tuple
             f"/conversations/{conversation}", json={"title": "New"}, headers=user
         ),
         ("delete", "/conversations/{id}"): client.delete(f"/conversations/{conversation}", headers=user),
+        ("post", "/search"): client.post("/search", json={"query": "lease"}, headers=user),
+        ("post", "/documents"): client.post("/documents", json={**note, "visibility": "private"}, headers=user),
+        ("get", "/documents"): client.get("/documents?collection=default&status=queued", headers=user),
+        ("get", "/documents/{id}"): client.get(f"/documents/{document}", headers=user),
+        ("get", "/documents/{id}/content"): client.get(f"/documents/{document}/content", headers=user),
+        ("delete", "/documents/{id}"): client.delete(f"/documents/{document}", headers=user),
+        ("get", "/collections"): client.get("/collections", headers=user),
         ("get", "/usage"): client.get("/usage?group_by=user", headers=admin),
         ("get", "/admin/budget"): client.get("/admin/budget", headers=admin),
         ("put", "/admin/budget"): client.put("/admin/budget", json={"limit_micro_usd": 10**9}, headers=admin),
@@ -153,10 +167,10 @@ def operations(app: FastAPI) -> set[tuple[str, str]]:
 
 
 async def test_every_statement_on_tenant_data_names_the_tenant(
-    app: FastAPI, client: httpx.AsyncClient, audit: Audit
+    app: FastAPI, client: httpx.AsyncClient, audit: Audit, superuser: asyncpg.Connection
 ) -> None:
     with statements() as seen:
-        called = await call_every_route(app, client)
+        called = await call_every_route(app, client, superuser)
 
     assert called == operations(app), "a new route must be called here"
     audited = {statement for statement in seen if audit.names_one(statement)}
@@ -209,10 +223,10 @@ async def test_a_table_that_is_new_is_audited(superuser: asyncpg.Connection) -> 
     transaction = superuser.transaction()
     await transaction.start()
     try:
-        await superuser.execute("CREATE TABLE documents (id text, tenant_id text)")
+        await superuser.execute("CREATE TABLE shelves (id text, tenant_id text)")
         found = await superuser.fetch(TENANT_TABLES)
     finally:
         await transaction.rollback()
     audit = Audit(tuple(row[0] for row in found))
-    assert audit.names_one("INSERT INTO documents (id) VALUES ($1)")
-    assert not audit.is_guarded("SELECT documents.id FROM documents WHERE documents.id = $1")
+    assert audit.names_one("INSERT INTO shelves (id) VALUES ($1)")
+    assert not audit.is_guarded("SELECT shelves.id FROM shelves WHERE shelves.id = $1")

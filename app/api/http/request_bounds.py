@@ -12,7 +12,10 @@ MAX_HEADER_BYTES = 65_536
 MAX_LENGTH_DIGITS = 18
 # For all but texts: parsing what nobody sends costs the loop time that everybody waits for.
 MAX_SMALL_BODY_BYTES = 16_384
-WITH_TEXTS = ("/messages", "/conversations")
+WITH_TEXTS = ("/messages", "/conversations", "/documents")
+WITH_FILES, FORM = "/documents", b"multipart/form-data"
+# Of a form, beside its file.
+FORM_BYTES = 65_536
 # Asked by probes, which know an address and not a name; what they answer does not depend on it.
 ANY_HOST = frozenset({"/health", "/health/ready"})
 PLAIN_CODINGS = (b"", b"identity")
@@ -44,16 +47,24 @@ class RequestHead:
 
 
 class RequestBounds:
-    """`max_body_bytes`: of bodies that hold a text. `trusted_hosts`: None lets every name in."""
+    """`max_body_bytes`: of bodies that hold a text; `max_file_bytes`: of a file in a form.
 
-    def __init__(self, max_body_bytes: int, trusted_hosts: TrustedHosts | None = None) -> None:
+    `trusted_hosts`: None lets every name in.
+    """
+
+    def __init__(self, max_body_bytes: int, trusted_hosts: TrustedHosts | None = None, max_file_bytes: int = 0) -> None:
         self._max_body_bytes = max_body_bytes
         self._max_small_body_bytes = min(max_body_bytes, MAX_SMALL_BODY_BYTES)
+        self._max_form_bytes = max(max_body_bytes, max_file_bytes + FORM_BYTES)
         self._trusted_hosts = trusted_hosts
 
     def body_bytes(self, scope: Scope) -> int:
         """The largest body that the path takes."""
         path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if path == WITH_FILES and any(
+            name == b"content-type" and value.lower().startswith(FORM) for name, value in scope["headers"]
+        ):
+            return self._max_form_bytes
         return self._max_body_bytes if path.startswith(WITH_TEXTS) else self._max_small_body_bytes
 
     def refusal(self, scope: Scope, head: RequestHead) -> int | AppError:

@@ -23,11 +23,15 @@ EVENT_STREAM = {
     # Of the data of its events.
     "contentMediaType": "application/json",
     "contentSchema": {
-        "anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("MessageRead", "MessageDelta", "Problem")]
+        "anyOf": [
+            {"$ref": f"#/components/schemas/{name}"}
+            for name in ("MessageRead", "MessageCitations", "MessageDelta", "Problem")
+        ]
     },
 }
 EVENTS = {
-    "description": "With `stream`, 200: Server-Sent Events `message` (MessageRead), `delta` (MessageDelta) ..., then"
+    "description": "With `stream`, 200: Server-Sent Events `message` (MessageRead), with `documents`"
+    " `citations` (MessageCitations), `delta` (MessageDelta) ..., then"
     " `completed` or `cancelled` (MessageRead) or `failed` (Problem)",
     "content": {"text/event-stream": {"schema": EVENT_STREAM}},
 }
@@ -52,7 +56,7 @@ ACCEPTED = {"model": MessageRead, "description": "With `background`: the pending
         "2XX": EVENTS,  # not 200: Swagger UI and generated clients take the lowest status for the usual answer
         201: SAYS_CACHE,
         202: ACCEPTED,
-        **documented(400, 401, 402, 403, 404, 409, 413, 422, 429, 502, 503, 504),
+        **documented(400, 401, 402, 403, 404, 409, 413, 422, 429, 501, 502, 503, 504),
     },
 )
 async def send_message(
@@ -75,8 +79,9 @@ async def send_message(
             streams or body.background,
             body.background,
             CacheControl.of(request.headers.getlist("Cache-Control")),
+            body.asked(),
         ),
-        IdempotentRequest.of(key, "POST /messages", body.model_dump()),
+        IdempotentRequest.of(key, "POST /messages", body.model_dump(exclude=_unsaid(body))),
     )
     return await _answer(service, sent, body, request, response, streams=streams)
 
@@ -136,7 +141,7 @@ async def cancel_message(message_id: PathId, service: Messages, request: Request
     "/messages/{id}/retry",
     summary="Retry a message",
     response_model=MessageRead,
-    responses={202: ACCEPTED, **documented(400, 401, 402, 403, 404, 409, 413, 422, 429, 502, 503, 504)},
+    responses={202: ACCEPTED, **documented(400, 401, 402, 403, 404, 409, 413, 422, 429, 501, 502, 503, 504)},
 )
 async def retry_message(
     message_id: PathId, service: Messages, request: Request, response: Response, body: MessageRetry | None = None
@@ -157,6 +162,11 @@ async def retry_message(
 async def delete_message(message_id: PathId, service: Messages) -> None:
     """For its author and for admins; 409 while it is being answered. What it used stays in `/usage`."""
     await service.delete(message_id)
+
+
+def _unsaid(body: MessageCreate) -> set[str]:
+    """A request that asks no documents is the one that it was before there were any."""
+    return set() if body.documents else {"documents"}
 
 
 async def _answer(

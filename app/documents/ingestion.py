@@ -1,0 +1,243 @@
+"""Takes documents in: read, cut, embed, publish. Any process may; what a killed one left, another goes on with.
+
+claim    the document whose turn it is, held for a lease that is renewed while somebody works on it
+read     the file in a process of its own; its text and chunks are stored by one transaction
+embed    some chunks at a time, outside of any transaction; what has a vector is not embedded again
+publish  readers find it, and no longer the one of its name before it
+
+After `SLICE_SECONDS` a long one goes back into its line: the small document of another tenant does not wait for it.
+"""
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+from time import monotonic
+
+import structlog
+
+from app.core.errors import DatabaseUnavailable, ProviderError
+from app.core.supervision import Turns
+from app.db import rls
+from app.db.session import Database, Session
+from app.documents import claims, totals
+from app.documents.chunking import CHUNK_TOKENS, passages_of
+from app.documents.claims import ClaimedRow, LoadedRow
+from app.documents.embedding.embedders import Embedders
+from app.documents.extraction.extract import extract
+from app.documents.failures import ExtractionFailed, FailureCode
+from app.documents.shapes import Embedder, Passage, ReadText
+from app.documents.store import Run
+from app.documents.totals import Quotas
+
+LEASE = timedelta(seconds=60)
+LOOK_SECONDS = 1.0
+# Each may take a core, and half a gigabyte while its file is read.
+AT_ONCE = 2
+SLICE_SECONDS = 15.0
+AT_A_TIME = 32
+# Half an hour in all; what fails for as long fails for good.
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, MOST_FAILURES = 5.0, 600.0, 10
+logger = structlog.get_logger()
+
+
+class LostError(Exception):
+    """The document is gone, or another run's by now."""
+
+
+class _QuotaUsedUpError(Exception):
+    """Of the tenant."""
+
+
+class Ingestion:
+    """`slice_seconds`: how long a document is worked on before others have their turn."""
+
+    def __init__(
+        self,
+        database: Database,
+        embedders: Embedders,
+        quotas: Quotas,
+        *,
+        lease: timedelta = LEASE,
+        slice_seconds: float = SLICE_SECONDS,
+        first_pause: float = FIRST_PAUSE_SECONDS,
+    ) -> None:
+        self._database = database
+        self._embedders = embedders
+        self._quotas = quotas
+        self._lease = lease
+        self._slice = slice_seconds
+        self._first_pause = first_pause
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._rung = asyncio.Event()
+        self.turns = Turns("ingestion")
+
+    def ring(self) -> None:
+        """Look now: a document was stored, or a place is free."""
+        self._rung.set()
+
+    async def run(self) -> None:
+        """Take in what waits until cancelled; what is under way then is given back as far as it came."""
+        try:
+            while True:
+                self._rung.clear()
+                await self.turns.take(self.begin_waiting())
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_SECONDS):
+                        await self._rung.wait()
+        finally:
+            for task in self._under_way:
+                task.cancel()
+            await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    async def begin_waiting(self) -> None:
+        """Claim as much as there are places, and begin it."""
+        while len(self._under_way) < AT_ONCE:
+            claimed = await claims.claim(self._database, self._lease)
+            if claimed is None:
+                return
+            task = asyncio.create_task(self.work(claimed))
+            self._under_way.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._under_way.discard(task)
+        self.ring()
+
+    async def take_all(self) -> int:
+        """Take in what waits, one after the other, until nothing does now; how many runs it took."""
+        count = 0
+        while claimed := await claims.claim(self._database, self._lease):
+            await self.work(claimed)
+            count += 1
+        return count
+
+    async def work(self, claimed: ClaimedRow) -> None:
+        """One run of a document. It raises nothing but cancellation: a failure is the document's."""
+        began = monotonic()
+        renewing = asyncio.create_task(self._renew(claimed))
+        try:
+            await self._guarded(claimed, began)
+        except LostError:
+            logger.info("document_run_lost", document_id=claimed.id, tenant_id=claimed.tenant_id)
+        except DatabaseUnavailable:
+            # Its lease says when somebody tries again.
+            logger.warning("document_not_ingested", document_id=claimed.id, reason="database unavailable")
+        except Exception:
+            logger.exception("document_not_ingested", document_id=claimed.id, tenant_id=claimed.tenant_id)
+        finally:
+            renewing.cancel()
+
+    async def _guarded(self, claimed: ClaimedRow, began: float) -> None:
+        try:
+            if claimed.failures > MOST_FAILURES:
+                await self._fail(claimed, FailureCode.INTERRUPTED, began)
+            elif await self._go_on(claimed, began):
+                logger.info("document_ready", document_id=claimed.id, tenant_id=claimed.tenant_id)
+            else:
+                await claims.give_back(self._database, claimed, monotonic() - began)
+        except (ExtractionFailed, ProviderError, _QuotaUsedUpError) as failure:
+            code, may_pass = _judged(failure)
+            await (self._put_off if may_pass else self._fail)(claimed, code, began)
+        except asyncio.CancelledError:
+            with suppress(Exception):
+                await claims.give_back(self._database, claimed, monotonic() - began)
+            raise
+        except (LostError, DatabaseUnavailable):
+            raise
+        except Exception:
+            await self._put_off(claimed, FailureCode.INTERRUPTED, began)
+            raise
+
+    async def _go_on(self, claimed: ClaimedRow, began: float) -> bool:
+        """Whether it was published; else its time was up, and there is more to do."""
+        run = Run(claimed.tenant_id, claimed.id, claimed.attempts)
+        async with self._in_tenant(claimed) as connection:
+            standing = await totals.lock(connection, claimed.tenant_id)
+            loaded = await claims.load(connection, claimed)
+        if loaded is None:
+            raise LostError
+        if standing.seconds >= self._quotas.seconds:
+            raise _QuotaUsedUpError
+        if not loaded.is_read:
+            await self._read(run, claimed, loaded)
+        for embedder in self._wanted(standing.embedding_model):
+            if not await self._embed(run, claimed, embedder, began + self._slice):
+                return False
+        async with self._in_tenant(claimed) as connection:
+            _require(await run.publish(connection, self._embedders.current.model))
+            await totals.add_seconds(connection, claimed.tenant_id, monotonic() - began)
+        return True
+
+    async def _read(self, run: Run, claimed: ClaimedRow, loaded: LoadedRow) -> None:
+        read = await extract(loaded.original or b"", loaded.name, loaded.media_type)
+        passages = await asyncio.to_thread(self._passages, read)
+        if not passages:
+            raise ExtractionFailed(FailureCode.EMPTY)
+        async with self._in_tenant(claimed) as connection:
+            standing = await totals.lock(connection, claimed.tenant_id)
+            if standing.chunks + len(passages) > self._quotas.chunks:
+                raise _QuotaUsedUpError
+            _require(await run.store(connection, read, passages))
+            await totals.add(connection, claimed.tenant_id, chunks=len(passages))
+
+    def _passages(self, read: ReadText) -> list[Passage]:
+        embedder = self._embedders.current
+        return passages_of(read, embedder.token_spans, min(CHUNK_TOKENS, embedder.max_tokens))
+
+    def _wanted(self, in_use: str | None) -> list[Embedder]:
+        """The tenant's vectors may still be of the model before: until all are made anew, those are searched."""
+        current = self._embedders.current
+        former = None if in_use in (None, current.model) else self._embedders.of(str(in_use))
+        return [current] if former is None else [former, current]
+
+    async def _embed(self, run: Run, claimed: ClaimedRow, embedder: Embedder, until: float) -> bool:
+        """Whether all chunks have a vector; else the time was up. Each round brings something."""
+        while True:
+            async with self._in_tenant(claimed) as connection:
+                waiting = await run.waiting(connection, embedder.model, AT_A_TIME)
+            if not waiting:
+                return True
+            texts = [Passage(0, 0, 0, 0, chunk.text, None, chunk.heading).embedded for chunk in waiting]
+            vectors = await embedder.embed(texts, "passage")
+            async with self._in_tenant(claimed) as connection:
+                _require(await run.embedded(connection, embedder.model, waiting, vectors))
+            if monotonic() >= until:
+                return False
+
+    async def _renew(self, claimed: ClaimedRow) -> None:
+        while True:
+            await asyncio.sleep(self._lease.total_seconds() / 3)
+            with suppress(DatabaseUnavailable):
+                await claims.renew(self._database, claimed, self._lease)
+
+    async def _put_off(self, claimed: ClaimedRow, code: FailureCode, began: float) -> None:
+        if claimed.failures >= MOST_FAILURES:
+            await self._fail(claimed, code, began)
+            return
+        pause = min(self._first_pause * 2.0**claimed.failures, LONGEST_PAUSE_SECONDS)
+        logger.warning("document_put_off", document_id=claimed.id, reason=code.value, pause=pause)
+        await claims.give_back(self._database, claimed, monotonic() - began, pause=pause, failed=True)
+
+    async def _fail(self, claimed: ClaimedRow, code: FailureCode, began: float) -> None:
+        logger.info("document_failed", document_id=claimed.id, tenant_id=claimed.tenant_id, code=code.value)
+        await claims.fail(self._database, claimed, code, monotonic() - began)
+
+    def _in_tenant(self, claimed: ClaimedRow) -> Session:
+        # Its uploader may be gone or demoted by now: the tenant is entered without one.
+        return self._database.background(rls.enter_tenant(claimed.tenant_id))
+
+
+def _judged(failure: Exception) -> tuple[FailureCode, bool]:
+    """What the document's end would be called, and whether the same may succeed later on."""
+    match failure:
+        case ExtractionFailed():
+            return failure.code, failure.code is FailureCode.INTERRUPTED
+        case ProviderError():
+            return FailureCode.EMBEDDER_UNAVAILABLE, failure.transient or failure.unhealthy
+        case _:
+            return FailureCode.QUOTA, False
+
+
+def _require(held: bool) -> None:
+    if not held:
+        raise LostError

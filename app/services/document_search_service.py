@@ -1,0 +1,52 @@
+from app.core.errors import DocumentsOff
+from app.core.principal import Principal
+from app.db.session import TenantSession
+from app.documents.embedding.embedders import Embedders
+from app.documents.search import Narrowed, PassageRow, passages_for, read_question
+
+
+class DocumentSearchService:
+    """Passages of the documents that the caller may see."""
+
+    def __init__(self, db: TenantSession, embedders: Embedders | None) -> None:
+        self._db = db
+        self._embedders = embedders
+
+    async def search(
+        self,
+        query: str,
+        narrowed: Narrowed,
+        most: int,
+        floor: float = 0.0,
+        *,
+        before: str = "",
+        reader: Principal | None = None,
+    ) -> list[PassageRow]:
+        """The best for a question, best first, none whose score is below `floor`.
+
+        `before`: text whose words are asked for too, and that means nothing. `reader`: who may see what is found, where
+        that is not the caller.
+
+        The embedder is awaited with no transaction open. Where it turns out that the tenant's vectors are of another
+        model still, the question is embedded by that one; where there is none of it any more, words alone decide.
+
+        Raises:
+            DocumentsOff: this service has no embedder.
+            ProviderError: the embedder could not be asked.
+        """
+        if self._embedders is None:
+            raise DocumentsOff
+        embedder = self._embedders.current
+        while True:
+            (vector,) = await embedder.embed([query], "query")
+            async with self._db.begin() as connection:
+                words = f"{query}\n{before}" if before else query
+                question = await read_question(connection, self._db.principal.tenant_id, words)
+                if question.model is None:
+                    return []
+                of_model = self._embedders.of(question.model)
+                if of_model is None or of_model is embedder:
+                    known = None if of_model is None else vector
+                    seen_by = reader or self._db.principal
+                    return await passages_for(connection, seen_by, question, known, narrowed, most=most, floor=floor)
+            embedder = of_model

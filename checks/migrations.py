@@ -27,7 +27,7 @@ VERSIONS = ROOT / "alembic" / "versions"
 BASELINE = "0017"
 # Of style, and not of what happens while it runs: ids are as long as they are, and counts are bounded where they are
 # written. And outside of a transaction what a try has left behind is dropped first (`create_index_concurrently`).
-NOT_OURS = ("prefer-text-field", "prefer-bigint-over-int", "prefer-robust-stmts")
+NOT_OURS = ("prefer-text-field", "prefer-bigint-over-int", "prefer-robust-stmts", "prefer-bigint-over-smallint")
 VERSION_WRITTEN = re.compile(r"(?:INSERT INTO|UPDATE) alembic_version .*?'(\w+)'", re.DOTALL)
 REVISION = re.compile(r"^revision\b.*= [\"'](\w+)[\"']$", re.MULTILINE)
 EXCEPTION = re.compile(r"^# squawk: ([\w-]+), \S", re.MULTILINE)

@@ -212,7 +212,9 @@ def make_settings(database_url: URL, data_dir: Path, **changes: Any) -> Settings
 async def app(settings: Settings) -> AsyncIterator[FastAPI]:
     app = create_app(settings)
     async with lifespan(app):
-        app.state.container = replace(app.state.container, embedders=Embedders(HashEmbedder()))
+        app.state.container = replace(
+            app.state.container, shared=replace(app.state.container.shared, embedders=Embedders(HashEmbedder()))
+        )
         yield app
 
 

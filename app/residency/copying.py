@@ -13,6 +13,8 @@ from sqlalchemy import Column, Table
 from sqlalchemy.dialects.postgresql import TSVECTOR
 
 from app.db.connection import LiveConnection, connect_arguments
+from app.db.execution import DIALECT
+from app.db.vectors import HalfVector, SparseVector
 from app.models import Base, Tenant
 
 BATCH_ROWS = 1000
@@ -23,7 +25,12 @@ EXPIRING = {"sessions", "invites", "idempotency_keys"}
 # A message that runs, and one whose webhook is due, would be worked on in both places: they go with the last pass.
 AT_REST = "t.status <> 'pending' AND t.webhook_due_at IS NULL"
 # Of many rows: what was deleted is looked for only where the numbers say that something was.
-LARGE = {"messages", "conversations", "audit_log", "deleted_usage", "search_blocks", "usage_days"}
+LARGE = {
+    "messages", "conversations", "audit_log", "deleted_usage", "search_blocks", "usage_days", "document_chunks",
+    "chunk_vectors", "chunk_terms", "term_frequencies",
+}  # fmt: skip
+# Types for which the driver has no binary form.
+AS_TEXT = (TSVECTOR, HalfVector, SparseVector)
 # Made of other rows: after them.
 DERIVED = {"budgets", "usage_days", "usage_ends", "search_blocks"}
 
@@ -112,8 +119,8 @@ class _Copied:
 
     async def _store(self, rows: list[asyncpg.Record]) -> None:
         names = [column.name for column in self._columns]
-        changes = ", ".join(f"{name} = excluded.{name}" for name in names if name not in self._key)
-        given, staged = ", ".join(names), ", ".join(_stored(column) for column in self._columns)
+        changes = ", ".join(f'"{name}" = excluded."{name}"' for name in names if name not in self._key)
+        given, staged = ", ".join(f'"{name}"' for name in names), ", ".join(_stored(column) for column in self._columns)
         if self.name == "tenants":  # nobody enters before all is there
             given += ", moving, moving_until"
             staged += ", 'arriving', 'infinity'::timestamptz"
@@ -161,9 +168,9 @@ async def _stage(connection: asyncpg.Connection, query: str) -> AsyncIterator[No
 
 
 def _shown(column: Column[Any]) -> str:
-    # The driver has no binary form for it.
-    return f"t.{column.name}::text AS {column.name}" if isinstance(column.type, TSVECTOR) else f"t.{column.name}"
+    return f't."{column.name}"::text AS "{column.name}"' if isinstance(column.type, AS_TEXT) else f't."{column.name}"'
 
 
 def _stored(column: Column[Any]) -> str:
-    return f"{column.name}::tsvector" if isinstance(column.type, TSVECTOR) else column.name
+    kind = column.type.compile(DIALECT) if isinstance(column.type, AS_TEXT) else ""
+    return f'"{column.name}"::{kind}' if kind else f'"{column.name}"'

@@ -46,7 +46,9 @@ DocumentServe = Callable[..., AbstractAsyncContextManager[tuple[FastAPI, httpx.A
 
 
 def with_embedder(app: FastAPI, embedder: HashEmbedder = EMBEDDER) -> None:
-    app.state.container = replace(app.state.container, embedders=Embedders(embedder))
+    app.state.container = replace(
+        app.state.container, shared=replace(app.state.container.shared, embedders=Embedders(embedder))
+    )
 
 
 @pytest.fixture
@@ -345,7 +347,7 @@ async def test_without_an_embedder_nothing_is_stored(serve: Serve, superuser: as
     body = {"content": QUESTION, "documents": True}
     async with serve(provider) as (app, client):
         acme = await make_tenant(client)
-        app.state.container = replace(app.state.container, embedders=None)
+        app.state.container = replace(app.state.container, shared=replace(app.state.container.shared, embedders=None))
         off = await client.post("/messages", json=body, headers=acme.user.headers)
         assert_problem(off, STATUSES[DocumentsOff])
         with_embedder(app, FailingEmbedder())

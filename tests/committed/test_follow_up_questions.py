@@ -52,4 +52,6 @@ async def test_a_follow_up_finds_the_passage_and_a_new_subject_is_found_as_ever(
 
 
 def with_documents(app: FastAPI, embedder: MiniLM) -> None:
-    app.state.container = replace(app.state.container, embedders=Embedders(embedder))
+    app.state.container = replace(
+        app.state.container, shared=replace(app.state.container.shared, embedders=Embedders(embedder))
+    )

@@ -45,7 +45,9 @@ class Change:
     async def best(self, query: str) -> str:
         """The best document, for a process that knows both models."""
         usual = self.app.state.container
-        self.app.state.container = replace(usual, embedders=Embedders(self.new, [self.old]))
+        self.app.state.container = replace(
+            usual, shared=replace(usual.shared, embedders=Embedders(self.new, [self.old]))
+        )
         answer = await self.client.post("/search", json={"query": query[:100]}, headers=self.acme.user.headers)
         self.app.state.container = usual
         assert answer.status_code == 200, answer.text

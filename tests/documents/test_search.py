@@ -29,7 +29,7 @@ EMBEDDER = HashEmbedder()
 def embedding(app: FastAPI, embedders: Embedders | None) -> Iterator[None]:
     """The service with these embedders."""
     usual = app.state.container
-    app.state.container = replace(usual, embedders=embedders)
+    app.state.container = replace(usual, shared=replace(usual.shared, embedders=embedders))
     yield
     app.state.container = usual
 

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from app.cli import move_tenant
+from app.core.ids import new_id
 from app.residency import move
 from app.residency.move import MoveGaveUp, TenantMove
 from tests.api.problems import assert_problem
@@ -57,6 +58,31 @@ async def furnish(client: httpx.AsyncClient, tenant: Tenant) -> dict[str, Any]:
     return {"key": await new_key(client, tenant.user), "refresh": login.json()["refresh_token"]}
 
 
+async def add_document(two: Two, region: str, tenant: Tenant) -> None:
+    """As an ingestion leaves it."""
+    names, document = {"tenant": tenant.id, "user": tenant.user.id}, new_id()
+    for statement in (
+        (
+            "INSERT INTO documents (id, tenant_id, user_id, name, media_type, content_hash, bytes, status, current)"
+            " VALUES ('{document}', '{tenant}', '{user}', 'atlas', 'text/plain', 'x', 6, 'ready', true)"
+        ),
+        "INSERT INTO document_contents (tenant_id, document_id, text) VALUES ('{tenant}', '{document}', 'Hither')",
+        (
+            'INSERT INTO document_chunks (id, tenant_id, document_id, n, start, "end", tokens, text)'
+            " VALUES ('{document}', '{tenant}', '{document}', 0, 0, 6, 2, 'Hither')"
+        ),
+        (
+            "INSERT INTO chunk_vectors (tenant_id, model, chunk_id, document_id, embedding)"
+            " VALUES ('{tenant}', 'm', '{document}', '{document}', '[0.25,0.5]')"
+        ),
+        (
+            "INSERT INTO chunk_terms (tenant_id, chunk_id, document_id, terms)"
+            " VALUES ('{tenant}', '{document}', '{document}', '{{7:1.5}}/1048576')"
+        ),
+    ):
+        await two.superusers[region].execute(statement.format(document=document, **names))
+
+
 async def rows(two: Two, region: str, tenant_id: str) -> dict[str, list[str]]:
     """All that the tenant owns, but for what the move sets."""
     superuser, found = two.superusers[region], {}
@@ -72,6 +98,8 @@ async def test_a_tenant_moves_as_it_is_and_its_credentials_with_it(two: Two, ser
     acme, rival = await tenant_in(service, "eu"), await tenant_in(service, "eu")
     credentials = await furnish(service, acme)
     await furnish(service, rival)
+    for tenant in (acme, rival):
+        await add_document(two, "eu", tenant)
     before, others = await rows(two, "eu", acme.id), await rows(two, "eu", rival.id)
 
     said = await run(two, acme)

@@ -47,11 +47,13 @@ GROUP BY terms.place ORDER BY terms.place
 ON CONFLICT ON CONSTRAINT pk_term_frequencies DO UPDATE SET chunks = known.chunks + excluded.chunks
 WHERE known.tenant_id = :tenant_id
 """).bindparams(*OF_DOCUMENT)
-# The question's terms with their idf; `most` is what a chunk could score that had nothing else.
+# The question's terms with their idf; `most` is what a chunk could score that had nothing else. `alone`: the search
+# that follows takes one core. To start helpers takes longer than a small tenant's search; a large one would take all.
 QUESTION = text(f"""
 SELECT count(*) AS words, COALESCE(sum(idf) * {SATURATION + 1}, 0)::float8 AS most,
   '{{' || COALESCE(string_agg(place || '\\:' || idf::real, ',' ORDER BY place), '') || '}}/{2**20}' AS terms,
-  (SELECT document_totals.embedding_model FROM document_totals WHERE document_totals.tenant_id = :tenant_id) AS model
+  (SELECT document_totals.embedding_model FROM document_totals WHERE document_totals.tenant_id = :tenant_id) AS model,
+  set_config('max_parallel_workers_per_gather', '0', true) AS alone
 FROM (
   SELECT asked.place, ln(1 + (document_totals.current_chunks - term_frequencies.chunks + 0.5)
     / (term_frequencies.chunks + 0.5)) AS idf

@@ -27,6 +27,8 @@ KINDS = {
     "session": 6,
     "api_key": 7,
     "invite": 8,
+    "document": 11,
+    "read_document": 11,
 }
 
 NUMBERS = {"message": MESSAGES, "running_message": MESSAGES, "conversation": CONVERSATIONS}
@@ -66,6 +68,11 @@ INSERT INTO messages (id, content, response, user_id, tenant_id, status, error_c
   SELECT pg_temp.ident(mark, 5, 0), mark || ' question', mark, pg_temp.ident(mark, 2, 0), pg_temp.ident(mark, 0, 0),
          'failed', 'provider_error'
   FROM t;
+INSERT INTO documents (id, tenant_id, user_id, name, collection, media_type, content_hash, bytes, status, progress, current)
+  SELECT pg_temp.ident(mark, 11, 0), pg_temp.ident(mark, 0, 0), pg_temp.ident(mark, 2, 0), mark || ' document',
+         mark || ' shelf', 'text/plain', mark, 20, 'ready', 100, true FROM t;
+INSERT INTO document_contents (tenant_id, document_id, text)
+  SELECT pg_temp.ident(mark, 0, 0), pg_temp.ident(mark, 11, 0), mark || ' text' FROM t;
 INSERT INTO budgets (id, tenant_id, user_id, limit_micro_usd, period, spent_micro_usd, reserved_micro_usd)
   SELECT pg_temp.ident(mark, 9, 0), pg_temp.ident(mark, 0, 0), NULL, {budget} + n,
          date_trunc('month', now() AT TIME ZONE 'UTC')::date, 0, 0

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,3 +40,17 @@ class RedisServer:
         if self._process:
             self._process.kill()
             self._process.wait()
+
+
+def recorded(monkeypatch: pytest.MonkeyPatch, module: Any) -> list[str]:
+    """The events that a module logs, as they come."""
+    events: list[str] = []
+
+    class Recorder:
+        def info(self, event: str, **_: Any) -> None:
+            events.append(event)
+
+        warning = info
+
+    monkeypatch.setattr(module, "logger", Recorder())
+    return events

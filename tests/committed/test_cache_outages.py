@@ -19,7 +19,7 @@ from tests.committed.caching import CountingProvider, ask, keep_answers, states
 from tests.committed.conftest import Serve
 from tests.committed.server import free_port
 from tests.helpers import Tenant
-from tests.redis_server import RedisServer, needs_redis
+from tests.redis_server import RedisServer, needs_redis, recorded
 from tests.waiting import PATIENCE_SECONDS, until, within_patience
 
 Break = Callable[[RedisServer, Any], Awaitable[None]]
@@ -36,16 +36,7 @@ async def server(tmp_path: Path) -> AsyncIterator[RedisServer]:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The events that the cache logs of Redis."""
-    events: list[str] = []
-
-    class Recorder:
-        def info(self, event: str, **_: Any) -> None:
-            events.append(event)
-
-        warning = info
-
-    monkeypatch.setattr(store, "logger", Recorder())
-    return events
+    return recorded(monkeypatch, store)
 
 
 async def kill(server: RedisServer, _: Any) -> None:

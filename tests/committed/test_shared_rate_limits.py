@@ -21,7 +21,7 @@ from app.core.rate_limits.shared import SharedCounters
 from tests.committed.server import free_port, running
 from tests.conftest import client_of
 from tests.helpers import PASSWORD, Tenant
-from tests.redis_server import RedisServer, needs_redis
+from tests.redis_server import RedisServer, needs_redis, recorded
 from tests.waiting import PATIENCE_SECONDS, within_patience
 
 
@@ -36,16 +36,7 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The events that the counters log."""
-    events: list[str] = []
-
-    class Recorder:
-        def info(self, event: str, **_: Any) -> None:
-            events.append(event)
-
-        warning = info
-
-    monkeypatch.setattr(shared, "logger", Recorder())
-    return events
+    return recorded(monkeypatch, shared)
 
 
 @pytest.fixture

@@ -2,15 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 import structlog
-from limits.aio.storage import RedisStorage
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from app.core.rate_limits.memory import MemoryCounters
 from app.core.rate_limits.policy import Check, Standing
+from app.core.redis_client import client_of
 from app.core.trips import Presence, SharedTrips
 from app.observability.redis_trips import redis_trip, redis_wait
 
@@ -55,13 +52,7 @@ class SharedCounters:
     """
 
     def __init__(self, url: str, local: MemoryCounters) -> None:
-        options: dict[str, Any] = {
-            "socket_timeout": TIMEOUT_SECONDS,
-            "socket_connect_timeout": TIMEOUT_SECONDS,
-            "retry": Retry(NoBackoff(), 1),  # a connection that Redis closed while it was idle is no outage
-        }
-        storage = RedisStorage(f"async+{url}", implementation="redispy", **options)
-        self._redis: Any = storage.bridge.get_connection()  # type: ignore[attr-defined]
+        self._redis = client_of(url, TIMEOUT_SECONDS)
         self._local = local
         self._trips = SharedTrips(self._count)
         self.presence = Presence(self._count_nobody, _tell, RETRY_SECONDS)

@@ -99,13 +99,14 @@ def _gaps(stream: Stream) -> list[float]:
 
 async def _own_first_piece(pieces: int, latency: float) -> float:
     """How long the mock itself takes for its first piece: the median of some calls."""
-    from app.llm.base import Call, Turn
+    from app.core.items import Message
+    from app.llm.base import Call
 
     times = []
     for _ in range(5):
         first = asyncio.Event()
         began = time.perf_counter()
-        turns = [Turn("user", str(_prompt(pieces)["content"]))]
+        turns = [Message("user", str(_prompt(pieces)["content"]))]
         call = asyncio.create_task(MockProvider(latency).complete(Call(turns, lambda _, first=first: first.set())))
         await first.wait()
         times.append(time.perf_counter() - began)

@@ -15,8 +15,8 @@ from app.cache.flights import Ask, Flights, Wanted
 from app.cache.names import Names, prefix_of
 from app.cache.store import Away, Store
 from app.core.completion import Completion
+from app.core.items import Item
 from app.core.redis_client import client_of, refuse_wrong_password
-from app.llm.base import Turn
 from app.models.rows import QueuedMessageRow
 
 TENANTS_KEPT = 10_000
@@ -108,7 +108,7 @@ class ResponseCache:
             self._tenants.popitem(last=False)
         return caching
 
-    async def look(self, caching: TenantCaching, asker: Asker, turns: Sequence[Turn], control: CacheControl) -> Lookup:
+    async def look(self, caching: TenantCaching, asker: Asker, turns: Sequence[Item], control: CacheControl) -> Lookup:
         """What the cache has for a message that lets it keep its answer."""
         names = self._names.of(asker.tenant_id, caching.epoch, asker.sharer(caching), turns)
         wanted = Wanted(asker.tenant_id, names, caching.seconds)
@@ -116,7 +116,7 @@ class ResponseCache:
         await lookup.look(self.store)
         return lookup
 
-    async def look_for_queued(self, message: QueuedMessageRow, turns: Sequence[Turn]) -> Lookup | None:
+    async def look_for_queued(self, message: QueuedMessageRow, turns: Sequence[Item]) -> Lookup | None:
         """As `look`, for a message that a worker begins; None: it has nothing to do with the cache."""
         caching = self.learn(message.tenant_id, message.caching)
         control = CacheControl.of_queued(message.cache_use)

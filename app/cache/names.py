@@ -9,14 +9,14 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from app.llm.base import Turn
+from app.core.items import Item
 
 KEY_PREFIX = "llm-saas:cache"
 # Of what follows: with another form of it, or of what is kept, nothing that was kept before is found.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,9 @@ class Names:
         self._secret_keys = tuple(key.encode() for key in secret_keys)
         self._parameters = dict(parameters)
 
-    def of(self, tenant_id: str, epoch: str, sharer: str, turns: Sequence[Turn]) -> list[Name]:
+    def of(self, tenant_id: str, epoch: str, sharer: str, turns: Sequence[Item]) -> list[Name]:
         """One for each secret key. `sharer`: who alone may have the answer; "": the tenant's users."""
-        asked = [VERSION, self._parameters, sharer, [[turn.role, turn.content] for turn in turns]]
+        asked = [VERSION, self._parameters, sharer, [[type(item).__name__, asdict(item)] for item in turns]]
         canonical = json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()
         return [_name(key, tenant_id, epoch, canonical) for key in self._secret_keys]
 

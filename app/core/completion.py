@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.core.items import Item, Message
+
 
 class FinishReason(StrEnum):
     """Why a provider stopped writing, in one set of words for all of them."""
@@ -21,7 +23,8 @@ class FinishReason(StrEnum):
 class Completion:
     """A provider's answer and what it says that it counted, in tokens (None: it did not say).
 
-    `cached_tokens` are those of `input_tokens` that the provider had in its cache.
+    `cached_tokens` are those of `input_tokens` that the provider had in its cache, `reasoning_tokens` those of
+    `output_tokens` that nobody reads. `items`: all that it said, where that is more than its `text`.
     """
 
     text: str
@@ -32,3 +35,9 @@ class Completion:
     finish_reason: FinishReason | None = None
     cached: bool = False
     """It was kept of an earlier call, and nobody was asked for it."""
+    reasoning_tokens: int | None = None
+    items: tuple[Item, ...] = ()
+
+    @property
+    def output(self) -> tuple[Item, ...]:
+        return self.items or (Message("assistant", self.text),)

@@ -12,7 +12,7 @@ from hashlib import blake2s
 from html import escape
 from typing import Any, Protocol
 
-from app.llm.base import Turn
+from app.core.items import Message
 from app.llm.pricing import estimated_tokens
 
 MARK_BYTES = 8
@@ -76,12 +76,12 @@ class Quoted:
         """About."""
         return estimated_tokens(self.instruction) + estimated_tokens(self.passages)
 
-    def turns(self, earlier: Sequence[Turn], content: str) -> list[Turn]:
+    def turns(self, earlier: Sequence[Message], content: str) -> list[Message]:
         """The turns of a call: the system prompt and the turns before, then the passages and the user's words."""
-        system = [turn.content for turn in earlier if turn.role == "system"]
+        system = [turn.text for turn in earlier if turn.role == "system"]
         said = [turn for turn in earlier if turn.role != "system"]
         whole = f"{self.passages}\n\n{content}" if self.passages else content
-        return [Turn("system", "\n\n".join([*system, self.instruction])), *said, Turn("user", whole)]
+        return [Message("system", "\n\n".join([*system, self.instruction])), *said, Message("user", whole)]
 
 
 def quote(found: Iterable[Found], tokens: int | None = None) -> Quoted:

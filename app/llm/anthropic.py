@@ -8,7 +8,7 @@ from anthropic import AsyncAnthropic
 
 from app.core.completion import Completion
 from app.llm.answer import cached_of, counted, fields_of, finished, named, reason_of, text_of
-from app.llm.base import Call, CallLimits, OnText
+from app.llm.base import Call, CallLimits, OnEvent, event_of
 from app.llm.failures import refused, status_of
 from app.llm.http import Endpoint, NotUnderstood, whole
 from app.llm.lines import events_of
@@ -33,20 +33,20 @@ class AnthropicProvider:
 
     async def complete(self, call: Call) -> Completion:
         # Consecutive turns of one role need no merging: the API does it.
-        messages = [{"role": turn.role, "content": turn.content} for turn in call.turns if turn.role != "system"]
-        system = "\n\n".join(turn.content for turn in call.turns if turn.role == "system")
+        messages = [{"role": turn.role, "content": turn.text} for turn in call.messages if turn.role != "system"]
+        system = "\n\n".join(turn.text for turn in call.messages if turn.role == "system")
         body: dict[str, Any] = {"model": self._model, "max_tokens": self._output_tokens, "messages": messages}
         if system:
             body["system"] = system
-        on_text = call.on_text
+        on_event = call.on_event
         try:
-            if on_text is None:
+            if on_event is None:
                 return await self._endpoint.call(body, whole(self._completion))
-            return await self._endpoint.call(body | {"stream": True}, lambda parts: self._streamed(parts, on_text))
+            return await self._endpoint.call(body | {"stream": True}, lambda parts: self._streamed(parts, on_event))
         except NotUnderstood as error:
             raise error.refusal from None
 
-    async def _streamed(self, parts: AsyncIterator[bytes], on_text: OnText) -> Completion:
+    async def _streamed(self, parts: AsyncIterator[bytes], on_event: OnEvent) -> Completion:
         pieces: list[str] = []
         message: dict[str, Any] = {}
         usage: dict[str, Any] = {}
@@ -75,7 +75,7 @@ class AnthropicProvider:
                 if piece:
                     pieces.append(piece)
                 began = True
-                on_text(piece)
+                on_event(event_of(piece))
         if not stopped and message.get("stop_reason") is None:
             raise ValueError("the stream was cut")
         return self._ended("".join(pieces), message, usage)

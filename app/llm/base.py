@@ -4,29 +4,30 @@ What wraps a provider (a deadline, a circuit breaker, a fallback) is a provider 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from app.core.completion import Completion
+from app.core.items import AT_WORK, NO_OPTIONS, Delta, Item, Message, Options, TextDelta
 
 MAX_BYTES = 16 * 2**20
 BYTES_PER_TOKEN = 1024
 """A streamed token travels in a chunk of some 300 bytes."""
 LONGEST_WAIT_SECONDS = 5.0
 
-OnText = Callable[[str], None]
+OnEvent = Callable[[Delta], None]
 """Takes the next piece of an answer, as soon as the provider sent it. It never waits.
 
-An empty piece says that an event came without text: the provider is at work, and perhaps thinks.
+`AT_WORK` says that an event came without any: the provider is at work, and perhaps thinks.
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """One turn of a conversation, oldest first; a system turn only stands at the start."""
+class Credential:
+    """A tenant's own at a provider, in the place of the service's. `base_url` "": where the service asks."""
 
-    role: Literal["system", "user", "assistant"]
-    content: str
+    api_key: str = field(repr=False)
+    base_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +51,26 @@ class CallLimits:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a provider is asked, and for which tenant. With `on_text` the answer comes piece by piece."""
+    """What a provider is asked, and for which tenant. With `on_event` the answer comes piece by piece.
 
-    turns: Sequence[Turn]
-    on_text: OnText | None = None
+    `items` are the conversation, oldest first. `model` is a public name; "": the service's default.
+    """
+
+    items: Sequence[Item]
+    on_event: OnEvent | None = None
     tenant_id: str = ""
+    model: str = ""
+    options: Options = NO_OPTIONS
+    credential: Credential | None = None
+
+    @property
+    def messages(self) -> list[Message]:
+        return [item for item in self.items if isinstance(item, Message)]
+
+
+def event_of(piece: str) -> Delta:
+    """A piece of text as an event, an empty one too."""
+    return TextDelta(piece) if piece else AT_WORK
 
 
 class LLMProvider(Protocol):
@@ -63,7 +79,7 @@ class LLMProvider(Protocol):
     """The models that may answer: one, or those of a fallback chain in order."""
 
     async def complete(self, call: Call) -> Completion:
-        """Answer the call; the pieces given to its `on_text`, joined, are the completion's text.
+        """Answer the call; the pieces given to its `on_event`, joined, are the completion's output.
 
         Cancelling the call ends it at the provider too.
 

@@ -8,7 +8,8 @@ import structlog
 
 from app.core.completion import Completion
 from app.core.errors import ProviderError, ProviderTimeout
-from app.llm.base import Call, LLMProvider, OnText, Wrapper
+from app.core.items import Delta
+from app.llm.base import Call, LLMProvider, OnEvent, Wrapper
 
 logger = structlog.get_logger()
 
@@ -30,14 +31,14 @@ class Deadline(Wrapper):
         listener: _Listener | None = None
         try:
             async with asyncio.timeout(self._call_seconds) as scope:
-                if call.on_text is None:
+                if call.on_event is None:
                     return await self.inner.complete(call)
-                with _Listener(scope, self._token_seconds, self._stream_seconds, call.on_text) as listener:
-                    return await self.inner.complete(replace(call, on_text=listener.hear))
+                with _Listener(scope, self._token_seconds, self._stream_seconds, call.on_event) as listener:
+                    return await self.inner.complete(replace(call, on_event=listener.hear))
         except TimeoutError:
             error: ProviderError = ProviderTimeout()
             # Whoever waited for the whole answer cannot know how much of it was written.
-            error.accepted = call.on_text is None
+            error.accepted = call.on_event is None
         except ProviderError as failure:
             error = failure
         except Exception as defect:
@@ -56,11 +57,11 @@ class _Listener:
     A piece only notes its time: the one timer looks at it when it goes off, so a thousand pieces cost no timer each.
     """
 
-    def __init__(self, scope: asyncio.Timeout, seconds: float, stream_seconds: float, on_text: OnText) -> None:
+    def __init__(self, scope: asyncio.Timeout, seconds: float, stream_seconds: float, on_event: OnEvent) -> None:
         self.heard = False
         self._scope = scope
         self._seconds = seconds
-        self._on_text = on_text
+        self._on_event = on_event
         self._loop = asyncio.get_running_loop()
         self._heard_at = self._loop.time()
         self._longest = self._heard_at + stream_seconds
@@ -72,13 +73,13 @@ class _Listener:
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()
 
-    def hear(self, piece: str) -> None:
+    def hear(self, event: Delta) -> None:
         self._heard_at = self._loop.time()
         if not self.heard:
             self.heard = True
             if not self._scope.expired():
                 self._scope.reschedule(self._longest)
-        self._on_text(piece)
+        self._on_event(event)
 
     def _look(self) -> None:
         now = self._loop.time()

@@ -7,6 +7,7 @@ import structlog
 
 from app.core.completion import Completion
 from app.core.errors import ProviderError
+from app.core.items import Delta
 from app.llm.base import Call, LLMProvider
 from app.observability.instruments import FAILOVERS
 
@@ -30,13 +31,13 @@ class Fallback:
     async def complete(self, call: Call) -> Completion:
         began = False
 
-        def hand_on(piece: str) -> None:
+        def hand_on(event: Delta) -> None:
             nonlocal began
             began = True
-            assert call.on_text is not None
-            call.on_text(piece)
+            assert call.on_event is not None
+            call.on_event(event)
 
-        handed = call if call.on_text is None else replace(call, on_text=hand_on)
+        handed = call if call.on_event is None else replace(call, on_event=hand_on)
         first: ProviderError | None = None
         for provider in self._providers:
             try:

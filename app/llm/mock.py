@@ -5,7 +5,7 @@ import re
 
 from app.core.completion import Completion, FinishReason
 from app.core.errors import ProviderUnavailable
-from app.llm.base import Call, OnText
+from app.llm.base import Call, OnEvent, event_of
 
 MODEL = "mock-echo"
 BURST = 64
@@ -27,19 +27,19 @@ class MockProvider:
     async def complete(self, call: Call) -> Completion:
         self._calls += 1
         fails = self._fail_every and self._calls % self._fail_every == 0
-        prompt = call.turns[-1].content
+        prompt = call.messages[-1].text
         text = f"[mock] No language model is configured, so here is your prompt again: {prompt}"
-        if call.on_text is not None:
+        if call.on_event is not None:
             pieces = re.findall(r"\S+\s*", text)
-            await self._hand_on(pieces, len(pieces) // 2 if fails else len(pieces), call.on_text)
+            await self._hand_on(pieces, len(pieces) // 2 if fails else len(pieces), call.on_event)
         elif self._latency:
             await asyncio.sleep(self._latency)
         if fails:
             raise ProviderUnavailable
-        read = sum(len(turn.content.split()) for turn in call.turns)
+        read = sum(len(turn.text.split()) for turn in call.messages)
         return Completion(text, self._model, read, len(text.split()), finish_reason=FinishReason.STOP)
 
-    async def _hand_on(self, pieces: list[str], count: int, on_text: OnText) -> None:
+    async def _hand_on(self, pieces: list[str], count: int, on_event: OnEvent) -> None:
         """The first `count` pieces, each at its own time after the start, so that late ones do not add up."""
         loop = asyncio.get_running_loop()
         start, step = loop.time(), self._latency / len(pieces)
@@ -49,7 +49,7 @@ class MockProvider:
                 await asyncio.sleep(wait)
             elif number % BURST == 0:
                 await asyncio.sleep(0)
-            on_text(piece)
+            on_event(event_of(piece))
 
     async def close(self) -> None:
         """Nothing is open."""

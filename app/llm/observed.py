@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from app.core.completion import Completion
 from app.core.errors import ProviderError
-from app.llm.base import Call, OnText, Wrapper
+from app.core.items import AT_WORK, Delta
+from app.llm.base import Call, OnEvent, Wrapper
 from app.observability import genai, tracing
 from app.observability.instruments import FIRST_TOKEN_SECONDS, PROVIDER_CALLS, PROVIDER_SECONDS
 
@@ -23,13 +24,13 @@ class Observed(Wrapper):
             genai.OPERATION: genai.CHAT,
             genai.PROVIDER: self.name,
             genai.REQUEST_MODEL: model,
-            genai.REQUEST_STREAM: call.on_text is not None,
+            genai.REQUEST_STREAM: call.on_event is not None,
         }
         began, outcome = perf_counter(), "cancelled"
         first = None
-        if call.on_text is not None:
-            first = _FirstPiece(call.on_text)
-            call = replace(call, on_text=first.hear)
+        if call.on_event is not None:
+            first = _FirstPiece(call.on_event)
+            call = replace(call, on_event=first.hear)
         with tracing.part(f"{genai.CHAT} {model}", asked) as span:
             try:
                 completion = await self.inner.complete(call)
@@ -53,16 +54,16 @@ class Observed(Wrapper):
 
 
 class _FirstPiece:
-    """Notes when the first text came."""
+    """Notes when the first piece came."""
 
-    def __init__(self, on_text: OnText) -> None:
+    def __init__(self, on_event: OnEvent) -> None:
         self.heard = 0.0
-        self._on_text = on_text
+        self._on_event = on_event
 
-    def hear(self, piece: str) -> None:
-        if piece and not self.heard:
+    def hear(self, event: Delta) -> None:
+        if event is not AT_WORK and not self.heard:
             self.heard = perf_counter()
-        self._on_text(piece)
+        self._on_event(event)
 
 
 def _describe(span: "Span | None", answer: Completion) -> None:

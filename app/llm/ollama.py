@@ -6,7 +6,7 @@ from typing import Any
 
 from app.core.completion import Completion
 from app.llm.answer import counted, fields_of, finished, named, reason_of, text_of
-from app.llm.base import Call, CallLimits, OnText
+from app.llm.base import Call, CallLimits, OnEvent, event_of
 from app.llm.failures import refused, status_of
 from app.llm.http import Endpoint, NotUnderstood, whole
 from app.llm.lines import lines_of, parsed
@@ -27,24 +27,24 @@ class OllamaProvider:
         self._options = {"num_ctx": context_tokens, "num_predict": limits.output_tokens}
 
     async def complete(self, call: Call) -> Completion:
-        on_text = call.on_text
+        on_event = call.on_event
         body = {
             "model": self._model,
-            "messages": [{"role": turn.role, "content": turn.content} for turn in call.turns],
+            "messages": [{"role": turn.role, "content": turn.text} for turn in call.messages],
             "options": self._options,
-            "stream": on_text is not None,
+            "stream": on_event is not None,
             # What does not fit is refused with 400. By default the oldest turns would silently be left out.
             "truncate": False,
             "shift": False,
         }
         try:
-            if on_text is None:
+            if on_event is None:
                 return await self._endpoint.call(body, whole(self._whole))
-            return await self._endpoint.call(body, lambda parts: self._streamed(parts, on_text))
+            return await self._endpoint.call(body, lambda parts: self._streamed(parts, on_event))
         except NotUnderstood as error:
             raise error.refusal from None
 
-    async def _streamed(self, parts: AsyncIterator[bytes], on_text: OnText) -> Completion:
+    async def _streamed(self, parts: AsyncIterator[bytes], on_event: OnEvent) -> Completion:
         pieces: list[str] = []
         answer: dict[str, Any] = {"done": False}
         began = False
@@ -57,7 +57,7 @@ class OllamaProvider:
                 if piece:
                     pieces.append(piece)
                 began = True
-                on_text(piece)
+                on_event(event_of(piece))
         return self._completion(answer, "".join(pieces))
 
     def _raise_error_of(self, answer: dict[str, Any], *, began: bool = False) -> None:

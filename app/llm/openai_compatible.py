@@ -10,7 +10,7 @@ from openai import AsyncOpenAI
 
 from app.core.completion import Completion
 from app.llm.answer import cached_of, counted, fields_of, finished, named, reason_of, text_of
-from app.llm.base import Call, CallLimits, OnText
+from app.llm.base import Call, CallLimits, OnEvent, event_of
 from app.llm.failures import refused, status_of
 from app.llm.http import Endpoint, NotUnderstood, Read, whole
 from app.llm.lines import events_of
@@ -60,16 +60,16 @@ class OpenAICompatibleProvider:
         self._dialect = Dialect("max_completion_tokens" if modern else "max_tokens")
 
     async def complete(self, call: Call) -> Completion:
-        messages = [{"role": turn.role, "content": turn.content} for turn in call.turns]
+        messages = [{"role": turn.role, "content": turn.text} for turn in call.messages]
         dialect = self._dialect
         while True:
             body: dict[str, Any] = {"model": self._model, dialect.limit: self._output_tokens, "messages": messages}
-            if call.on_text is not None:
+            if call.on_event is not None:
                 body |= {"stream": True, "stream_options": {"include_usage": True}}
                 if not dialect.counts:
                     del body["stream_options"]
             try:
-                completion = await self._endpoint.call(body, self._reading(call.on_text))
+                completion = await self._endpoint.call(body, self._reading(call.on_event))
             except NotUnderstood as error:
                 other = dialect.without(error.words)
                 if other is None:
@@ -80,12 +80,12 @@ class OpenAICompatibleProvider:
                 self._dialect = dialect
                 return completion
 
-    def _reading(self, on_text: OnText | None) -> Read[Completion]:
-        if on_text is None:
+    def _reading(self, on_event: OnEvent | None) -> Read[Completion]:
+        if on_event is None:
             return whole(self._completion)
-        return lambda parts: self._streamed(parts, on_text)
+        return lambda parts: self._streamed(parts, on_event)
 
-    async def _streamed(self, parts: AsyncIterator[bytes], on_text: OnText) -> Completion:
+    async def _streamed(self, parts: AsyncIterator[bytes], on_event: OnEvent) -> Completion:
         pieces: list[str] = []
         model, reason, began = None, None, False
         usage: dict[str, Any] = {}
@@ -103,7 +103,7 @@ class OpenAICompatibleProvider:
                 if piece:
                     pieces.append(piece)
                 began = True
-                on_text(piece)
+                on_event(event_of(piece))
         if reason is None:
             raise ValueError("the stream was cut")
         return self._ended("".join(pieces), reason, model, usage)

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from app.core.completion import Completion
+from app.core.items import Item, words_of
 from app.core.settings.llm import Price
-from app.llm.base import Turn
 
 TOKENS_PER_PRICE = 1_000_000
 # Tokenizers work on bytes: no text has more tokens than bytes. Roles and separators come on top, and once what the chat
@@ -21,8 +21,8 @@ def estimated_tokens(text: str) -> int:
     return -(-_bytes_of(text) // BYTES_PER_TOKEN)
 
 
-def most_input_tokens(turns: Sequence[Turn]) -> int:
-    return MAX_TOKENS_OF_TEMPLATE + sum(_bytes_of(turn.content) + MAX_TOKENS_PER_TURN_MARKER for turn in turns)
+def most_input_tokens(turns: Sequence[Item]) -> int:
+    return MAX_TOKENS_OF_TEMPLATE + sum(_bytes_of(words_of(item)) + MAX_TOKENS_PER_TURN_MARKER for item in turns)
 
 
 def _bytes_of(text: str) -> int:
@@ -51,7 +51,7 @@ class PriceTable:
         return max(costs) if costs and len(costs) == len(prices) else None
 
     def cost(
-        self, completion: Completion, turns: Sequence[Turn], asked: Sequence[str], thoughts: int = 0
+        self, completion: Completion, turns: Sequence[Item], asked: Sequence[str], thoughts: int = 0
     ) -> int | None:
         """What the call cost; None if its model has no price. Tokens that nobody counted are estimated."""
         price = self.price_of(completion.model) or next(filter(None, map(self.price_of, asked)), None)
@@ -59,7 +59,7 @@ class PriceTable:
             return None
         read, wrote = completion.input_tokens, completion.output_tokens
         if read is None:
-            read = sum(estimated_tokens(turn.content) for turn in turns)
+            read = sum(estimated_tokens(words_of(item)) for item in turns)
         if wrote is None:
             wrote = estimated_tokens(completion.text) + thoughts
         return _cost(price, read, min(completion.cached_tokens or 0, read), wrote)

@@ -16,7 +16,7 @@ from app.services.llm_service import LLMService
 def completed(llm: LLMService, run: Generation, completion: Completion) -> dict[str, Any]:
     if completion.cached:
         return _end(run, MessageStatus.COMPLETED, completion, 0)
-    cost = llm.cost(completion, run.call.turns, run.thoughts)
+    cost = llm.cost(completion, run.call.items, run.thoughts)
     # Nobody counted: what was set aside.
     return _end(run, MessageStatus.COMPLETED, completion, run.claim if cost is None else cost)
 
@@ -27,10 +27,10 @@ def failed(llm: LLMService, run: Generation, error: ProviderError) -> dict[str, 
     if not run.asked:
         return _end(run, MessageStatus.FAILED, None, None) | {"error_code": error.code}
     if answer is not None:
-        cost = _bounded(run, llm.cost(answer, run.call.turns, run.thoughts))
+        cost = _bounded(run, llm.cost(answer, run.call.items, run.thoughts))
     elif run.length or run.thoughts:
         answer = llm.partial(run.text_from(0))
-        cost = _bounded(run, llm.cost(answer, run.call.turns, run.thoughts))
+        cost = _bounded(run, llm.cost(answer, run.call.items, run.thoughts))
     elif error.accepted:
         cost = run.claim
     return _end(run, MessageStatus.FAILED, answer, cost) | {"error_code": error.code}
@@ -42,7 +42,7 @@ def cancelled(llm: LLMService, run: Generation) -> dict[str, Any]:
         return _end(run, MessageStatus.CANCELLED, None, None)
     answer, cost = llm.partial(run.text_from(0)), run.claim
     if run.streams:
-        cost = _bounded(run, llm.cost(answer, run.call.turns, run.thoughts))
+        cost = _bounded(run, llm.cost(answer, run.call.items, run.thoughts))
     return _end(run, MessageStatus.CANCELLED, answer, cost)
 
 

@@ -21,10 +21,10 @@ from app.core.errors import (
     ShuttingDown,
     TooManyRunning,
 )
+from app.core.items import Item
 from app.db import rls
 from app.db.failures import may_pass, reason_of
 from app.db.session import Database
-from app.llm.base import Turn
 from app.messages import ends
 from app.messages.counts import count_end
 from app.messages.delta_writer import DeltaWriter
@@ -93,7 +93,7 @@ class MessageEngine:
     def start(
         self,
         row: MessageRow,
-        turns: Sequence[Turn],
+        turns: Sequence[Item],
         claim: int | None,
         *,
         streams: bool,

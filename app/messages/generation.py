@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from app.core.errors import ProviderError
-from app.llm.base import Call, Turn
+from app.core.items import Delta, Item, TextDelta
+from app.llm.base import Call
 from app.models.rows import MessageRow
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Generation:
     def __init__(
         self,
         row: MessageRow,
-        turns: Sequence[Turn],
+        turns: Sequence[Item],
         claim: int | None,
         *,
         streams: bool,
@@ -71,7 +72,7 @@ class Generation:
         self.attempt = row.attempts
         self.claim = claim
         self.streams = streams
-        self.call = Call(turns, self.append if streams else None, self.tenant_id)
+        self.call = Call(turns, self.take if streams else None, self.tenant_id)
         self.lookup = lookup
         self.asked = lookup is None
         """Whether the provider was: an answer that was kept, or waited for, costs nothing."""
@@ -105,14 +106,18 @@ class Generation:
         """Characters so far."""
         return self._ends[-1] if self._ends else 0
 
-    def append(self, piece: str) -> None:
-        """Take the next piece from the provider, fit for PostgreSQL, so that offsets here and there are the same.
+    def take(self, event: Delta) -> None:
+        """Take the next event from the provider.
 
-        An empty one is counted: it may be a thought, about a token that nobody reads and somebody pays for.
+        What is no text is counted: it may be a thought, about a token that nobody reads and somebody pays for.
         """
-        if not piece:
+        if isinstance(event, TextDelta):
+            self.append(event.text)
+        else:
             self.thoughts += 1
-            return
+
+    def append(self, piece: str) -> None:
+        """Take the next piece of text, fit for PostgreSQL, so that offsets here and there are the same."""
         if self._held or not piece.isascii():
             piece, self._held = _split_pair(self._held + piece)
         self._add(storable(piece))

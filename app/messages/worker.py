@@ -16,13 +16,13 @@ import structlog
 from sqlalchemy import Interval, bindparam, text
 
 from app.core.errors import AppError, DatabaseUnavailable
+from app.core.items import Message
 from app.core.supervision import Turns
 from app.db import rls
 from app.db.execution import Connection, Record
 from app.db.session import Database
 from app.documents.asked import quote_again
 from app.documents.prompt import Quoted
-from app.llm.base import Turn
 from app.llm.pricing import estimated_tokens
 from app.messages.engine import MessageEngine
 from app.messages.generation import Generation
@@ -146,7 +146,7 @@ class Worker:
             if row is None:
                 return None
             quoted = None if row.citations is None else await self._quote(connection, row, row.citations)
-            earlier: list[Turn] = []
+            earlier: list[Message] = []
             if row.conversation_id is not None:
                 room = self._context_tokens - estimated_tokens(row.content) - (quoted.tokens if quoted else 0)
                 conversation = Conversation(row.tenant_id, row.conversation_id, row.system_prompt)

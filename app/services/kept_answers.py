@@ -11,8 +11,8 @@ from sqlalchemy import TextClause
 
 from app.cache.asking import Asker
 from app.cache.control import CacheControl, CacheState
+from app.core.items import Message
 from app.core.principal import Principal
-from app.llm.base import Turn
 from app.messages.generation import Generation, storable
 from app.messages.statements import RESERVE, RESERVE_ANSWERED, RESERVE_CACHING, RESERVE_ONCE
 from app.models.rows import CachingMessageRow, MessageRow
@@ -34,7 +34,7 @@ class KeptAnswers:
         self._cache = cache
         self._caller = caller
 
-    async def before(self, turns: Sequence[Turn], control: CacheControl) -> "Lookup | None":
+    async def before(self, turns: Sequence[Message], control: CacheControl) -> "Lookup | None":
         """What is known of a prompt that is about to be stored."""
         caching = self._cache.known(self._caller.tenant_id) if self._cache and control.keeps else None
         if self._cache is None or caching is None:
@@ -63,7 +63,7 @@ class KeptAnswers:
         if lookup is not None and lookup.entry is not None and lookup.caching != caching:
             raise Outdated
 
-    async def after(self, lookup: "Lookup | None", turns: Sequence[Turn], control: CacheControl) -> "Lookup | None":
+    async def after(self, lookup: "Lookup | None", turns: Sequence[Message], control: CacheControl) -> "Lookup | None":
         """As `before`, by what storing said."""
         if self._cache is None or (lookup and lookup.caching == self._cache.known(self._caller.tenant_id)):
             return lookup

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from app.core.completion import Completion
-from app.llm.base import Call, LLMProvider, Turn
+from app.core.items import Item
+from app.llm.base import Call, LLMProvider
 from app.llm.pricing import PriceTable, most_input_tokens
 
 
@@ -23,11 +24,11 @@ class LLMService:
         """The provider's answer; every failure is a `ProviderError`."""
         return await self._provider.complete(call)
 
-    def most_cost(self, turns: Sequence[Turn]) -> int | None:
+    def most_cost(self, turns: Sequence[Item]) -> int | None:
         """The most that answering can cost, in micro-USD; None if a model that may answer has no price."""
         return self._prices.most(self._provider.models, most_input_tokens(turns), self._max_output_tokens)
 
-    def cost(self, completion: Completion, turns: Sequence[Turn], thoughts: int = 0) -> int | None:
+    def cost(self, completion: Completion, turns: Sequence[Item], thoughts: int = 0) -> int | None:
         """In micro-USD; None without a price. Of what nobody counted each of its `thoughts` is a token, about."""
         return self._prices.cost(completion, turns, self._provider.models, thoughts)
 

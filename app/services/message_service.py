@@ -16,13 +16,13 @@ from app.core.errors import (
     MessageRunning,
 )
 from app.core.ids import new_id
+from app.core.items import Message
 from app.db.execution import Connection
 from app.db.pagination import Page, PageRequest, page_of, parameters
 from app.db.session import TenantSession
 from app.db.visibility import viewer
 from app.documents.asked import Asked
 from app.documents.prompt import Quoted
-from app.llm.base import Turn
 from app.messages import stream
 from app.messages.engine import MessageEngine
 from app.messages.generation import Reader
@@ -187,7 +187,7 @@ class MessageService:
 
     async def _begin_again(
         self, connection: Connection, message: MessageRow, quoted: Quoted | None, *, background: bool
-    ) -> tuple[MessageRow, list[Turn], int | None]:
+    ) -> tuple[MessageRow, list[Message], int | None]:
         await record_if_of_another(self._db, connection, "message.retried", message)
         turns = await self._reserving.turns(connection, message, message.id, quoted)
         claim = self._engine.llm.most_cost(turns)

@@ -5,11 +5,11 @@ from typing import Any
 from sqlalchemy import TextClause
 
 from app.core.errors import ConversationBusy
+from app.core.items import Message
 from app.db.execution import Connection
 from app.db.failures import IntegrityViolation, violates
 from app.db.session import TenantSession
 from app.documents.prompt import Quoted
-from app.llm.base import Turn
 from app.llm.pricing import estimated_tokens
 from app.messages.turns import turns_of
 from app.models.rows import MessageRow
@@ -27,9 +27,9 @@ class Reserving:
 
     async def turns(
         self, connection: Connection, sent: Prompt | MessageRow, message_id: str, quoted: Quoted | None
-    ) -> list[Turn]:
+    ) -> list[Message]:
         """What the model is sent; raises as `turns_before`."""
-        earlier: list[Turn] = []
+        earlier: list[Message] = []
         if sent.conversation_id is not None:
             room = self._intake.context_tokens - estimated_tokens(sent.content) - (quoted.tokens if quoted else 0)
             earlier = await turns_before(connection, self._db.principal, sent.conversation_id, message_id, room)

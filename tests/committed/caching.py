@@ -7,7 +7,7 @@ import httpx
 
 from app.core.completion import Completion, FinishReason
 from app.core.errors import ProviderUnavailable
-from app.llm.base import Call
+from app.llm.base import Call, event_of
 from tests.helpers import Member, Tenant
 from tests.waiting import patience
 
@@ -35,14 +35,14 @@ class CountingProvider:
             self.calls += 1
             self._called.notify_all()
         number = self.calls
-        text = f"answer {number} to {call.turns[-1].content}".ljust(self.length)
+        text = f"answer {number} to {call.items[-1].content}".ljust(self.length)
         await self.released.wait()
         if number <= self.failures:
             raise ProviderUnavailable
         if self.error is not None:
             raise self.error
-        if call.on_text is not None:
-            call.on_text(text)
+        if call.on_event is not None:
+            call.on_event(event_of(text))
         return Completion(text, "counting-1", 3, 5, finish_reason=self.finish_reason)
 
     async def wait_for_calls(self, count: int) -> None:

@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import URL
 
 from app.core.errors import AuthenticationError, DatabaseUnavailable
+from app.core.items import Message
 from app.core.settings.llm import Price
-from app.llm.base import Call, Completion, Turn
+from app.llm.base import Call, Completion
 from app.messages import turns
 from app.messages.generation import Reader
 from app.messages.stream import End, follow_stored
@@ -41,10 +42,10 @@ class SayingProvider:
 
     def __init__(self, *completions: Completion) -> None:
         self.completions = list(completions)
-        self.turns: list[Sequence[Turn]] = []
+        self.turns: list[Sequence[Message]] = []
 
     async def complete(self, call: Call) -> Completion:
-        self.turns.append(call.turns)
+        self.turns.append(call.items)
         return self.completions.pop(0) if len(self.completions) > 1 else self.completions[0]
 
     async def close(self) -> None: ...

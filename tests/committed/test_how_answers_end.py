@@ -10,8 +10,9 @@ import pytest
 
 from app.core.completion import Completion, FinishReason
 from app.core.errors import EmptyAnswer, ProviderError, ProviderRejected, ProviderTimeout
+from app.core.items import Message
 from app.core.settings.llm import Price
-from app.llm.base import Call, Turn
+from app.llm.base import Call, event_of
 from tests.api.problems import assert_problem
 from tests.committed.conftest import Serve, rows_of
 from tests.committed.providers import HeldProvider
@@ -34,12 +35,12 @@ class Ends:
 
     def __init__(self, end: Completion | ProviderError, *pieces: str) -> None:
         self.end, self.pieces = end, pieces
-        self.turns: list[Sequence[Turn]] = []
+        self.turns: list[Sequence[Message]] = []
 
     async def complete(self, call: Call) -> Completion:
-        self.turns.append(call.turns)
-        for piece in self.pieces if call.on_text else ():
-            call.on_text(piece)  # type: ignore[misc]
+        self.turns.append(call.items)
+        for piece in self.pieces if call.on_event else ():
+            call.on_event(event_of(piece))  # type: ignore[misc]
         if isinstance(self.end, ProviderError):
             raise self.end
         return self.end

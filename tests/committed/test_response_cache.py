@@ -14,8 +14,9 @@ from app.cache.names import Names
 from app.core.completion import FinishReason
 from app.core.errors import ProviderUnavailable
 from app.core.ids import new_id
+from app.core.items import Message
 from app.db.rls import GuardedConnection
-from app.llm.base import Call, Turn
+from app.llm.base import Call
 from tests.committed.caching import CountingProvider, ask, keep_answers, states
 from tests.committed.conftest import Serve, rows_of
 from tests.committed.sse import events_of, following, rest, text_of
@@ -278,12 +279,19 @@ async def test_the_history_of_a_conversation_is_a_part_of_the_prompt(
 
 async def test_all_that_an_answer_depends_on_is_in_its_name() -> None:
     # Whatever else a call says of what is asked has to go into the name.
-    assert {field.name for field in fields(Call)} == {"turns", "on_text", "tenant_id"}
+    assert {field.name for field in fields(Call)} == {
+        "items",
+        "on_event",
+        "tenant_id",
+        "model",
+        "options",
+        "credential",
+    }
     parameters: dict[str, Any] = {"models": ["a"], "output_tokens": 1}
-    turns, tenant, epoch = [Turn("system", "s"), Turn("user", "u")], new_id(), new_id()
+    turns, tenant, epoch = [Message("system", "s"), Message("user", "u")], new_id(), new_id()
 
     def name(
-        secret: str = "k", tenant: str = tenant, epoch: str = epoch, sharer: str = "", turns: list[Turn] = turns,
+        secret: str = "k", tenant: str = tenant, epoch: str = epoch, sharer: str = "", turns: list[Message] = turns,
         **changed: Any,
     ) -> str:  # fmt: skip
         return Names([secret], {**parameters, **changed}).of(tenant, epoch, sharer, turns)[0].name
@@ -291,7 +299,8 @@ async def test_all_that_an_answer_depends_on_is_in_its_name() -> None:
     names = [
         name(), name(secret="l"), name(tenant=new_id()), name(epoch=new_id()), name(sharer="user:x"),
         name(models=["b"]), name(output_tokens=2), name(turns=turns[1:]), name(turns=turns[::-1]),
-        name(turns=[Turn("user", "s"), Turn("user", "u")]), name(turns=[Turn("system", "su"), Turn("user", "")]),
+        name(turns=[Message("user", "s"), Message("user", "u")]),
+        name(turns=[Message("system", "su"), Message("user", "")]),
     ]  # fmt: skip
     assert len(set(names)) == len(names)
     assert name() == names[0]

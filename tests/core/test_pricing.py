@@ -2,8 +2,8 @@
 
 import pytest
 
+from app.core.items import Message
 from app.core.settings.llm import Price
-from app.llm.base import Turn
 from app.llm.pricing import PriceTable, estimated_tokens, most_input_tokens
 
 PRICE = Price(input=1, output=2)
@@ -26,4 +26,4 @@ def test_any_other_ending_is_another_model(name: str) -> None:
 
 def test_half_a_character_is_counted_as_it_is_stored() -> None:
     assert estimated_tokens("a\ud83d") == estimated_tokens("a\ufffd") == 1
-    assert most_input_tokens([Turn("user", "\ude00")]) == most_input_tokens([Turn("user", "\ufffd")])
+    assert most_input_tokens([Message("user", "\ude00")]) == most_input_tokens([Message("user", "\ufffd")])

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from app.core.items import Message
 from app.documents.prompt import NOTHING, QUOTED_CHARACTERS, quote
-from app.llm.base import Turn
 from app.llm.pricing import estimated_tokens
 
 
@@ -89,20 +89,20 @@ def test_a_mark_that_two_neighbours_make_together_is_none(monkeypatch: pytest.Mo
 
 def test_the_instruction_stands_behind_the_system_prompt_and_passages_before_the_question() -> None:
     quoted = quote([Passage("The price is 20.", page=3, heading="Lamps > Falcon")])
-    earlier = [Turn("system", "Be kind."), Turn("user", "Hello"), Turn("assistant", "Hello!")]
+    earlier = [Message("system", "Be kind."), Message("user", "Hello"), Message("assistant", "Hello!")]
     system, *said, last = quoted.turns(earlier, "And its price?")
     assert system.role == "system"
     assert system.content == f"Be kind.\n\n{quoted.instruction}"
     assert said == earlier[1:]
     mark = mark_of(quoted.instruction)
     opening = f'<passage-{mark} source="1" document="handbook.md" page="3" heading="Lamps &gt; Falcon">'
-    assert last == Turn("user", f"{opening}\nThe price is 20.\n</passage-{mark}>\n\nAnd its price?")
+    assert last == Message("user", f"{opening}\nThe price is 20.\n</passage-{mark}>\n\nAnd its price?")
 
 
 def test_without_a_passage_the_prompt_says_so_and_nothing_is_cited() -> None:
     quoted = quote([], 1000)
     assert quoted.citations == []
-    assert quoted.turns([], "What?") == [Turn("system", NOTHING), Turn("user", "What?")]
+    assert quoted.turns([], "What?") == [Message("system", NOTHING), Message("user", "What?")]
 
 
 def test_neighbours_of_a_document_are_one_source_in_their_order_and_say_nothing_twice() -> None:

@@ -3,11 +3,20 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from app.llm.base import Call, Completion, OnText, Turn
+from app.core.items import Delta, Message, TextDelta
+from app.llm.base import Call, Completion, OnEvent, event_of
 
-TURNS = [Turn("user", "Hi")]
+TURNS = [Message("user", "Hi")]
 ANSWER = Completion("Hello", "script-1")
-Script = Callable[[OnText | None], Awaitable[Completion]]
+Script = Callable[[OnEvent | None], Awaitable[Completion]]
+
+
+class Heard(list[str]):
+    """The pieces of text; what is none only says that the provider is there."""
+
+    def hear(self, event: Delta) -> None:
+        if isinstance(event, TextDelta):
+            self.append(event.text)
 
 
 class Scripted:
@@ -25,16 +34,16 @@ class Scripted:
         self.calls += 1
         if isinstance(script, Exception):
             raise script
-        return script if isinstance(script, Completion) else await script(call.on_text)
+        return script if isinstance(script, Completion) else await script(call.on_event)
 
     async def close(self) -> None:
         self.closed = True
 
 
 def says(*pieces: str, then: Exception | None = None) -> Script:
-    async def script(on_text: OnText | None) -> Completion:
-        for piece in pieces if on_text else ():
-            on_text(piece)  # type: ignore[misc]
+    async def script(on_event: OnEvent | None) -> Completion:
+        for piece in pieces if on_event else ():
+            on_event(event_of(piece))  # type: ignore[misc]
         if then:
             raise then
         return Completion("".join(pieces), "script-1")
@@ -42,6 +51,6 @@ def says(*pieces: str, then: Exception | None = None) -> Script:
     return script
 
 
-async def silence(_: OnText | None) -> Completion:
+async def silence(_: OnEvent | None) -> Completion:
     await asyncio.Event().wait()
     raise AssertionError

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from app.llm.base import Call, Turn
+from app.core.items import AT_WORK, Delta, Message, TextDelta
+from app.llm.base import Call
 from tests.llm.loopback import Answer
-from tests.llm.wire import OLLAMA, OPENAI, TURNS, WIRES, Heard, Wire, served, served_by, streamed
+from tests.llm.scripted import Heard
+from tests.llm.wire import OLLAMA, OPENAI, TURNS, WIRES, Wire, served, served_by, streamed
 
 PIECES = ["Con", "cur", "rency — ", "ünïcode\u2028 and\n\n", "data: 1"]
 
@@ -43,7 +45,7 @@ async def test_a_streamed_answer_is_handed_on_piece_by_piece_and_joined(wire: Wi
 
 
 async def test_a_piece_is_handed_on_before_the_next_one_is_sent(wire: Wire) -> None:
-    heard: asyncio.Queue[str] = asyncio.Queue()
+    heard: asyncio.Queue[Delta] = asyncio.Queue()
     go_on = asyncio.Event()
 
     async def body() -> AsyncIterator[bytes]:
@@ -54,8 +56,10 @@ async def test_a_piece_is_handed_on_before_the_next_one_is_sent(wire: Wire) -> N
             yield part
 
     async with served(wire, lambda: (200, {}, body())) as (provider, _):
-        call = asyncio.create_task(provider.complete(Call(TURNS, lambda piece: piece and heard.put_nowait(piece))))
-        assert await heard.get() == "one"
+        call = asyncio.create_task(
+            provider.complete(Call(TURNS, lambda event: event is AT_WORK or heard.put_nowait(event)))
+        )
+        assert await heard.get() == TextDelta("one")
         assert not call.done()
         go_on.set()
         assert (await call).text == "onetwo"
@@ -101,5 +105,5 @@ async def test_the_servers_counts_are_only_taken_where_they_are_counts() -> None
     usage = {"prompt_tokens": "many", "completion_tokens": -1, "total_tokens": 2**40}
     body = json.loads(OPENAI.whole("Hi")) | {"usage": usage, "model": {"not": "a name"}}
     async with served(OPENAI, lambda: (200, {}, json.dumps(body).encode())) as (provider, _):
-        answer = await provider.complete(Call([Turn("user", "Hi")]))
+        answer = await provider.complete(Call([Message("user", "Hi")]))
     assert (answer.model, answer.input_tokens, answer.output_tokens, answer.cached_tokens) == ("tiny", None, None, None)

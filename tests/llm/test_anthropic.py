@@ -5,13 +5,14 @@ import json
 import pytest
 
 from app.core.errors import ProviderError, ProviderRejected, ProviderTimeout, ProviderUnavailable
+from app.core.items import Message
 from app.llm.anthropic import AnthropicProvider
-from app.llm.base import Call, Turn
+from app.llm.base import Call
+from tests.llm.scripted import Heard
 from tests.llm.wire import (
     ANTHROPIC,
     KEY,
     TURNS,
-    Heard,
     anthropic_end,
     anthropic_message,
     anthropic_start,
@@ -27,11 +28,11 @@ VARIABLES = ("API_KEY", "AUTH_TOKEN", "BASE_URL", "PROFILE", "IDENTITY_TOKEN", "
 
 async def test_the_system_turns_the_key_and_the_limit_are_sent() -> None:
     turns = [
-        Turn("system", "Be brief."),
-        Turn("system", "Be kind."),
-        Turn("user", "Hi"),
-        Turn("assistant", "Hi"),
-        Turn("user", "Bye"),
+        Message("system", "Be brief."),
+        Message("system", "Be kind."),
+        Message("user", "Hi"),
+        Message("assistant", "Hi"),
+        Message("user", "Bye"),
     ]
     async with served(ANTHROPIC, lambda: (200, {}, ANTHROPIC.whole("Bye"))) as (provider, server):
         await provider.complete(Call(turns))
@@ -48,7 +49,7 @@ async def test_the_system_turns_the_key_and_the_limit_are_sent() -> None:
 
 async def test_without_a_system_turn_none_is_sent() -> None:
     async with served(ANTHROPIC, lambda: (200, {}, ANTHROPIC.whole("Hi"))) as (provider, server):
-        await provider.complete(Call([Turn("user", "Hi")]))
+        await provider.complete(Call([Message("user", "Hi")]))
     assert "system" not in server.requests[0][1]
 
 

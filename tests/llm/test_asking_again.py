@@ -10,7 +10,7 @@ from app.llm.base import Call
 from app.llm.fallback import Fallback
 from app.llm.openai_compatible import OpenAICompatibleProvider
 from tests.llm.loopback import Answer, completion, loopback, problem
-from tests.llm.scripted import ANSWER, Scripted
+from tests.llm.scripted import ANSWER, Heard, Scripted
 from tests.llm.wire import KEY, OPENAI, TURNS, limits, served_by, sse, streamed
 from tests.waiting import within_patience
 
@@ -65,10 +65,10 @@ async def test_an_answer_that_began_is_never_asked_for_again() -> None:
     async def handler(_: dict[str, Any]) -> Answer:
         return streamed([*OPENAI.chunks(["Hi"])[:1], sse({"error": {"code": 503}})])
 
-    heard: list[str] = []
+    heard = Heard()
     async with served_by(OPENAI, handler, retries=2) as (provider, server):
         with pytest.raises(ProviderUnavailable):
-            await provider.complete(Call(TURNS, heard.append))
+            await provider.complete(Call(TURNS, heard.hear))
     assert (heard, len(server.requests)) == (["Hi"], 1)
 
 
@@ -91,10 +91,10 @@ async def test_a_parameter_that_the_server_refuses_is_named_in_the_other_way_and
     status: int, streaming: bool
 ) -> None:
     seen: list[dict[str, Any]] = []
-    on_text = (lambda _: None) if streaming else None
+    on_event = (lambda _: None) if streaming else None
     async with served_by(OPENAI, refuses("max_tokens", status=status, seen=seen)) as (provider, _):
         for _ in range(2):
-            assert (await provider.complete(Call(TURNS, on_text))).text == "Hi"
+            assert (await provider.complete(Call(TURNS, on_event))).text == "Hi"
     assert [body.get("max_tokens") for body in seen] == [100, None, None]
     assert [body.get("max_completion_tokens") for body in seen] == [None, 100, 100]
 

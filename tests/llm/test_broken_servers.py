@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from app.core.errors import ProviderError, ProviderRejected, ProviderTimeout, ProviderUnavailable
+from app.core.items import AT_WORK, Delta, TextDelta
 from app.llm.base import Call, Completion, LLMProvider
 from app.llm.deadline import Deadline
 from tests.clock import move_on, run
 from tests.llm.loopback import Answer, Cut, problem
-from tests.llm.wire import KEY, TURNS, WIRES, Heard, Wire, chunks, served, served_by, streamed
+from tests.llm.scripted import Heard
+from tests.llm.wire import KEY, TURNS, WIRES, Wire, chunks, served, served_by, streamed
 from tests.waiting import within_patience
 
 Asking = Callable[[LLMProvider], Awaitable[Completion]]
@@ -239,10 +241,12 @@ async def test_a_cancelled_call_closes_the_connection_at_once(wire: Wire, call: 
 
 
 async def test_a_call_cancelled_between_two_pieces_closes_the_connection_at_once(wire: Wire) -> None:
-    heard: asyncio.Queue[str] = asyncio.Queue()
+    heard: asyncio.Queue[Delta] = asyncio.Queue()
     async with served(wire, lambda: (200, {}, one_and_silence(wire)), seconds=60) as (provider, server):
-        task = asyncio.create_task(provider.complete(Call(TURNS, lambda piece: piece and heard.put_nowait(piece))))
-        assert await heard.get() == "one"
+        task = asyncio.create_task(
+            provider.complete(Call(TURNS, lambda event: event is AT_WORK or heard.put_nowait(event)))
+        )
+        assert await heard.get() == TextDelta("one")
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
@@ -266,9 +270,9 @@ def test_silence_before_or_between_the_pieces_ends_the_call_and_its_connection(w
         async for part in one_and_silence(wire, pieces):
             yield part
 
-    def hear(piece: str) -> None:
-        heard.hear(piece)
-        if piece:
+    def hear(event: Delta) -> None:
+        heard.hear(event)
+        if event is not AT_WORK:
             asyncio.get_running_loop().call_soon(move_on, 2000)
 
     async def silence() -> None:

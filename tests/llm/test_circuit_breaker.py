@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from app.core.errors import EmptyAnswer, ProviderError, ProviderRejected, ProviderTimeout, ProviderUnavailable
 from app.llm.base import Call
 from app.llm.circuit_breaker import CircuitBreaker
-from tests.llm.scripted import ANSWER, TURNS, Script, Scripted, says, silence
+from tests.llm.scripted import ANSWER, TURNS, Heard, Script, Scripted, says, silence
 
 
 class Clock:
@@ -210,8 +210,8 @@ async def test_with_no_failures_allowed_for_it_is_switched_off() -> None:
 
 async def test_it_hands_everything_on() -> None:
     circuit, provider, _ = breaker(says("a", "b"))
-    heard: list[str] = []
-    assert (await circuit.complete(Call(TURNS, heard.append))).text == "ab"
+    heard = Heard()
+    assert (await circuit.complete(Call(TURNS, heard.hear))).text == "ab"
     assert heard == ["a", "b"]
     assert (circuit.name, circuit.models) == (provider.name, provider.models)
     await circuit.close()

@@ -6,10 +6,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.core.errors import ProviderError, ProviderTimeout, ProviderUnavailable
-from app.llm.base import Call, Completion, OnText
+from app.llm.base import Call, Completion, OnEvent, event_of
 from app.llm.deadline import Deadline
 from tests import clock
-from tests.llm.scripted import ANSWER, TURNS, Script, Scripted, says, silence
+from tests.llm.scripted import ANSWER, TURNS, Heard, Script, Scripted, says, silence
 
 # Of the tests whose clock moves: no stall takes as long.
 HOUR = 3600.0
@@ -32,9 +32,9 @@ def deadline(
 async def test_a_call_ends_after_its_seconds(streaming: bool) -> None:
     ended = asyncio.Event()
 
-    async def script(on_text: OnText | None) -> Completion:
+    async def script(on_event: OnEvent | None) -> Completion:
         try:
-            return await silence(on_text)
+            return await silence(on_event)
         finally:
             ended.set()
 
@@ -45,15 +45,15 @@ async def test_a_call_ends_after_its_seconds(streaming: bool) -> None:
 
 
 def test_a_stream_that_keeps_talking_ends_after_its_own_seconds() -> None:
-    async def chatter(on_text: OnText | None) -> Completion:
-        assert on_text is not None
+    async def chatter(on_event: OnEvent | None) -> Completion:
+        assert on_event is not None
         while True:
-            on_text("x")
+            on_event(event_of("x"))
             await pass_by(HOUR)
 
-    heard: list[str] = []
+    heard = Heard()
     with pytest.raises(ProviderTimeout):
-        clock.run(deadline(chatter, token=2 * HOUR, stream=2.5 * HOUR).complete(Call(TURNS, heard.append)))
+        clock.run(deadline(chatter, token=2 * HOUR, stream=2.5 * HOUR).complete(Call(TURNS, heard.hear)))
     assert heard == ["x"] * 3
 
 
@@ -63,24 +63,24 @@ async def test_silence_before_the_first_piece_ends_the_call() -> None:
 
 
 async def test_silence_between_two_pieces_ends_the_call() -> None:
-    async def script(on_text: OnText | None) -> Completion:
-        assert on_text is not None
-        on_text("x")
-        return await silence(on_text)
+    async def script(on_event: OnEvent | None) -> Completion:
+        assert on_event is not None
+        on_event(event_of("x"))
+        return await silence(on_event)
 
-    heard: list[str] = []
+    heard = Heard()
     with pytest.raises(ProviderTimeout):
-        await deadline(script, token=0.05).complete(Call(TURNS, heard.append))
+        await deadline(script, token=0.05).complete(Call(TURNS, heard.hear))
     assert heard == ["x"]
 
 
 def test_each_piece_begins_the_silence_anew() -> None:
     """Three times as long as one silence may be, in pieces that come in time."""
 
-    async def script(on_text: OnText | None) -> Completion:
-        assert on_text is not None
+    async def script(on_event: OnEvent | None) -> Completion:
+        assert on_event is not None
         for _ in range(6):
-            on_text("x")
+            on_event(event_of("x"))
             await pass_by(HOUR)
         return ANSWER
 
@@ -89,9 +89,9 @@ def test_each_piece_begins_the_silence_anew() -> None:
 
 @pytest.mark.parametrize("piece", ["x", ""], ids=["a text", "a thought"])
 def test_what_flows_is_not_ended_by_the_bound_of_a_whole_call(piece: str) -> None:
-    async def script(on_text: OnText | None) -> Completion:
-        assert on_text is not None
-        on_text(piece)
+    async def script(on_event: OnEvent | None) -> Completion:
+        assert on_event is not None
+        on_event(event_of(piece))
         await pass_by(2 * HOUR)
         return ANSWER
 
@@ -103,11 +103,11 @@ def test_what_flows_is_not_ended_by_the_bound_of_a_whole_call(piece: str) -> Non
 async def test_a_failure_in_the_middle_of_an_answer_says_nothing_about_the_provider(
     error: ProviderError | None,
 ) -> None:
-    async def script(on_text: OnText | None) -> Completion:
-        assert on_text is not None
-        on_text("")
+    async def script(on_event: OnEvent | None) -> Completion:
+        assert on_event is not None
+        on_event(event_of(""))
         if error is None:
-            return await silence(on_text)
+            return await silence(on_event)
         raise error
 
     with pytest.raises(ProviderError) as caught:
@@ -126,7 +126,7 @@ async def test_only_a_timeout_of_a_call_whose_text_nobody_saw_was_accepted() -> 
 
 
 def test_without_streaming_only_the_whole_call_is_bounded() -> None:
-    async def slow(_: OnText | None) -> Completion:
+    async def slow(_: OnEvent | None) -> Completion:
         await pass_by(2 * HOUR)
         return ANSWER
 
@@ -175,9 +175,9 @@ async def test_a_thousand_pieces_cost_no_timer_each(monkeypatch: pytest.MonkeyPa
         timers += 1
         return call_at(*args, **options)  # type: ignore[arg-type]
 
-    heard: list[str] = []
+    heard = Heard()
     monkeypatch.setattr(loop, "call_at", counting)
-    await deadline(says(*"x" * 1000)).complete(Call(TURNS, heard.append))
+    await deadline(says(*"x" * 1000)).complete(Call(TURNS, heard.hear))
     assert len(heard) == 1000
     assert timers == 3  # of the call, of the stream, and of the silence
 
@@ -185,8 +185,8 @@ async def test_a_thousand_pieces_cost_no_timer_each(monkeypatch: pytest.MonkeyPa
 async def test_it_hands_everything_on() -> None:
     provider = Scripted(says("a", "b"))
     bounded = Deadline(provider, 60, 60, 60)
-    heard: list[str] = []
-    assert (await bounded.complete(Call(TURNS, heard.append))).text == "ab"
+    heard = Heard()
+    assert (await bounded.complete(Call(TURNS, heard.hear))).text == "ab"
     assert heard == ["a", "b"]
     assert (bounded.name, bounded.models) == ("scripted", ("scripted-1",))
     await bounded.close()

@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 from app.core.errors import ProviderError, ProviderRejected, ProviderTimeout, ProviderUnavailable
 from app.llm.base import Call
 from app.llm.fallback import Fallback
-from tests.llm.scripted import ANSWER, TURNS, Scripted, says
+from tests.llm.scripted import ANSWER, TURNS, Heard, Scripted, says
 
 
 async def test_the_first_that_answers_answers() -> None:
@@ -19,9 +19,9 @@ async def test_the_first_that_answers_answers() -> None:
 @pytest.mark.parametrize("error", [ProviderError(), ProviderRejected(), ProviderTimeout(), ProviderUnavailable()])
 async def test_the_next_one_answers_where_one_fails(error: ProviderError) -> None:
     chain = Fallback([Scripted(error, name="first"), Scripted(says("a", "b"), name="second")])
-    heard: list[str] = []
+    heard = Heard()
     with capture_logs() as logs:
-        assert (await chain.complete(Call(TURNS, heard.append))).text == "ab"
+        assert (await chain.complete(Call(TURNS, heard.hear))).text == "ab"
     assert heard == ["a", "b"]
     assert logs == [{"event": "provider_failed_over", "log_level": "warning", "provider": "first", "code": error.code}]
 
@@ -30,9 +30,9 @@ async def test_an_answer_that_has_begun_is_not_begun_again() -> None:
     error = ProviderUnavailable()
     second = Scripted(ANSWER, name="second")
     chain = Fallback([Scripted(says("a", then=error), name="first"), second])
-    heard: list[str] = []
+    heard = Heard()
     with pytest.raises(ProviderUnavailable) as caught:
-        await chain.complete(Call(TURNS, heard.append))
+        await chain.complete(Call(TURNS, heard.hear))
     assert caught.value is error
     assert heard == ["a"]
     assert second.calls == 0

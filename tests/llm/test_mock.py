@@ -7,11 +7,13 @@ import pytest
 
 from app.core.completion import FinishReason
 from app.core.errors import ProviderUnavailable
-from app.llm.base import Call, Completion, Turn
+from app.core.items import Message
+from app.llm.base import Call, Completion
 from app.llm.mock import MockProvider
+from tests.llm.scripted import Heard
 
 PROMPT = "  What\nis  async Python?\u2028 "
-TURNS = [Turn("system", "Be brief."), Turn("user", PROMPT)]
+TURNS = [Message("system", "Be brief."), Message("user", PROMPT)]
 
 
 async def test_it_repeats_the_prompt_and_counts_words() -> None:
@@ -23,8 +25,8 @@ async def test_it_repeats_the_prompt_and_counts_words() -> None:
 
 @pytest.mark.parametrize("latency", [0, 0.05])
 async def test_streamed_it_says_the_same_word_by_word(latency: float) -> None:
-    heard: list[str] = []
-    answer = await MockProvider(latency).complete(Call(TURNS, heard.append))
+    heard = Heard()
+    answer = await MockProvider(latency).complete(Call(TURNS, heard.hear))
     assert answer == await MockProvider().complete(Call(TURNS))
     assert "".join(heard) == answer.text
     assert len(heard) == 16
@@ -57,7 +59,7 @@ async def test_a_late_piece_does_not_delay_those_after_it(monkeypatch: pytest.Mo
 
 
 async def test_without_a_latency_others_get_their_turn() -> None:
-    turns = [Turn("user", "x " * 10_000)]
+    turns = [Message("user", "x " * 10_000)]
     task = asyncio.create_task(MockProvider().complete(Call(turns, lambda _: None)))
     passes = 0
     while not task.done():
@@ -68,15 +70,15 @@ async def test_without_a_latency_others_get_their_turn() -> None:
 
 async def test_every_so_many_th_call_fails_and_a_streamed_one_halfway() -> None:
     provider = MockProvider(fail_every=2)
-    heard: list[str] = []
+    heard = Heard()
     await provider.complete(Call(TURNS))
     with pytest.raises(ProviderUnavailable):
         await provider.complete(Call(TURNS))
-    await provider.complete(Call(TURNS, heard.append))
+    await provider.complete(Call(TURNS, heard.hear))
     assert len(heard) == 16
     heard.clear()
     with pytest.raises(ProviderUnavailable):
-        await provider.complete(Call(TURNS, heard.append))
+        await provider.complete(Call(TURNS, heard.hear))
     assert len(heard) == 8
 
 

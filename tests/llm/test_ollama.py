@@ -8,7 +8,8 @@ from app.core.errors import ProviderError, ProviderRejected, ProviderUnavailable
 from app.llm.base import Call
 from app.llm.ollama import OllamaProvider
 from tests.llm.loopback import problem
-from tests.llm.wire import OLLAMA, TURNS, Heard, limits, ollama_end, ollama_line, served, streamed
+from tests.llm.scripted import Heard
+from tests.llm.wire import OLLAMA, TURNS, limits, ollama_end, ollama_line, served, streamed
 
 
 async def test_the_turns_and_the_lengths_are_sent_and_nothing_is_left_out_silently() -> None:

@@ -7,14 +7,15 @@ import pytest
 
 from app.core.completion import FinishReason
 from app.core.errors import EmptyAnswer, ProviderError, ProviderRejected, ProviderUnavailable
+from app.core.items import AT_WORK, Delta
 from app.llm.base import Call
 from tests.llm.loopback import completion
+from tests.llm.scripted import Heard
 from tests.llm.wire import (
     ANTHROPIC,
     OLLAMA,
     OPENAI,
     TURNS,
-    Heard,
     anthropic_end,
     anthropic_message,
     anthropic_start,
@@ -239,13 +240,13 @@ async def test_thoughts_are_handed_on_as_signs_of_life() -> None:
         OLLAMA: json.dumps({"message": {"content": "", "thinking": "Hm."}, "done": False}).encode() + b"\n",
     }
     for wire, thought in thoughts.items():
-        heard: list[str] = []
+        heard: list[Delta] = []
         async with served(wire, lambda wire=wire, thought=thought: streamed([thought, *wire.chunks(["Hi"])])) as (  # type: ignore[misc]
             provider,
             _,
         ):
             assert (await provider.complete(Call(TURNS, heard.append))).text == "Hi"
-        assert heard[0] == ""
+        assert heard[0] is AT_WORK
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from app.core.items import Message
 from app.llm.anthropic import AnthropicProvider
-from app.llm.base import CallLimits, LLMProvider, Turn
+from app.llm.base import CallLimits, LLMProvider
 from app.llm.ollama import OllamaProvider
 from app.llm.openai_compatible import OpenAICompatibleProvider
 from tests.llm.loopback import Answer, Handler, Loopback, completion, loopback
 
 KEY = "sk-very-secret-key"
-TURNS = [Turn("system", "Be brief."), Turn("user", "What is async Python?")]
+TURNS = [Message("system", "Be brief."), Message("user", "What is async Python?")]
 OPENAI_USAGE = {
     "prompt_tokens": 7,
     "completion_tokens": 5,
@@ -139,14 +140,6 @@ OLLAMA = Wire(
     None,
 )
 WIRES = (OPENAI, ANTHROPIC, OLLAMA)
-
-
-class Heard(list[str]):
-    """The pieces that hold text; the empty ones only say that the provider is there."""
-
-    def hear(self, piece: str) -> None:
-        if piece:
-            self.append(piece)
 
 
 async def chunks(parts: Iterable[bytes]) -> AsyncIterator[bytes]:

@@ -41,7 +41,11 @@ TEMPLATE = "template_llm_saas"
 POOLER_SERVERS = 4
 SECRET_KEY = secrets.token_hex(32)
 # The tests are about the code, not about surviving a power cut.
-POSTGRES_OPTIONS = ("-c fsync=off", "-c synchronous_commit=off", "-c full_page_writes=off", "-c max_connections=200")
+POSTGRES_OPTIONS = (
+    "-c fsync=off", "-c synchronous_commit=off", "-c full_page_writes=off", "-c max_connections=200",
+    # A replica that was frozen or away finds what it missed, however much the other tests write meanwhile.
+    "-c wal_keep_size=1GB",
+)  # fmt: skip
 
 
 class Pooler:

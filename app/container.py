@@ -82,7 +82,7 @@ class Container:
         if queues:
             queue.append(Loop("doorbell", doorbell.run, doorbell.turns))
         embedders = shared.embedders
-        ingestion = Ingestion(database, embedders, shared.quotas) if embedders else None
+        ingestion = Ingestion(database, embedders, shared.quotas, shared.meter) if embedders else None
         passages = PassageLimits(
             min(settings.document_context_tokens, settings.llm_context_tokens), settings.document_score_floor
         )
@@ -118,7 +118,7 @@ class Container:
                 retention=Retention(database),
                 shared_work=settings.background_work,
                 ingestion=ingestion,
-                reembedding=Reembedding(database, embedders) if embedders else None,
+                reembedding=Reembedding(database, embedders, shared.meter) if embedders else None,
                 own=[*queue, *own],
                 once=once,
             ),

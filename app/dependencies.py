@@ -169,7 +169,7 @@ async def get_messages(request: Request, principal: CurrentUser) -> MessageServi
         container.signals,
         container.intake,
         container.search_indexer,
-        Quoting(db, container.shared.embedders, container.intake.passages),
+        Quoting(db, container.shared.embedders, container.shared.meter, container.intake.passages),
     )
 
 
@@ -187,7 +187,8 @@ async def get_documents(request: Request, principal: CurrentUser) -> DocumentSer
 
 async def get_document_search(request: Request, principal: CurrentUser) -> DocumentSearchService:
     # Its question stands in a body, for want of room in a URL; it changes nothing.
-    return DocumentSearchService(scoped_db(request, principal, "messages:read"), shared_of(request).embedders)
+    shared = shared_of(request)
+    return DocumentSearchService(scoped_db(request, principal, "messages:read"), shared.embedders, shared.meter)
 
 
 async def get_usage(request: Request, principal: CurrentAdmin) -> UsageService:

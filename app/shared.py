@@ -11,6 +11,7 @@ from app.core.rate_limits.limiter import RateLimiter
 from app.core.security import PasswordHasher, TokenService
 from app.documents.embedding.embedders import Embedders
 from app.documents.embedding.factory import create_embedders
+from app.documents.metering import Meter
 from app.documents.totals import Quotas
 from app.documents.uploads import Uploads
 from app.llm.factory import create_provider
@@ -49,6 +50,7 @@ class Shared:
     tally: AuditTally
     quotas: Quotas
     uploads: Uploads
+    meter: Meter
     embedders: Embedders | None
     """None: this service keeps no documents."""
 
@@ -61,7 +63,8 @@ class Shared:
             longest=timedelta(days=settings.session_expire_days),
             fresh=timedelta(minutes=settings.fresh_login_minutes),
         )
-        provider = create_provider(settings)
+        provider, prices = create_provider(settings), PriceTable(settings.llm_prices)
+        ceiling = SpendingCeiling(settings.tenant_budget_ceiling_micro_usd)
         return cls(
             settings=settings,
             places=places,
@@ -74,10 +77,10 @@ class Shared:
             creation=_creation_policy(settings),
             limits=RateLimiter(settings),
             refused=RefusedCredentials(),
-            llm=LLMService(provider, PriceTable(settings.llm_prices), settings.llm_max_output_tokens),
+            llm=LLMService(provider, prices, settings.llm_max_output_tokens),
             cache=create_cache(settings, secret_keys, provider),
             idempotency_keys=IdempotencyKeys(secret_keys),
-            ceiling=SpendingCeiling(settings.tenant_budget_ceiling_micro_usd),
+            ceiling=ceiling,
             tally=AuditTally(places),
             quotas=Quotas(
                 settings.documents_per_tenant,
@@ -86,6 +89,7 @@ class Shared:
                 settings.ingestion_seconds_per_tenant,
             ),
             uploads=Uploads(),
+            meter=Meter(prices, ceiling),
             embedders=create_embedders(settings),
         )
 

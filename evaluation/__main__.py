@@ -61,7 +61,7 @@ class Library:
             written = f"{document['title']}\n\n{document['text']}"
             read = ReadText(written, "text/plain", [Heading(0, 1, document["title"])])
             passages = passages_of(read, self._embedder.token_spans)
-            vectors = await self._embedder.embed([passage.embedded for passage in passages], "passage")
+            embedded = await self._embedder.embed([passage.embedded for passage in passages], "passage")
             values = {"id": document_id, "tenant_id": tenant_id, "user_id": user_id, "name": document["id"]}
             run = Run(tenant_id, document_id, 1)
             async with self._database.session(entry) as connection:
@@ -69,7 +69,7 @@ class Library:
                 await connection.execute(INSERT_CONTENT, values)
                 assert await run.store(connection, read, passages)
                 waiting = await run.waiting(connection, self._embedder.model, len(passages))
-                assert await run.embedded(connection, self._embedder.model, waiting, vectors)
+                assert await run.embedded(connection, self._embedder.model, waiting, embedded.vectors)
                 assert await run.publish(connection, self._embedder.model)
 
     async def find(self, question: str, vector: Sequence[float] | None) -> list[str]:
@@ -87,7 +87,7 @@ async def evaluate(judged: JudgedSet, url: str, embedder: Embedder) -> None:
     library, started = Library(database, embedder), perf_counter()
     await library.ingest(judged)
     asked = judged.queries
-    vectors = await embedder.embed([query["text"] for query in asked], "query")
+    vectors = (await embedder.embed([query["text"] for query in asked], "query")).vectors
     print(f"{judged.name}: {len(judged.documents)} documents, {len(asked)} questions, {perf_counter() - started:.0f} s")
     for way, weight, with_vectors in (("words", None, False), ("vectors", 0.0, True), ("both", None, True)):
         with patch.object(by_both, "MOST_WORD_WEIGHT", by_both.MOST_WORD_WEIGHT if weight is None else weight):

@@ -190,6 +190,8 @@ ANSWERS: tuple[BaseModel, ...] = (
         output_tokens=9,
         cost_micro_usd=22,
         cache_hits=0,
+        embedding_tokens=0,
+        embedding_cost_micro_usd=0,
     ),
     BudgetRead(
         user_id=None,

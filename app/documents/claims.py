@@ -20,7 +20,8 @@ RENEW = text(f"""
 UPDATE documents SET lease_expires_at = clock_timestamp() + :hold WHERE {MINE}
 """).bindparams(bindparam("hold", type_=Interval))
 LOAD = text(f"""
-SELECT documents.name, documents.media_type, document_contents.original, document_contents.text IS NOT NULL AS is_read
+SELECT documents.user_id, documents.name, documents.media_type, document_contents.original,
+  document_contents.text IS NOT NULL AS is_read
 FROM documents JOIN document_contents ON document_contents.tenant_id = :tenant_id
   AND document_contents.document_id = documents.id
 WHERE {MINE}
@@ -59,6 +60,7 @@ class ClaimedRow(Record):
 class LoadedRow(Record):
     __slots__ = ()
 
+    user_id: str
     name: str
     media_type: str
     original: bytes | None

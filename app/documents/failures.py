@@ -15,6 +15,8 @@ class FailureCode(StrEnum):
     INTERRUPTED = "interrupted"
     EMBEDDER_UNAVAILABLE = "embedder_unavailable"
     QUOTA = "quota"
+    BUDGET = "budget"
+    NO_PRICE = "no_price"
 
     @property
     def sentence(self) -> str:
@@ -33,6 +35,8 @@ _SENTENCES = {
     FailureCode.INTERRUPTED: "Reading the file was interrupted. It is not the file's fault: upload it again.",
     FailureCode.EMBEDDER_UNAVAILABLE: "The embedding model could not be asked. Upload the file again later.",
     FailureCode.QUOTA: "The tenant's quota of documents is used up.",
+    FailureCode.BUDGET: "The budget of the tenant, or of who uploaded it, does not cover embedding it.",
+    FailureCode.NO_PRICE: "The embedding model has no price, and without one no budget can cover it.",
 }
 
 

@@ -15,7 +15,7 @@ from time import monotonic
 
 import structlog
 
-from app.core.errors import DatabaseUnavailable, ProviderError
+from app.core.errors import BudgetExceeded, DatabaseUnavailable, ModelWithoutPrice, ProviderError
 from app.core.supervision import Turns
 from app.db import rls
 from app.db.session import Database, Session
@@ -25,6 +25,7 @@ from app.documents.claims import ClaimedRow, LoadedRow
 from app.documents.embedding.embedders import Embedders
 from app.documents.extraction.extract import extract
 from app.documents.failures import ExtractionFailed, FailureCode
+from app.documents.metering import Meter, Payer
 from app.documents.shapes import Embedder, Passage, ReadText
 from app.documents.store import Run
 from app.documents.totals import Quotas
@@ -48,6 +49,9 @@ class _QuotaUsedUpError(Exception):
     """Of the tenant."""
 
 
+USED_UP = (_QuotaUsedUpError, BudgetExceeded, ModelWithoutPrice)
+
+
 class Ingestion:
     """`slice_seconds`: how long a document is worked on before others have their turn."""
 
@@ -56,6 +60,7 @@ class Ingestion:
         database: Database,
         embedders: Embedders,
         quotas: Quotas,
+        meter: Meter,
         *,
         lease: timedelta = LEASE,
         slice_seconds: float = SLICE_SECONDS,
@@ -64,6 +69,7 @@ class Ingestion:
         self._database = database
         self._embedders = embedders
         self._quotas = quotas
+        self._meter = meter
         self._lease = lease
         self._slice = slice_seconds
         self._first_pause = first_pause
@@ -135,7 +141,7 @@ class Ingestion:
                 logger.info("document_ready", document_id=claimed.id, tenant_id=claimed.tenant_id)
             else:
                 await claims.give_back(self._database, claimed, monotonic() - began)
-        except (ExtractionFailed, ProviderError, _QuotaUsedUpError) as failure:
+        except (ExtractionFailed, ProviderError, *USED_UP) as failure:
             code, may_pass = _judged(failure)
             await (self._put_off if may_pass else self._fail)(claimed, code, began)
         except asyncio.CancelledError:
@@ -158,21 +164,24 @@ class Ingestion:
             raise LostError
         if standing.seconds >= self._quotas.seconds:
             raise _QuotaUsedUpError
+        payer = Payer(claimed.tenant_id, loaded.user_id, lambda: self._in_tenant(claimed))
         if not loaded.is_read:
-            await self._read(run, claimed, loaded)
+            await self._read(run, claimed, loaded, payer)
         for embedder in self._wanted(standing.embedding_model):
-            if not await self._embed(run, claimed, embedder, began + self._slice):
+            if not await self._embed(run, claimed, embedder, payer, began + self._slice):
                 return False
         async with self._in_tenant(claimed) as connection:
             _require(await run.publish(connection, self._embedders.current.model))
             await totals.add_seconds(connection, claimed.tenant_id, monotonic() - began)
         return True
 
-    async def _read(self, run: Run, claimed: ClaimedRow, loaded: LoadedRow) -> None:
+    async def _read(self, run: Run, claimed: ClaimedRow, loaded: LoadedRow, payer: Payer) -> None:
         read = await extract(loaded.original or b"", loaded.name, loaded.media_type)
         passages = await asyncio.to_thread(self._passages, read)
         if not passages:
             raise ExtractionFailed(FailureCode.EMPTY)
+        # Before any is paid for: what fails halfway has cost what is thrown away.
+        await self._meter.require_room(self._embedders.current, sum(passage.tokens for passage in passages), payer)
         async with self._in_tenant(claimed) as connection:
             standing = await totals.lock(connection, claimed.tenant_id)
             if standing.chunks + len(passages) > self._quotas.chunks:
@@ -190,7 +199,7 @@ class Ingestion:
         former = None if in_use in (None, current.model) else self._embedders.of(str(in_use))
         return [current] if former is None else [former, current]
 
-    async def _embed(self, run: Run, claimed: ClaimedRow, embedder: Embedder, until: float) -> bool:
+    async def _embed(self, run: Run, claimed: ClaimedRow, embedder: Embedder, payer: Payer, until: float) -> bool:
         """Whether all chunks have a vector; else the time was up. Each round brings something."""
         while True:
             async with self._in_tenant(claimed) as connection:
@@ -198,9 +207,10 @@ class Ingestion:
             if not waiting:
                 return True
             texts = [Passage(0, 0, 0, 0, chunk.text, None, chunk.heading).embedded for chunk in waiting]
-            vectors = await embedder.embed(texts, "passage")
+            embedded = await self._meter.embed(embedder, texts, "passage", payer)
             async with self._in_tenant(claimed) as connection:
-                _require(await run.embedded(connection, embedder.model, waiting, vectors))
+                _require(await run.embedded(connection, embedder.model, waiting, embedded.vectors))
+                await embedded.settle(connection)
             if monotonic() >= until:
                 return False
 
@@ -234,6 +244,10 @@ def _judged(failure: Exception) -> tuple[FailureCode, bool]:
             return failure.code, failure.code is FailureCode.INTERRUPTED
         case ProviderError():
             return FailureCode.EMBEDDER_UNAVAILABLE, failure.transient or failure.unhealthy
+        case BudgetExceeded():
+            return FailureCode.BUDGET, False
+        case ModelWithoutPrice():
+            return FailureCode.NO_PRICE, False
         case _:
             return FailureCode.QUOTA, False
 

@@ -5,7 +5,8 @@ move     once no chunk lacks one, the tenant's searches go to the new ones, in o
 forget   the old ones go, a while later: a search that is under way has chosen between them already
 
 An ingestion embeds by both models meanwhile. A tenant is moved from models that this process can embed questions by
-(EMBEDDING_PREVIOUS), and no others: two processes of different settings would move it back and forth.
+(EMBEDDING_PREVIOUS), and no others: two processes of different settings would move it back and forth. What that costs
+counts for the tenant; no budget holds it up, because it was not the tenant that changed the model.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from app.db import rls
 from app.db.execution import Connection, Record, Row
 from app.db.session import Database, Session
 from app.documents.embedding.embedders import Embedders
+from app.documents.metering import NOBODY, Meter, Payer
 from app.documents.search import written
 from app.documents.shapes import Passage, Vector
 
@@ -114,8 +116,9 @@ class LackingChunk(Record):
 class Reembedding:
     """`grace`: how long the old vectors stay after a move."""
 
-    def __init__(self, database: Database, embedders: Embedders, *, grace: timedelta = GRACE) -> None:
+    def __init__(self, database: Database, embedders: Embedders, meter: Meter, *, grace: timedelta = GRACE) -> None:
         self._database = database
+        self._meter = meter
         self._embedders = embedders
         self._model = embedders.current.model
         self._grace = grace
@@ -161,12 +164,13 @@ class Reembedding:
 
     async def _make(self, tenant_id: str) -> None:
         """The vectors of all chunks that lack one."""
-        after = ""
+        after, payer = "", Payer(tenant_id, NOBODY, lambda: self._in(tenant_id), bounded=False)
         while chunks := await self._next(tenant_id, after):
             texts = [Passage(0, 0, 0, 0, chunk.text, None, chunk.heading).embedded for chunk in chunks]
-            vectors = await self._embedders.current.embed(texts, "passage")
+            embedded = await self._meter.embed(self._embedders.current, texts, "passage", payer)
             async with self._in(tenant_id) as connection:
-                await self._store(connection, tenant_id, [chunk.id for chunk in chunks], vectors)
+                await self._store(connection, tenant_id, [chunk.id for chunk in chunks], embedded.vectors)
+                await embedded.settle(connection)
             after = chunks[-1].id
 
     async def _next(self, tenant_id: str, after: str) -> list[LackingChunk]:

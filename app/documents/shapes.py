@@ -46,14 +46,28 @@ class Passage:
         return f"{self.heading}\n\n{self.text}" if self.heading else self.text
 
 
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A vector for each text; `tokens`: what the model read."""
+
+    vectors: Sequence[Vector]
+    tokens: int
+
+
 class Embedder(Protocol):
-    """Turns texts into vectors. `tokens` counts as the model does."""
+    """Turns texts into vectors.
+
+    `model`: as its vectors are stored; `name`: as its provider calls it, and its price. `is_free`: it costs nobody
+    anything.
+    """
 
     model: str
+    name: str
+    is_free: bool
     dimensions: int
     max_tokens: int
 
-    async def embed(self, texts: Sequence[str], kind: Kind) -> list[Vector]:
+    async def embed(self, texts: Sequence[str], kind: Kind) -> Embedded:
         """A vector for each text, none of them cut silently where it can be helped.
 
         Raises:

@@ -16,6 +16,7 @@ from app.models.document import (
     DocumentVisibility,
     TermFrequency,
 )
+from app.models.embedding_hour import EmbeddingHour
 from app.models.erased_tenant import ErasedTenant
 from app.models.idempotency_key import IdempotencyKey
 from app.models.invite import Invite
@@ -45,6 +46,7 @@ __all__ = [
     "DocumentStatus",
     "DocumentTotals",
     "DocumentVisibility",
+    "EmbeddingHour",
     "ErasedTenant",
     "IdempotencyKey",
     "Invite",

@@ -164,6 +164,8 @@ class UsageRow(Record):
     output_tokens: int
     cost_micro_usd: int
     cache_hits: int
+    embedding_tokens: int
+    embedding_cost_micro_usd: int
 
 
 class DocumentRow(PagedRow):

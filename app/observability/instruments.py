@@ -64,6 +64,7 @@ MESSAGES_ENDED = Counter("llm_saas_messages_ended_total", "Messages that ended",
 MESSAGES_RUNNING = Gauge("llm_saas_messages_running", "Messages that are being answered")
 TOKENS = Counter("llm_saas_tokens_total", "Tokens; input counts the cached ones too", "model", "kind")
 COST = Counter("llm_saas_cost_usd_total", "What messages cost, by the prices of LLM_PRICES", "model")
+EMBEDDED_TOKENS = Counter("llm_saas_embedded_tokens_total", "Tokens that were embedded", "model", "kind")
 LEASE_TAKEOVERS = Counter("llm_saas_lease_takeovers_total", "Messages that were ended for a process that was gone")
 QUEUE_DEPTH = Gauge("llm_saas_queue_depth", "Background messages that wait for a worker", merge="livemax")
 QUEUE_AGE = Gauge("llm_saas_queue_oldest_age_seconds", "How long the oldest of them has waited", merge="livemax")

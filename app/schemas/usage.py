@@ -9,13 +9,18 @@ MAX_LIMIT = 2**53 - 1
 
 
 class UsageRead(ReadModel):
-    key: Annotated[str | None, Field(description="The day (UTC), user id or model; null: no model answered.")]
+    key: Annotated[
+        str | None,
+        Field(description="The day (UTC), user id or model; null: no model answered, or no user had it embedded."),
+    ]
     messages: int
     input_tokens: int
     cached_tokens: int
     output_tokens: int
-    cost_micro_usd: int
+    cost_micro_usd: Annotated[int, Field(description="Of the messages and of embedding.")]
     cache_hits: Annotated[int, Field(description="Messages whose answer had been kept: no provider was asked.")]
+    embedding_tokens: Annotated[int, Field(description="Of documents, of searches, and of messages that ask them.")]
+    embedding_cost_micro_usd: Annotated[int, Field(description="A part of `cost_micro_usd`.")]
 
 
 class BudgetUpdate(RequestBody):

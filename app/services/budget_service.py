@@ -1,11 +1,13 @@
 """What a tenant and its users may spend in a month. Messages claim it and settle it when they commit."""
 
+from collections.abc import Callable
+
 from sqlalchemy import BigInteger, String, TextClause, bindparam, text
 
 from app.core.errors import NotFound
 from app.core.ids import is_id, new_id
 from app.db.execution import Connection
-from app.db.session import TenantSession
+from app.db.session import Session, TenantSession
 from app.models.rows import BudgetRow
 from app.services.audit_service import record_by
 
@@ -19,7 +21,7 @@ _SHOWN = f"""
   {_RESETS_AT} AS resets_at
 """
 
-# Without a row there is no limit, and what was spent is what the messages cost.
+# Without a row there is no limit, and what was spent is what the messages cost, and the embedding.
 _SPENT = f"""
   SELECT COALESCE(sum(cost_micro_usd), 0)::bigint FROM (
     SELECT messages.cost_micro_usd FROM messages
@@ -31,6 +33,11 @@ _SPENT = f"""
     WHERE deleted_usage.tenant_id = :tenant_id
       AND (CAST(:user_id AS varchar) IS NULL OR deleted_usage.user_id = :user_id)
       AND deleted_usage.created_at >= {_MONTH} AT TIME ZONE 'UTC'
+    UNION ALL
+    SELECT embedding_hours.cost_micro_usd FROM embedding_hours
+    WHERE embedding_hours.tenant_id = :tenant_id
+      AND (CAST(:user_id AS varchar) IS NULL OR embedding_hours.user_id = :user_id)
+      AND embedding_hours.hour >= {_MONTH} AT TIME ZONE 'UTC'
   ) AS costs
 """
 _CEILING = bindparam("ceiling", type_=BigInteger)
@@ -121,10 +128,13 @@ class SpendingCeiling:
 
     async def count(self, db: TenantSession) -> None:
         """Have what the caller's tenant spends counted, before a message claims from it."""
-        tenant_id = db.principal.tenant_id
+        await self.count_of(db.principal.tenant_id, db.begin)
+
+    async def count_of(self, tenant_id: str, begin: Callable[[], Session]) -> None:
+        """As `count`; `begin` opens a transaction in the tenant."""
         if self.micro_usd is None or tenant_id in self._counted:
             return
-        async with db.begin() as connection:
+        async with begin() as connection:
             if (await connection.execute(IS_COUNTED, {"tenant_id": tenant_id})).one_or_none() is None:
                 await count_from_now_on(connection, tenant_id)
         self._counted.add(tenant_id)

@@ -141,6 +141,12 @@ EXPORTED = (
         ("id", "tenant_id", "user_id", "model", "input_tokens", "cached_tokens", "output_tokens", "cost_micro_usd",
          "cached", *_TIMES),
     ),
+    ExportedTable(
+        "embedding_hour",
+        _table(models.EmbeddingHour),
+        ("tenant_id", "hour", "user_id", "model", "tokens", "cost_micro_usd"),
+        ("hour", "user_id", "model"),
+    ),
     # From the highest down, NULL comes first: the tenant's own budget.
     ExportedTable(
         "budget",

@@ -8,6 +8,7 @@ from app.db.execution import Connection, Record
 from app.db.session import TenantSession
 from app.documents.asked import Asked
 from app.documents.embedding.embedders import Embedders
+from app.documents.metering import Meter
 from app.documents.prompt import Quoted, quote
 from app.models.rows import MessageRow
 from app.services.document_search_service import DocumentSearchService
@@ -44,9 +45,9 @@ class Quoting:
     asks, because the message is read by more people than its author.
     """
 
-    def __init__(self, db: TenantSession, embedders: Embedders | None, limits: PassageLimits) -> None:
+    def __init__(self, db: TenantSession, embedders: Embedders | None, meter: Meter, limits: PassageLimits) -> None:
         self._db = db
-        self._search = DocumentSearchService(db, embedders)
+        self._search = DocumentSearchService(db, embedders, meter)
         self._limits = limits
 
     async def said_before(self, connection: Connection, sent: Prompt | MessageRow) -> str:
@@ -72,7 +73,7 @@ class Quoting:
 
         Raises:
             InsufficientScope: a key that may not read what it would be answered from.
-            DocumentsOff, ProviderError: of the search.
+            DocumentsOff, ProviderError, BudgetExceeded, ModelWithoutPrice: of the search.
         """
         caller = self._db.principal
         if caller.key_id is not None and "messages:read" not in caller.scopes:

@@ -1,6 +1,7 @@
 """What a tenant used: messages, tokens and cost, by day, user or model.
 
-Days that are over are added up once; what lies beside them is counted from the messages.
+Days that are over are added up once; what lies beside them is counted from the messages. What was embedded counts in
+the hour that it began in.
 """
 
 from collections.abc import Sequence
@@ -20,22 +21,27 @@ ADD_UP = text("SELECT add_up_usage()")
 ENDS = text("SELECT usage_ends.day FROM usage_ends WHERE usage_ends.tenant_id = :tenant_id")
 _KEYS: dict[Grouping, str] = {
     "day": "to_char(used.day, 'YYYY-MM-DD')",
-    "user": "used.user_id",
+    "user": "NULLIF(used.user_id, '')",
     "model": "NULLIF(used.model, '')",
 }
 _TOKENS_AND_COST = ("input_tokens", "cached_tokens", "output_tokens", "cost_micro_usd")
 _SUMS = (*_TOKENS_AND_COST, "cache_hits")
+_EMBEDDING = ("embedding_tokens", "embedding_cost_micro_usd")
 _COUNTED = (
     f"(created_at AT TIME ZONE 'UTC')::date AS day, user_id, model, 1 AS messages, {', '.join(_TOKENS_AND_COST)},"
-    " cached::int AS cache_hits"
+    " cached::int AS cache_hits, 0, 0"
 )
 # Also of deleted messages: what was used stays used.
 _USAGE = """
 SELECT {key} AS key, sum(used.messages)::bigint AS messages, {sums}
 FROM (
-  SELECT day, user_id, model, messages, {columns} FROM usage_days
+  SELECT day, user_id, model, messages, {columns}, 0 AS embedding_tokens, 0 AS embedding_cost_micro_usd FROM usage_days
   WHERE usage_days.tenant_id = :tenant_id AND usage_days.day >= :first_day AND usage_days.day < :end_day
   {counted}
+  UNION ALL SELECT (hour AT TIME ZONE 'UTC')::date AS day, user_id, model, 0 AS messages, 0, 0, 0, cost_micro_usd, 0,
+    tokens, cost_micro_usd FROM embedding_hours
+  WHERE embedding_hours.tenant_id = :tenant_id AND embedding_hours.hour >= :since AND embedding_hours.hour < :until
+    AND (embedding_hours.tokens, embedding_hours.cost_micro_usd) <> (0, 0)
 ) AS used
 GROUP BY 1 ORDER BY 1
 """
@@ -57,7 +63,7 @@ def _statement(key: str) -> TextClause:
         for since, until in _PARTS
         for table in ("messages", "deleted_usage")
     )
-    sums = ", ".join(f"COALESCE(sum(used.{name}), 0)::bigint AS {name}" for name in _SUMS)
+    sums = ", ".join(f"COALESCE(sum(used.{name}), 0)::bigint AS {name}" for name in (*_SUMS, *_EMBEDDING))
     sql = _USAGE.format(key=key, sums=sums, columns=", ".join(_SUMS), counted=counted)
     return text(sql).bindparams(*_TYPES)
 

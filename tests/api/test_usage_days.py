@@ -39,7 +39,7 @@ async def counted(superuser: asyncpg.Connection, tenant: Tenant, since: datetime
     for row in rows:
         day = row["created_at"].astimezone(UTC).date().isoformat()
         for grouping, key in (("day", day), ("user", row["user_id"]), ("model", row["model"])):
-            sums = found[grouping].setdefault(key, Counter(messages=0))
+            sums = found[grouping].setdefault(key, Counter(messages=0, embedding_tokens=0, embedding_cost_micro_usd=0))
             sums.update({"messages": 1, "cache_hits": row["cached"], **{name: row[name] or 0 for name in SUMS}})
     return found
 

@@ -9,13 +9,13 @@ from app.db.session import Database
 from app.documents import claims
 from app.documents.embedding.embedders import Embedders
 from app.documents.ingestion import Ingestion
-from app.documents.shapes import Kind, Vector
+from app.documents.shapes import Embedded, Kind
 from app.documents.totals import Quotas
-from tests.documents.library import HashEmbedder
+from tests.documents.library import FREE, HashEmbedder
 
 
 class Hanging(HashEmbedder):
-    async def embed(self, texts: Sequence[str], kind: Kind) -> list[Vector]:
+    async def embed(self, texts: Sequence[str], kind: Kind) -> Embedded:
         if self.embedded:
             sys.stdout.write("hangs\n")
             sys.stdout.flush()
@@ -28,7 +28,7 @@ async def main(url: str) -> None:
     database = Database(url, 4)
     claimed = await claims.claim(database, lease)
     assert claimed is not None
-    await Ingestion(database, Embedders(Hanging()), Quotas(10, 10**9, 10**6, 10**6), lease=lease).work(claimed)
+    await Ingestion(database, Embedders(Hanging()), Quotas(10, 10**9, 10**6, 10**6), FREE, lease=lease).work(claimed)
 
 
 if __name__ == "__main__":

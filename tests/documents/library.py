@@ -13,8 +13,11 @@ from app.core.ids import new_id
 from app.db import rls
 from app.db.session import Database
 from app.documents.chunking import passages_of
-from app.documents.shapes import Embedder, Heading, Kind, ReadText, Vector
+from app.documents.metering import Meter
+from app.documents.shapes import Embedded, Embedder, Heading, Kind, ReadText, Vector
 from app.documents.store import Run
+from app.llm.pricing import PriceTable
+from app.services.budget_service import SpendingCeiling
 from tests.helpers import Member
 
 INSERT_DOCUMENT = text("""
@@ -30,13 +33,14 @@ class HashEmbedder:
 
     max_tokens = 256
 
-    def __init__(self, model: str = "hash", dimensions: int = 64) -> None:
-        self.model, self.dimensions = model, dimensions
+    def __init__(self, model: str = "hash", dimensions: int = 64, *, is_free: bool = True) -> None:
+        self.model = self.name = model
+        self.dimensions, self.is_free = dimensions, is_free
         self.embedded: list[tuple[Kind, str]] = []
 
-    async def embed(self, texts: Sequence[str], kind: Kind) -> list[Vector]:
+    async def embed(self, texts: Sequence[str], kind: Kind) -> Embedded:
         self.embedded += [(kind, each) for each in texts]
-        return [self._vector(each) for each in texts]
+        return Embedded([self._vector(each) for each in texts], sum(len(self.token_spans(each)) for each in texts))
 
     def _vector(self, content: str) -> Vector:
         counts = [0.0] * self.dimensions
@@ -50,6 +54,9 @@ class HashEmbedder:
 
     async def close(self) -> None:
         pass
+
+
+FREE = Meter(PriceTable({}), SpendingCeiling(None))
 
 
 async def publish(
@@ -86,8 +93,8 @@ async def publish(
         if until == "store":
             return str(document["id"])
         waiting = await run.waiting(connection, embedder.model, len(passages))
-        vectors = await embedder.embed([passage.embedded for passage in passages], "passage")
-        assert await run.embedded(connection, embedder.model, waiting, vectors)
+        embedded = await embedder.embed([passage.embedded for passage in passages], "passage")
+        assert await run.embedded(connection, embedder.model, waiting, embedded.vectors)
         if until == "publish":
             assert await run.publish(connection, embedder.model)
     return str(document["id"])
@@ -106,6 +113,9 @@ WITH document AS (
   INSERT INTO chunk_vectors (tenant_id, model, chunk_id, document_id, embedding) VALUES ($2, 'hash', $1, $1, '[1]')
 ), terms AS (
   INSERT INTO chunk_terms (tenant_id, chunk_id, document_id, terms) VALUES ($2, $1, $1, '{1:1}/1048576')
+), embedded AS (
+  INSERT INTO embedding_hours (tenant_id, hour, user_id, model, tokens, cost_micro_usd)
+  VALUES ($2, date_trunc('hour', now()), $3, 'hash', 1, 0)
 ), frequency AS (
   INSERT INTO term_frequencies (tenant_id, term, chunks) VALUES ($2, 1, 1)
 )

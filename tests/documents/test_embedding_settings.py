@@ -28,7 +28,7 @@ def test_a_changed_model_leaves_the_one_before_to_the_vectors_that_are_stored() 
     )
     embedders = create_embedders(settings)
     assert embedders is not None
-    assert (embedders.current.model, embedders.current.dimensions) == ("bge-m3:latest", 1024)
+    assert (embedders.current.name, embedders.current.dimensions) == ("bge-m3:latest", 1024)
     assert embedders.of("all-MiniLM-L6-v2-int8") is embedders.previous[0]
     assert embedders.of("another") is None
 

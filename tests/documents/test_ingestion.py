@@ -22,11 +22,12 @@ from app.db.session import Database
 from app.documents import claims
 from app.documents.embedding.embedders import Embedders
 from app.documents.ingestion import MOST_FAILURES, Ingestion
+from app.documents.metering import Meter
 from app.documents.removal import Remover
-from app.documents.shapes import Kind, Vector
+from app.documents.shapes import Embedded, Kind
 from app.documents.totals import Quotas
 from tests.conftest import own_database
-from tests.documents.library import HashEmbedder
+from tests.documents.library import FREE, HashEmbedder
 from tests.helpers import Member, Tenant, make_tenant
 from tests.waiting import patience, until
 
@@ -60,8 +61,10 @@ def database(app: FastAPI) -> Database:
     return found
 
 
-def ingestion(database: Database, embedder: Any = None, quotas: Quotas = QUOTAS, **options: Any) -> Ingestion:
-    return Ingestion(database, Embedders(embedder or HashEmbedder()), quotas, **{"lease": LEASE, **options})
+def ingestion(
+    database: Database, embedder: Any = None, quotas: Quotas = QUOTAS, meter: Meter = FREE, **options: Any
+) -> Ingestion:
+    return Ingestion(database, Embedders(embedder or HashEmbedder()), quotas, meter, **{"lease": LEASE, **options})
 
 
 async def upload(client: httpx.AsyncClient, member: Member, text: str = TEXT, **fields: Any) -> dict[str, Any]:
@@ -282,7 +285,7 @@ class Failing(HashEmbedder):
         super().__init__()
         self.error, self.times = error, times
 
-    async def embed(self, texts: Sequence[str], kind: Kind) -> list[Vector]:
+    async def embed(self, texts: Sequence[str], kind: Kind) -> Embedded:
         if self.times:
             self.times -= 1
             raise self.error
@@ -333,7 +336,7 @@ async def test_who_was_deleted_meanwhile_is_not_published(
     document = await upload(client, tenant.user)
 
     class Deleting(HashEmbedder):
-        async def embed(self, texts: Sequence[str], kind: Kind) -> list[Vector]:
+        async def embed(self, texts: Sequence[str], kind: Kind) -> Embedded:
             answer = await client.delete(f"/documents/{document['id']}", headers=tenant.user.headers)
             assert answer.status_code == 204
             return await super().embed(texts, kind)

@@ -12,8 +12,8 @@ from fastapi import FastAPI
 from app.core.provider_errors import ProviderUnavailable
 from app.documents.embedding.embedders import Embedders
 from app.documents.reembedding import Reembedding
-from app.documents.shapes import Kind, Vector
-from tests.documents.library import HashEmbedder, publish
+from app.documents.shapes import Embedded, Kind
+from tests.documents.library import FREE, HashEmbedder, publish
 from tests.helpers import Tenant
 
 CONTENTS = ["Tea is served in the garden.", "A machine goes back.", "lease " * 600]
@@ -27,7 +27,7 @@ class Change:
         self.old, self.new = HashEmbedder(f"old {acme.id}", 32), HashEmbedder(f"new {acme.id}", 48)
 
     def to(self, new: HashEmbedder, *, grace: timedelta = timedelta(0)) -> Reembedding:
-        return Reembedding(self.app.state.container.database, Embedders(new, [self.old]), grace=grace)
+        return Reembedding(self.app.state.container.database, Embedders(new, [self.old]), FREE, grace=grace)
 
     async def add(self, content: str) -> str:
         return await publish(self.app.state.container.database, self.acme.user, content, embedder=self.old)
@@ -66,7 +66,7 @@ class Interrupted(HashEmbedder):
         super().__init__(model, 48)
         self.event = event
 
-    async def embed(self, texts: Sequence[str], kind: Kind) -> list[Vector]:
+    async def embed(self, texts: Sequence[str], kind: Kind) -> Embedded:
         await self.event()
         return await super().embed(texts, kind)
 
@@ -164,6 +164,6 @@ async def test_what_another_process_is_at_is_left_to_it(change: Change) -> None:
 
 async def test_no_tenant_is_moved_from_a_model_that_the_settings_do_not_name(change: Change) -> None:
     await change.add(CONTENTS[0])
-    await Reembedding(change.app.state.container.database, Embedders(change.new)).take_all()
+    await Reembedding(change.app.state.container.database, Embedders(change.new), FREE).take_all()
     assert await change.in_use() == "old"
     assert await change.counts() == {"old": 1}

@@ -12,6 +12,7 @@ DEFINER_FUNCTIONS = {
     "abandoned_messages",
     "api_key_lookup",
     "auth_lookup",
+    "charge_embedding",
     "begin_erasure",
     "claim_abandoned_erasure",
     "claim_document",

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from app.documents.shapes import Kind, Vector
+from app.documents.shapes import Embedded, Kind, Vector
 
 MODEL, DIMENSIONS = "all-MiniLM-L6-v2-int8", 384
 # What it was trained with. It takes up to 512, and means less by them.
@@ -29,7 +29,8 @@ class MiniLM:
     pads each to its longest, and takes half as much CPU again.
     """
 
-    model = MODEL
+    model = name = MODEL
+    is_free = True
     dimensions = DIMENSIONS
     max_tokens = MAX_TOKENS
 
@@ -41,14 +42,15 @@ class MiniLM:
         self._loaded: tuple[Any, Any] | None = None
         self._loading = asyncio.Lock()
 
-    async def embed(self, texts: Sequence[str], kind: Kind) -> list[Vector]:
+    async def embed(self, texts: Sequence[str], kind: Kind) -> Embedded:
         loop = asyncio.get_running_loop()
         thread = self._threads[kind]
         async with self._loading:
             if self._loaded is None:
                 self._loaded = await loop.run_in_executor(thread, _load)
         tokenizer, session = self._loaded
-        return [await loop.run_in_executor(thread, _embed, tokenizer, session, text) for text in texts]
+        made = [await loop.run_in_executor(thread, _embed, tokenizer, session, text) for text in texts]
+        return Embedded([vector for vector, _ in made], sum(tokens for _, tokens in made))
 
     def token_spans(self, text: str) -> Sequence[tuple[int, int]]:
         spans: list[tuple[int, int]] = _tokenizer().encode(text, add_special_tokens=False).offsets
@@ -82,7 +84,7 @@ def _load() -> tuple[Any, Any]:
     return _tokenizer(), onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def _embed(tokenizer: Any, session: Any, text: str) -> Vector:
+def _embed(tokenizer: Any, session: Any, text: str) -> tuple[Vector, int]:
     import numpy as np
 
     # With the marks of its beginning and its end.
@@ -93,7 +95,7 @@ def _embed(tokenizer: Any, session: Any, text: str) -> Vector:
     (states,) = session.run(None, {"input_ids": inputs, "attention_mask": mask, "token_type_ids": zeros})
     mean = states[0].mean(axis=0)
     vector: Vector = (mean / np.linalg.norm(mean)).tolist()
-    return vector
+    return vector, len(ids)
 
 
 def _be_nice() -> None:

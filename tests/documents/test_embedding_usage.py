@@ -26,6 +26,7 @@ from tests.conftest import own_database
 from tests.documents.library import FREE, HashEmbedder, publish
 from tests.documents.test_ingestion import app, client, shown, upload
 from tests.helpers import Tenant, join, make_tenant
+from tests.waiting import until
 
 database_url, settings, superuser = own_database()
 __all__ = ["app", "client"]
@@ -142,6 +143,26 @@ async def test_searches_at_once_never_overshoot_a_budget(
     assert_problem(await search(client, acme.user, "word " * 100), 402)
 
 
+async def test_claims_that_meet_at_a_budget_are_all_spent(
+    app: FastAPI, client: httpx.AsyncClient, superuser: asyncpg.Connection, meter: Meter
+) -> None:
+    acme = await make_tenant(client)
+    embedding_by(app, priced(), meter)
+    await set_budget(client, acme, 10**6)
+    async with superuser.transaction():
+        await superuser.execute("SELECT FROM budgets WHERE tenant_id = $1 FOR UPDATE", acme.id)
+        asking = [asyncio.create_task(search(client, acme.user)) for _ in range(2)]
+        await until(lambda: two_wait(superuser), "both to wait at the budget")
+    assert [answer.status_code for answer in await asyncio.gather(*asking)] == [200, 200]
+    assert await figures(superuser, acme) == [(2 * COST, 0)]
+
+
+async def two_wait(superuser: asyncpg.Connection) -> bool:
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    found: int = await superuser.fetchval(waiting)
+    return found == 2
+
+
 LOCK = asyncio.Lock()
 
 
@@ -156,9 +177,9 @@ async def test_a_document_that_no_budget_covers_fails_before_any_of_it_is_embedd
     acme = await make_tenant(client)
     embedder = priced()
     working = embedding_by(app, embedder, meter)
-    # Enough for the first calls and not for all.
-    await set_budget(client, acme, 1500, acme.user.id)
-    document = await upload(client, acme.user, TEXT)
+    # Enough for the first call and not for all.
+    await set_budget(client, acme, 10_000, acme.user.id)
+    document = await upload(client, acme.user, TEXT * 12)
     await working.take_all()
 
     failed = await shown(client, acme.user, document)
@@ -166,7 +187,7 @@ async def test_a_document_that_no_budget_covers_fails_before_any_of_it_is_embedd
     assert "budget" in failed["error"]
     assert embedder.embedded == []
     assert await figures(superuser, acme) == [(0, 0)]
-    document = await upload(client, acme.admin, TEXT)
+    document = await upload(client, acme.admin, TEXT * 12)
     await working.take_all()
     assert (await shown(client, acme.admin, document))["status"] == "ready"
 

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,31 +58,41 @@ async def running(tenants: int, processes: int) -> AsyncIterator[Service]:
             await migrate(postgres.url)
             await seed(postgres.url, tenants)
             log = Path(directory) / "service.log"
-            ports = tuple(_free_port() for _ in range(processes))
-            started = [_start(postgres.url, port, Path(directory), log) for port in ports]
-            try:
-                for port, process in zip(ports, started, strict=True):
-                    await _until_ready(port, process, log)
+            async with serving(postgres.url, Path(directory), processes, SETTINGS) as ports:
                 async with _client(ports[0]) as client:
                     tokens = await _log_all_in(client, tenants)
                 yield Service(ports, postgres.url, log, tenants, tokens)
-            finally:
-                for process in started:
-                    process.terminate()
-                for process in started:
-                    await asyncio.to_thread(process.wait)
+
+
+@asynccontextmanager
+async def serving(
+    url: URL, directory: Path, processes: int, settings: Mapping[str, str]
+) -> AsyncIterator[tuple[int, ...]]:
+    """Processes of the service, ready, by their ports; they log to `service.log` in the directory."""
+    log = directory / "service.log"
+    ports = tuple(free_port() for _ in range(processes))
+    started = [_start(url, port, directory, log, settings) for port in ports]
+    try:
+        for port, process in zip(ports, started, strict=True):
+            await _until_ready(port, process, log)
+        yield ports
+    finally:
+        for process in started:
+            process.terminate()
+        for process in started:
+            await asyncio.to_thread(process.wait)
 
 
 def _client(port: int) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60)
 
 
-def _start(url: URL, port: int, directory: Path, log: Path) -> "subprocess.Popen[bytes]":
+def _start(url: URL, port: int, directory: Path, log: Path, settings: Mapping[str, str]) -> "subprocess.Popen[bytes]":
     environment = {
         "PATH": os.environ["PATH"],
         "DATABASE_URL": url.render_as_string(hide_password=False),
         "DATA_DIR": str(directory / "data"),
-        **SETTINGS,
+        **settings,
     }
     command = [
         sys.executable,
@@ -124,7 +134,7 @@ async def _log_all_in(client: httpx.AsyncClient, tenants: int) -> dict[int, tupl
     return dict(zip(numbers, zip(admins, users, strict=True), strict=True))
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Scope
 from app import __version__
 from app.api.docs import install_docs_policy, install_front_page
 from app.api.errors import install_error_handlers, refusal
+from app.api.http.bodies import BodiesInFlight
 from app.api.http.client_address import ClientAddress
 from app.api.http.cors import CrossOrigin
 from app.api.http.request_bounds import RequestBounds
@@ -117,10 +118,12 @@ def create_app(
             settings.max_body_bytes,
             TrustedHosts(settings.trusted_hosts) if settings.trusted_hosts else None,
             settings.document_max_bytes,
+            settings.v1_max_body_bytes,
         ),
         client_address=ClientAddress(settings.trusted_proxies),
         on_error=refuse,
         headers=ResponseHeaders(https_only=settings.environment == "production"),
+        bodies=BodiesInFlight(settings.v1_bodies_bytes),
     )
     return app
 

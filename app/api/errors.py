@@ -1,4 +1,4 @@
-"""The one table from domain error to status, and problem details (RFC 9457) for everything that fails."""
+"""Problem details (RFC 9457) for everything that fails, and what under `/v1` stands in their place."""
 
 import math
 import re
@@ -12,126 +12,14 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from app.api.methods import allowed_methods
+from app.api.statuses import BLAMED, DETAILS, RETRY_AFTER_SECONDS, STATUSES, TITLES
+from app.api.v1.errors import dialect_response
 from app.callers import count_refused, note_refused
 from app.core import errors
 from app.schemas.oauth import OAuthError
 from app.schemas.problem import Problem
 
-STATUSES: dict[type[errors.AppError], int] = {
-    errors.AuthenticationError: 401,
-    errors.InvalidCredentials: 401,
-    errors.InvalidRefreshToken: 401,
-    errors.OperatorTokenRequired: 401,
-    errors.PermissionDenied: 403,
-    errors.InsufficientScope: 403,
-    errors.SessionRequired: 403,
-    errors.FreshLoginRequired: 403,
-    errors.RegistrationClosed: 403,
-    errors.InviteRequired: 403,
-    errors.WrongPassword: 403,
-    errors.NotFound: 404,
-    errors.TenantNotFound: 404,
-    errors.Conflict: 409,
-    errors.TenantNameTaken: 409,
-    errors.EmailTaken: 409,
-    errors.LastAdmin: 409,
-    errors.NameNotConfirmed: 409,
-    errors.TooManyApiKeys: 409,
-    errors.TooManyConversations: 409,
-    errors.TooManyInvites: 409,
-    errors.MessageRunning: 409,
-    errors.MessageEnded: 409,
-    errors.ConversationBusy: 409,
-    errors.IdempotencyKeyInFlight: 409,
-    errors.ModelWithoutPrice: 409,
-    errors.DocumentQuotaUsedUp: 409,
-    errors.DocumentNotRead: 409,
-    errors.UntrustedHost: 400,
-    errors.InvalidHost: 400,
-    errors.UnsupportedMediaType: 415,
-    errors.InvalidCursor: 422,
-    errors.NothingToSearchFor: 422,
-    errors.TimeIsPast: 422,
-    errors.InvalidPosition: 422,
-    errors.InvalidWebhookUrl: 422,
-    errors.UnknownRegion: 422,
-    errors.IdempotencyKeyReused: 422,
-    errors.BudgetExceeded: 402,
-    errors.TooManyRunning: 429,
-    errors.TooManyStreams: 429,
-    errors.TooManyUploads: 429,
-    errors.RateLimited: 429,
-    errors.DocumentsOff: 501,
-    errors.ShuttingDown: 503,
-    errors.Overloaded: 503,
-    errors.BackgroundWorkFailing: 503,
-    errors.DatabaseUnavailable: 503,
-    errors.DatabaseBusy: 503,
-    errors.StatementTooLong: 503,
-    errors.IsolationUnavailable: 503,
-    errors.TenantMoving: 503,
-    errors.ProviderError: 502,
-    errors.ProviderRejected: 502,
-    errors.ProviderUnavailable: 503,
-    errors.ProviderTimeout: 504,
-    errors.EmptyAnswer: 502,
-    errors.MessageInterrupted: 503,
-    errors.MessageNotStarted: 503,
-}
-RETRY_AFTER_SECONDS = {
-    errors.Overloaded: 1,
-    errors.TooManyRunning: 1,
-    errors.TooManyUploads: 1,
-    errors.TooManyStreams: 5,
-    errors.DatabaseBusy: 1,
-    errors.TenantMoving: 1,
-    errors.DatabaseUnavailable: 5,
-    errors.ProviderUnavailable: 5,
-}
-# What of the input is to blame, where the service finds it out and not the schema.
-BLAMED: dict[type[errors.AppError], list[str | int]] = {
-    errors.InvalidCursor: ["query", "cursor"],
-    errors.NothingToSearchFor: ["query", "q"],
-    errors.TimeIsPast: ["body", "expires_at"],
-    errors.InvalidPosition: ["header", "Last-Event-ID"],
-    errors.InvalidWebhookUrl: ["body", "webhook_url"],
-    errors.UnknownRegion: ["body", "region"],
-    errors.IdempotencyKeyReused: ["header", "Idempotency-Key"],
-}
-# RFC 9110's and RFC 6585's. Python's own change with its version, while a problem's title is for keeps (RFC 9457).
-TITLES = {
-    400: "Bad Request",
-    401: "Unauthorized",
-    402: "Payment Required",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    408: "Request Timeout",
-    409: "Conflict",
-    413: "Content Too Large",
-    414: "URI Too Long",
-    415: "Unsupported Media Type",
-    422: "Unprocessable Content",
-    429: "Too Many Requests",
-    431: "Request Header Fields Too Large",
-    500: "Internal Server Error",
-    501: "Not Implemented",
-    502: "Bad Gateway",
-    503: "Service Unavailable",
-    504: "Gateway Timeout",
-}
 INVALID_INPUT = "invalid-input"
-DETAILS = {
-    400: "The request is not readable as HTTP/1.1, or its body not as JSON.",
-    404: "There is no such resource.",
-    405: "This resource does not support the method.",
-    408: "The request did not arrive in time.",
-    413: "The request body is larger than this service accepts.",
-    414: "The URL is longer than this service accepts.",
-    422: "The input is not valid; `errors` says where.",
-    431: "The request headers are larger than this service accepts.",
-    500: "Something failed on our side. Quote the request_id when you report it.",
-}
 RATE_LIMIT_HEADERS = {
     name: {"description": words, "schema": {"type": kind}}
     for name, kind, words in (
@@ -156,8 +44,8 @@ def install_error_handlers(app: FastAPI) -> None:
 def refusal(scope: Scope, reason: int | errors.AppError) -> Response:
     """The answer when no route could give one: to a status (400, 408, 413, 414, 431, 500), or to an error."""
     if isinstance(reason, errors.AppError):
-        return _response(problem_of(scope, reason))
-    return _response(problem_of_status(scope, reason))
+        return _response(scope, problem_of(scope, reason), reason)
+    return _response(scope, problem_of_status(scope, reason))
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -187,7 +75,7 @@ async def _on_app_error(request: Request, error: Exception) -> Response:
         seconds = error.standing.retry_after
         request.scope["state"]["rate_limit"] = error.standing
     headers = {"Retry-After": str(seconds)} if seconds is not None else {}
-    return _answer(request, problem_of(request.scope, error), headers)
+    return _answer(request, problem_of(request.scope, error), error, headers)
 
 
 def problem_of(scope: Scope, error: errors.AppError) -> Problem:
@@ -211,7 +99,7 @@ def problem_of_status(scope: Scope, status: int) -> Problem:
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     if unsupported := _unsupported_media_type(request, error):
-        return _answer(request, problem_of(request.scope, unsupported))
+        return _answer(request, problem_of(request.scope, unsupported), unsupported)
     found = [
         {"loc": [_safe(part) for part in item["loc"]], "msg": _message(item), "type": item["type"]}
         for item in error.errors()[:50]
@@ -236,7 +124,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         headers["Allow"] = allowed_methods(request.scope)
         if request.method == "OPTIONS":
             return Response(status_code=204, headers=headers)
-    return _answer(request, problem_of_status(request.scope, error.status_code), headers)
+    return _answer(request, problem_of_status(request.scope, error.status_code), headers=headers)
 
 
 def _problem(scope: Scope, status: int, *, kind: str, detail: str | None = None, **extra: Any) -> Problem:
@@ -251,11 +139,13 @@ def _problem(scope: Scope, status: int, *, kind: str, detail: str | None = None,
     )
 
 
-def _answer(request: Request, problem: Problem, headers: dict[str, str] | None = None) -> Response:
+def _answer(
+    request: Request, problem: Problem, error: errors.AppError | None = None, headers: dict[str, str] | None = None
+) -> Response:
     path = getattr(request.scope.get("route"), "path", None)
     if path == OAUTH_PATH and problem.status in (400, 401, 422):
         return JSONResponse(_oauth_error(problem).model_dump(), 400)
-    return _response(problem, headers)
+    return _response(request.scope, problem, error, headers)
 
 
 def _oauth_error(problem: Problem) -> OAuthError:
@@ -266,8 +156,12 @@ def _oauth_error(problem: Problem) -> OAuthError:
     return OAuthError(error="invalid_request", error_description="The form needs grant_type, username and password.")
 
 
-def _response(problem: Problem, headers: dict[str, str] | None = None) -> Response:
+def _response(
+    scope: Scope, problem: Problem, error: errors.AppError | None = None, headers: dict[str, str] | None = None
+) -> Response:
     headers = {**(headers or {})}
+    if (answer := dialect_response(scope, problem, error, headers)) is not None:
+        return answer
     if problem.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     content = problem.model_dump(mode="json", exclude_none=True)

@@ -1,4 +1,4 @@
-"""What can go wrong, in the words of the domain. `app/api/errors.py` alone knows the statuses.
+"""What can go wrong, in the words of the domain. `app/api/statuses.py` alone knows the statuses.
 
 AppError
 ├── AuthenticationError     InvalidCredentials, InvalidRefreshToken, OperatorTokenRequired
@@ -9,11 +9,11 @@ AppError
 │                           TooManyConversations, MessageRunning, MessageEnded, ConversationBusy,
 │                           IdempotencyKeyInFlight, ModelWithoutPrice, DocumentQuotaUsedUp, DocumentNotRead
 ├── DocumentsOff
-├── UntrustedHost, InvalidHost, UnsupportedMediaType
+├── UntrustedHost, InvalidHost, UnsupportedMediaType, InvalidRequest
 ├── InvalidCursor, NothingToSearchFor, TimeIsPast, InvalidPosition, InvalidWebhookUrl, UnknownRegion,
 │   IdempotencyKeyReused
 ├── BudgetExceeded
-├── TooManyRunning, TooManyStreams, TooManyUploads
+├── TooManyRunning, TooManyStreams, TooManyUploads, TooManyLargeRequests
 ├── RateLimited
 ├── Overloaded              ShuttingDown
 ├── BackgroundWorkFailing
@@ -37,17 +37,41 @@ from app.core.provider_errors import (
     provider_failure,
 )
 from app.core.rate_limits.policy import Standing
+from app.core.request_errors import (
+    IdempotencyKeyReused,
+    InvalidCursor,
+    InvalidHost,
+    InvalidPosition,
+    InvalidRequest,
+    InvalidWebhookUrl,
+    NothingToSearchFor,
+    TimeIsPast,
+    UnknownRegion,
+    UnsupportedMediaType,
+    UntrustedHost,
+)
 
 # What this tree has from its other files; its own are importable as ever.
 __all__ = [
     "AppError",
     "EmptyAnswer",
+    "IdempotencyKeyReused",
+    "InvalidCursor",
+    "InvalidHost",
+    "InvalidPosition",
+    "InvalidRequest",
+    "InvalidWebhookUrl",
     "MessageInterrupted",
     "MessageNotStarted",
+    "NothingToSearchFor",
     "ProviderError",
     "ProviderRejected",
     "ProviderTimeout",
     "ProviderUnavailable",
+    "TimeIsPast",
+    "UnknownRegion",
+    "UnsupportedMediaType",
+    "UntrustedHost",
     "provider_failure",
 ]
 
@@ -175,22 +199,6 @@ class DocumentNotRead(Conflict):
     detail = "The document's text has not been read yet, or could not be: its status says which."
 
 
-class InvalidPosition(AppError):
-    detail = "Last-Event-ID is not the id of an event of this stream."
-
-
-class UnknownRegion(AppError):
-    detail = "This service has no such region."
-
-
-class InvalidWebhookUrl(AppError):
-    detail = "The webhook URL must be http or https and lead to a public address."
-
-
-class IdempotencyKeyReused(AppError):
-    detail = "This Idempotency-Key was used with another request."
-
-
 class BudgetExceeded(AppError):
     """`resets_at` is when the next month begins."""
 
@@ -214,16 +222,8 @@ class TooManyUploads(AppError):
     detail = "Too many files of this tenant are on their way in. Try again in a moment."
 
 
-class UntrustedHost(AppError):
-    detail = "The Host header does not name this service."
-
-
-class InvalidHost(AppError):
-    detail = "A request must have one Host header."
-
-
-class UnsupportedMediaType(AppError):
-    detail = "The body must be JSON in UTF-8, with the Content-Type application/json and without a Content-Encoding."
+class TooManyLargeRequests(AppError):
+    detail = "Large requests of this tenant are being answered, as many as may be at once. Try again in a moment."
 
 
 class RateLimited(AppError):
@@ -232,18 +232,6 @@ class RateLimited(AppError):
     def __init__(self, standing: Standing) -> None:
         super().__init__()
         self.standing = standing
-
-
-class InvalidCursor(AppError):
-    detail = "The cursor is not one that a Link header of this list gave."
-
-
-class NothingToSearchFor(AppError):
-    detail = "In each of its alternatives a search needs a word to find; two letters before a *; at most 32 terms."
-
-
-class TimeIsPast(AppError):
-    detail = "The time must lie in the future."
 
 
 class Overloaded(AppError):

@@ -7,9 +7,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.api.errors import STATUSES, TITLES
 from app.api.negotiation import prefers_events
 from app.api.sse import _frame
+from app.api.statuses import STATUSES, TITLES
 from app.core.config import Settings
 from tests.api.problems import assert_problem
 from tests.api.test_headers import variant

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.api.errors import STATUSES
+from app.api.statuses import STATUSES
 from app.application import lifespan
 from app.core.config import Settings
 from app.core.errors import DocumentsOff, ProviderUnavailable

@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from app.api.errors import STATUSES
+from app.api.statuses import STATUSES
 from app.core.errors import DocumentsOff
 from app.documents import search
 from app.documents.embedding.embedders import Embedders

@@ -15,7 +15,9 @@ class CrossOrigin(CORSMiddleware):
             allow_methods=["*"],
             allow_headers=["*"],  # tracing adds its own, and a header is no credential that the page does not have
             expose_headers=[
-                *("Age", "Link", "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Cache", "X-Request-ID")
+                *("Age", "Link", "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Cache", "X-Request-ID"),
+                *("OpenAI-Processing-Ms", "Retry-After-Ms", "X-Should-Retry"),
+                *(f"X-RateLimit-{what}-{of}" for what in ("Limit", "Remaining", "Reset") for of in ("Requests", "Tokens")),
             ],
         )
 

@@ -5,6 +5,7 @@ from email.message import EmailMessage
 
 from starlette.types import Scope
 
+from app.api.http.paths import is_v1, own_path
 from app.api.http.trusted_hosts import TrustedHosts
 from app.core.errors import AppError, InvalidHost, UnsupportedMediaType, UntrustedHost
 
@@ -34,6 +35,12 @@ class RequestHead:
     hosts: list[bytes] = field(default_factory=list)
     values: dict[bytes, bytes] = field(default_factory=dict)
 
+    @property
+    def declared(self) -> int:
+        """Of the body, in bytes; 0: it did not say."""
+        length = self.values.get(b"content-length", b"")
+        return int(length[:MAX_LENGTH_DIGITS]) if length.isdigit() else 0
+
     @classmethod
     def of(cls, scope: Scope) -> "RequestHead":
         head = cls()
@@ -47,20 +54,29 @@ class RequestHead:
 
 
 class RequestBounds:
-    """`max_body_bytes`: of bodies that hold a text; `max_file_bytes`: of a file in a form.
+    """`max_body_bytes`: of bodies that hold a text; `max_file_bytes`: of a file in a form; `max_v1_bytes`: below `/v1`.
 
     `trusted_hosts`: None lets every name in.
     """
 
-    def __init__(self, max_body_bytes: int, trusted_hosts: TrustedHosts | None = None, max_file_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        max_body_bytes: int,
+        trusted_hosts: TrustedHosts | None = None,
+        max_file_bytes: int = 0,
+        max_v1_bytes: int = 0,
+    ) -> None:
         self._max_body_bytes = max_body_bytes
+        self._max_v1_bytes = max_v1_bytes or max_body_bytes
         self._max_small_body_bytes = min(max_body_bytes, MAX_SMALL_BODY_BYTES)
         self._max_form_bytes = max(max_body_bytes, max_file_bytes + FORM_BYTES)
         self._trusted_hosts = trusted_hosts
 
     def body_bytes(self, scope: Scope) -> int:
         """The largest body that the path takes."""
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        path = own_path(scope)
+        if is_v1(path):
+            return self._max_v1_bytes
         if path == WITH_FILES and any(
             name == b"content-type" and value.lower().startswith(FORM) for name, value in scope["headers"]
         ):
@@ -85,8 +101,7 @@ class RequestBounds:
 
     def _body_refusal(self, scope: Scope, head: RequestHead) -> int | AppError:
         values = head.values
-        length = values.get(b"content-length", b"")
-        if length.isdigit() and (len(length) > MAX_LENGTH_DIGITS or int(length) > self.body_bytes(scope)):
+        if head.declared > self.body_bytes(scope):
             return 413
         if values.get(b"content-encoding", b"").lower() not in PLAIN_CODINGS:
             return UnsupportedMediaType()

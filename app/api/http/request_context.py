@@ -9,9 +9,12 @@ import structlog
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.http.bodies import BodiesInFlight, HeldBody
 from app.api.http.client_address import ClientAddress
+from app.api.http.paths import is_v1, own_path
 from app.api.http.request_bounds import RequestBounds, RequestHead
 from app.api.http.response_headers import ResponseHeaders
+from app.api.v1.headers import v1_headers
 from app.core.errors import AppError
 from app.core.ids import new_id
 from app.observability import tracing
@@ -40,12 +43,14 @@ class RequestContextMiddleware:
         client_address: ClientAddress,
         on_error: Callable[[Scope, int | AppError], ASGIApp],
         headers: ResponseHeaders,
+        bodies: BodiesInFlight,
     ) -> None:
         self.app = app
         self.bounds = bounds
         self.client_address = client_address
         self.on_error = on_error
         self.headers = headers
+        self.bodies = bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -56,7 +61,9 @@ class RequestContextMiddleware:
         head = RequestHead.of(scope)
         request_id = _identify(head, state)
         state["client_address"] = self.client_address.of(scope.get("client"), scope["headers"])
-        status, method = 0, scope["method"]
+        status, method, in_v1 = 0, scope["method"], is_v1(own_path(scope))
+        if in_v1:
+            state["body"] = HeldBody(self.bodies)
         span = tracing.begin_request(head.values)
         raw_request_id = request_id.encode()
         if method == "HEAD":  # a GET whose body is not sent
@@ -72,22 +79,26 @@ class RequestContextMiddleware:
                     message["headers"] = [header for header in message["headers"] if header[0] != b"content-type"]
                 if standing := state.get("rate_limit"):
                     message["headers"].extend(standing.headers())
+                if in_v1:
+                    message["headers"].extend(v1_headers(state, started))
             await send(message)
 
         try:
             if refusal := self.bounds.refusal(scope, head):
                 await self.on_error(scope, refusal)(scope, receive, send_with_id)
             else:
-                await self.app(scope, self._bounded(receive, scope), send_with_id)
+                await self.app(scope, self._bounded(receive, scope, head.declared), send_with_id)
         except Exception:
             logger.exception("unexpected_error")
             if status:
                 raise
             await self.on_error(scope, 500)(scope, receive, send_with_id)
         finally:
+            if in_v1:
+                state["body"].answered()
             _note(scope, method, status, time.perf_counter() - started, span)
 
-    def _bounded(self, receive: Receive, scope: Scope) -> Receive:
+    def _bounded(self, receive: Receive, scope: Scope, declared: int) -> Receive:
         received = 0
 
         async def receive_bounded() -> Message:
@@ -96,6 +107,9 @@ class RequestContextMiddleware:
             received += len(message.get("body", b""))
             if received and received > self.bounds.body_bytes(scope):
                 raise HTTPException(413)
+            if received and (held := scope["state"].get("body")):
+                principal = scope["state"].get("principal")
+                held.grow_to(max(received, declared), principal.tenant_id if principal else "")
             if message["type"] == "http.disconnect" and (status := scope["state"].get("refusal")):
                 raise HTTPException(status)
             return message

@@ -17,7 +17,11 @@ class CrossOrigin(CORSMiddleware):
             expose_headers=[
                 *("Age", "Link", "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Cache", "X-Request-ID"),
                 *("OpenAI-Processing-Ms", "Retry-After-Ms", "X-Should-Retry"),
-                *(f"X-RateLimit-{what}-{of}" for what in ("Limit", "Remaining", "Reset") for of in ("Requests", "Tokens")),
+                *(
+                    f"X-RateLimit-{what}-{of}"
+                    for what in ("Limit", "Remaining", "Reset")
+                    for of in ("Requests", "Tokens")
+                ),
             ],
         )
 

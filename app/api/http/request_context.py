@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import structlog
@@ -61,9 +61,8 @@ class RequestContextMiddleware:
         head = RequestHead.of(scope)
         request_id = _identify(head, state)
         state["client_address"] = self.client_address.of(scope.get("client"), scope["headers"])
-        status, method, in_v1 = 0, scope["method"], is_v1(own_path(scope))
-        if in_v1:
-            state["body"] = HeldBody(self.bodies)
+        status, method = 0, scope["method"]
+        held = state["body"] = HeldBody(self.bodies) if is_v1(own_path(scope)) else None
         span = tracing.begin_request(head.values)
         raw_request_id = request_id.encode()
         if method == "HEAD":  # a GET whose body is not sent
@@ -77,10 +76,7 @@ class RequestContextMiddleware:
                 message["headers"] = self.headers.complete(message.get("headers", ()), raw_request_id)
                 if status == 204:  # there is nothing whose type it could say
                     message["headers"] = [header for header in message["headers"] if header[0] != b"content-type"]
-                if standing := state.get("rate_limit"):
-                    message["headers"].extend(standing.headers())
-                if in_v1:
-                    message["headers"].extend(v1_headers(state, started))
+                message["headers"].extend(_own_headers(state, started))
             await send(message)
 
         try:
@@ -94,8 +90,7 @@ class RequestContextMiddleware:
                 raise
             await self.on_error(scope, 500)(scope, receive, send_with_id)
         finally:
-            if in_v1:
-                state["body"].answered()
+            _end(held)
             _note(scope, method, status, time.perf_counter() - started, span)
 
     def _bounded(self, receive: Receive, scope: Scope, declared: int) -> Receive:
@@ -107,7 +102,7 @@ class RequestContextMiddleware:
             received += len(message.get("body", b""))
             if received and received > self.bounds.body_bytes(scope):
                 raise HTTPException(413)
-            if received and (held := scope["state"].get("body")):
+            if received and (held := scope["state"]["body"]):
                 principal = scope["state"].get("principal")
                 held.grow_to(max(received, declared), principal.tenant_id if principal else "")
             if message["type"] == "http.disconnect" and (status := scope["state"].get("refusal")):
@@ -128,6 +123,18 @@ def _identify(head: RequestHead, state: dict[str, Any]) -> str:
     if request_id is not own:
         structlog.contextvars.bind_contextvars(own_request_id=own)
     return request_id
+
+
+def _own_headers(state: dict[str, Any], started: float) -> Iterator[tuple[bytes, bytes]]:
+    if standing := state.get("rate_limit"):
+        yield from standing.headers()
+    if state["body"] is not None:
+        yield from v1_headers(state, started)
+
+
+def _end(body: HeldBody | None) -> None:
+    if body is not None:
+        body.answered()
 
 
 def _without_body(send: Send) -> Send:

@@ -6,6 +6,7 @@ a request is made of there may be so much that neither matters. Texts and pictur
 
 import asyncio
 import hashlib
+import math
 from functools import partial
 from typing import Any
 
@@ -38,6 +39,8 @@ async def read_object(request: Request) -> Fields:
         raise InvalidRequest("The body is not JSON in UTF-8, or too deep.", code="invalid_json") from None
     if not isinstance(value, dict):
         raise InvalidRequest("The body must be a JSON object.", code="invalid_type")
+    if not _is_finite(value):
+        raise InvalidRequest("The body has a number that is too large.", code="invalid_json")
     return Fields(_without_nul(value) if rb"\u0000" in body else value)
 
 
@@ -73,6 +76,19 @@ def _is_complex_outside_strings(body: bytes) -> bool:
         if values > MAX_VALUES or strings > 4 * MAX_VALUES:
             return True
     return False
+
+
+def _is_finite(value: dict[str, Any]) -> bool:
+    """The parser takes 1e999 for infinite, which JSON cannot say."""
+    pending: list[Any] = [value]
+    while pending:
+        outer = pending.pop()
+        for item in outer.values() if isinstance(outer, dict) else outer:
+            if isinstance(item, dict | list):
+                pending.append(item)
+            elif isinstance(item, float) and math.isinf(item):
+                return False
+    return True
 
 
 def _without_nul(value: Any) -> Any:

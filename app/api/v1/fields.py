@@ -117,15 +117,22 @@ class Fields:
 
     def pairs(self, name: str, most: int, most_key: int, most_value: int) -> dict[str, str] | None:
         """An object whose values are strings."""
-        found = self.object(name)
+        found = self.mapping(name)
         if found is None:
             return None
-        if len(found._values) > most:
+        if len(found) > most:
             self.refuse(name, f"at most {most} pairs")
-        for key, value in found._values.items():
+        for key, value in found.items():
             if not isinstance(value, str) or len(key) > most_key or len(value) > most_value:
                 self.refuse(name, f"keys of up to {most_key} characters, and strings of up to {most_value}")
-        return dict(found._values)
+        return found
+
+    def mapping(self, name: str) -> dict[str, Any] | None:
+        """An object, as it was sent."""
+        value = self.raw(name)
+        if value is not None and not isinstance(value, dict):
+            self._wrong(name, "an object")
+        return value
 
     def _object(self, name: str, value: Any) -> "Fields":
         if not isinstance(value, dict):

@@ -27,7 +27,7 @@ class Encoder(Protocol):
     def encode(self, event: Event) -> bytes:
         """Any event but None, and but the end of a message that failed."""
 
-    def failed(self, error: AppError) -> bytes:
+    def failed(self, error: AppError, end: End) -> bytes:
         """After the first byte."""
 
 
@@ -49,7 +49,7 @@ class DialectStream(Response):
     ) -> None:
         self._events, self._reader, self._encoder = events, reader, encoder
         self._heartbeat_seconds, self._on_gone = heartbeat_seconds, on_gone
-        self._begun = False
+        self._begun = self._ended = False
         # A proxy that collects a response before handing it on would defeat the stream.
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
@@ -75,6 +75,7 @@ class DialectStream(Response):
                 await self._begin(send)
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 sent_at = time.monotonic()
+        self._ended = not self._reader.closed
         await self._begin(send)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -84,11 +85,10 @@ class DialectStream(Response):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
 
     def _encoded(self, event: Event, state: dict[str, Any]) -> bytes:
-        error = failure_of(event) if isinstance(event, End) else None
-        if error is None:
+        if not isinstance(event, End) or (error := failure_of(event)) is None:
             return self._encoder.encode(event)
         if self._begun:
-            return self._encoder.failed(error)
+            return self._encoder.failed(error, event)
         state["billed"] = is_billed(event.row)
         raise error
 
@@ -96,7 +96,7 @@ class DialectStream(Response):
         while (await receive())["type"] != "http.disconnect":
             pass
         self._reader.close()
-        if self._on_gone is not None:
+        if self._on_gone is not None and not self._ended:
             task = asyncio.ensure_future(self._on_gone())
             _leaving.add(task)
             task.add_done_callback(_leaving.discard)

@@ -12,9 +12,9 @@ from app.observability import instruments
 from app.observability.spenders import SPENDERS
 
 
-def waiting_work(databases: Sequence[Database], *, queue: bool) -> Loop:
-    """The loop that looks how much waits, in all regions; `queue`: whether there are workers for which messages do."""
-    waiting = WaitingWork(databases, queue=queue)
+def waiting_work(databases: Sequence[Database], *, queue: bool, documents: bool) -> Loop:
+    """The loop that looks how much waits, in all regions; `queue`, `documents`: whether messages and documents may."""
+    waiting = WaitingWork(databases, queue=queue, documents=documents)
     return Loop("waiting_work", waiting.run, waiting.turns)
 
 

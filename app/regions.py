@@ -83,7 +83,11 @@ async def _opened(
     # What the process does once, the first container's supervisor watches.
     own, once = [Loop("audit_tally", shared.tally.run)], sweeps
     if sampler is not None:
-        waiting = waiting_work([place.database for place in by_url.values()], queue=works or settings.message_workers)
+        waiting = waiting_work(
+            [place.database for place in by_url.values()],
+            queue=works or settings.message_workers,
+            documents=shared.embedders is not None,
+        )
         own += [Loop("metrics", sampler.run), waiting]
     containers = []
     for url, place in by_url.items():

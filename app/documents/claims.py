@@ -92,15 +92,16 @@ async def give_back(
         await connection.execute(GIVE_BACK, {**claimed.of, "pause": pause, "failed": failed})
 
 
-async def fail(database: Database, claimed: ClaimedRow, code: FailureCode, seconds: float) -> None:
-    """End it for good, and keep nothing of its content."""
+async def fail(database: Database, claimed: ClaimedRow, code: FailureCode, seconds: float) -> bool:
+    """End it for good, and keep nothing of its content; False: it is gone, or another run's."""
     async with database.background(rls.enter_tenant(claimed.tenant_id)) as connection:
         await totals.lock(connection, claimed.tenant_id)
         await totals.add_seconds(connection, claimed.tenant_id, seconds)
         if (await connection.execute(HOLD, claimed.of)).one_or_none() is None:
-            return
+            return False
         chunks: int = (await connection.execute(FAIL, {**claimed.of, "code": code.value})).scalar_one()
         await totals.add(connection, claimed.tenant_id, chunks=-chunks)
         await connection.execute(FORGET_CONTENT, claimed.of)
         if chunks:
             await remove_some(connection, claimed.tenant_id, claimed.id)
+        return True

@@ -29,6 +29,7 @@ from app.documents.metering import Meter, Payer
 from app.documents.shapes import Embedder, Passage, ReadText
 from app.documents.store import Run
 from app.documents.totals import Quotas
+from app.observability.instruments import DOCUMENTS_ENDED, DOCUMENTS_PUT_OFF, EXTRACTION_SECONDS
 
 LEASE = timedelta(seconds=60)
 LOOK_SECONDS = 1.0
@@ -138,6 +139,7 @@ class Ingestion:
             if claimed.failures > MOST_FAILURES:
                 await self._fail(claimed, FailureCode.INTERRUPTED, began)
             elif await self._go_on(claimed, began):
+                DOCUMENTS_ENDED.add("ready", "")
                 logger.info("document_ready", document_id=claimed.id, tenant_id=claimed.tenant_id)
             else:
                 await claims.give_back(self._database, claimed, monotonic() - began)
@@ -176,7 +178,11 @@ class Ingestion:
         return True
 
     async def _read(self, run: Run, claimed: ClaimedRow, loaded: LoadedRow, payer: Payer) -> None:
-        read = await extract(loaded.original or b"", loaded.name, loaded.media_type)
+        started = monotonic()
+        try:
+            read = await extract(loaded.original or b"", loaded.name, loaded.media_type)
+        finally:
+            EXTRACTION_SECONDS.observe(monotonic() - started)
         passages = await asyncio.to_thread(self._passages, read)
         if not passages:
             raise ExtractionFailed(FailureCode.EMPTY)
@@ -225,12 +231,14 @@ class Ingestion:
             await self._fail(claimed, code, began)
             return
         pause = min(self._first_pause * 2.0**claimed.failures, LONGEST_PAUSE_SECONDS)
+        DOCUMENTS_PUT_OFF.add(code.value)
         logger.warning("document_put_off", document_id=claimed.id, reason=code.value, pause=pause)
         await claims.give_back(self._database, claimed, monotonic() - began, pause=pause, failed=True)
 
     async def _fail(self, claimed: ClaimedRow, code: FailureCode, began: float) -> None:
         logger.info("document_failed", document_id=claimed.id, tenant_id=claimed.tenant_id, code=code.value)
-        await claims.fail(self._database, claimed, code, monotonic() - began)
+        if await claims.fail(self._database, claimed, code, monotonic() - began):
+            DOCUMENTS_ENDED.add("failed", code.value)
 
     def _in_tenant(self, claimed: ClaimedRow) -> Session:
         # Its uploader may be gone or demoted by now: the tenant is entered without one.

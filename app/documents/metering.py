@@ -7,6 +7,7 @@ What is free is only counted. A process that is killed in between leaves its cla
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from time import monotonic
 from typing import Protocol
 
 from sqlalchemy import BigInteger, Boolean, DateTime, String, bindparam, text
@@ -15,7 +16,7 @@ from app.db.execution import Connection
 from app.db.session import Session
 from app.documents.shapes import Embedded, Embedder, Kind, Vector
 from app.llm.pricing import PriceTable
-from app.observability.instruments import EMBEDDED_TOKENS
+from app.observability.instruments import EMBEDDED_TEXTS, EMBEDDED_TOKENS, EMBEDDING_SECONDS
 from app.observability.spenders import SPENDERS
 
 NOBODY = ""
@@ -101,6 +102,7 @@ class Meter:
         claim = Claim(payer, embedder.name, 0, None)
         if not embedder.is_free:
             claim = await self._claim(embedder, sum(_most_tokens(embedder, each) for each in texts), payer)
+        began = monotonic()
         try:
             embedded: Embedded = await embedder.embed(texts, kind)
         except Exception:
@@ -109,6 +111,8 @@ class Meter:
                     await claim.settle(connection, 0, 0)
             raise
         cost = self._cost(embedder, embedded.tokens)
+        EMBEDDING_SECONDS.observe(monotonic() - began, embedder.name, kind)
+        EMBEDDED_TEXTS.add(embedder.name, kind, amount=len(texts))
         EMBEDDED_TOKENS.add(embedder.name, kind, amount=embedded.tokens)
         SPENDERS.add(payer.tenant_id, cost or 0)
         return Metered(embedded.vectors, embedded.tokens, cost, claim)

@@ -10,12 +10,13 @@ from app.core.supervision import Turns
 from app.db import rls
 from app.db.execution import Record
 from app.db.session import Database
-from app.observability.instruments import QUEUE_AGE, QUEUE_DEPTH, WEBHOOKS_DUE
+from app.observability.instruments import DOCUMENTS_AGE, DOCUMENTS_UNFINISHED, QUEUE_AGE, QUEUE_DEPTH, WEBHOOKS_DUE
 
 LOOK_SECONDS = 15.0
 # Across tenants, by SECURITY DEFINER functions that return counts alone.
 WEBHOOKS = text("SELECT webhooks_due() AS due")
 QUEUE = text("SELECT waiting, oldest_seconds FROM message_queue()")
+DOCUMENTS = text("SELECT queued, processing, oldest_seconds FROM document_queue()")
 
 
 class DueRow(Record):
@@ -31,16 +32,28 @@ class QueueRow(Record):
     oldest_seconds: float
 
 
-class WaitingWork:
-    """`databases`: of all regions, shown together. `queue`: whether there are workers for which messages wait."""
+class DocumentsRow(Record):
+    __slots__ = ()
 
-    def __init__(self, databases: Sequence[Database], *, queue: bool) -> None:
+    queued: int
+    processing: int
+    oldest_seconds: float
+
+
+class WaitingWork:
+    """`databases`: of all regions, shown together. `queue`: whether there are workers for which messages wait.
+
+    `documents`: whether there are any to take in.
+    """
+
+    def __init__(self, databases: Sequence[Database], *, queue: bool, documents: bool = False) -> None:
         self.turns = Turns("waiting_work")
         self._databases = databases
-        self._queue = queue
+        self._queue, self._documents = queue, documents
         # As each said last: one that is away leaves the others to be shown.
         self._due: dict[Database, DueRow] = {}
         self._queues: dict[Database, QueueRow] = {}
+        self._unfinished: dict[Database, DocumentsRow] = {}
 
     async def run(self) -> None:
         while True:
@@ -60,6 +73,10 @@ class WaitingWork:
         if self._queues:
             QUEUE_DEPTH.set(sum(row.waiting for row in self._queues.values()))
             QUEUE_AGE.set(max(row.oldest_seconds for row in self._queues.values()))
+        if unfinished := self._unfinished.values():
+            DOCUMENTS_UNFINISHED.set(sum(row.queued for row in unfinished), "queued")
+            DOCUMENTS_UNFINISHED.set(sum(row.processing for row in unfinished), "processing")
+            DOCUMENTS_AGE.set(max(row.oldest_seconds for row in unfinished))
         if away is not None:
             raise away
 
@@ -68,3 +85,5 @@ class WaitingWork:
             self._due[database] = (await connection.execute(WEBHOOKS, {}, DueRow)).one()
             if self._queue:
                 self._queues[database] = (await connection.execute(QUEUE, {}, QueueRow)).one()
+            if self._documents:
+                self._unfinished[database] = (await connection.execute(DOCUMENTS, {}, DocumentsRow)).one()

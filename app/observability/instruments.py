@@ -64,7 +64,6 @@ MESSAGES_ENDED = Counter("llm_saas_messages_ended_total", "Messages that ended",
 MESSAGES_RUNNING = Gauge("llm_saas_messages_running", "Messages that are being answered")
 TOKENS = Counter("llm_saas_tokens_total", "Tokens; input counts the cached ones too", "model", "kind")
 COST = Counter("llm_saas_cost_usd_total", "What messages cost, by the prices of LLM_PRICES", "model")
-EMBEDDED_TOKENS = Counter("llm_saas_embedded_tokens_total", "Tokens that were embedded", "model", "kind")
 LEASE_TAKEOVERS = Counter("llm_saas_lease_takeovers_total", "Messages that were ended for a process that was gone")
 QUEUE_DEPTH = Gauge("llm_saas_queue_depth", "Background messages that wait for a worker", merge="livemax")
 QUEUE_AGE = Gauge("llm_saas_queue_oldest_age_seconds", "How long the oldest of them has waited", merge="livemax")
@@ -74,6 +73,26 @@ BACKGROUND_MESSAGES = Counter(
 TENANT_COST = Gauge(
     "llm_saas_tenant_cost_usd", "Today's, of the METRICS_TOP_TENANTS dearest tenants", "tenant_id", merge="livemax"
 )
+
+# --- documents. status: queued, processing; ready, failed; error_code: "" if there is none; kind: passage, query
+DOCUMENTS_UNFINISHED = Gauge(
+    "llm_saas_documents_unfinished", "Documents that are not yet taken in", "status", merge="livemax"
+)
+DOCUMENTS_AGE = Gauge(
+    "llm_saas_documents_oldest_age_seconds",
+    "How long nothing has happened to the one of them of which that is longest",
+    merge="livemax",
+)
+DOCUMENTS_ENDED = Counter("llm_saas_documents_ended_total", "Documents that were taken in", "status", "error_code")
+DOCUMENTS_PUT_OFF = Counter("llm_saas_documents_put_off_total", "Runs that failed and will be repeated", "reason")
+EXTRACTION_SECONDS = Histogram(
+    "llm_saas_extraction_duration_seconds", "Until a file's text was read, by a process of its own", buckets=CALLS
+)
+EMBEDDING_SECONDS = Histogram(
+    "llm_saas_embedding_duration_seconds", "A call of the embedder, of up to 32 texts", "model", "kind", buckets=ANSWERS
+)
+EMBEDDED_TEXTS = Counter("llm_saas_embedded_texts_total", "Passages and questions that were embedded", "model", "kind")
+EMBEDDED_TOKENS = Counter("llm_saas_embedded_tokens_total", "Their tokens", "model", "kind")
 
 # --- the cache of answers. result: hit, miss, bypass; operation: get, set, erase, lock; purpose: cache, limits
 CACHE_REQUESTS = Counter("llm_saas_cache_requests_total", "Messages, by what the cache had for them", "result")

@@ -28,6 +28,7 @@ DEFINER_FUNCTIONS = {
     "directory_secret",
     "directory_settle",
     "directory_tenant",
+    "document_queue",
     "documents_to_remove",
     "email_taken",
     "erase_history",

@@ -28,6 +28,7 @@ from app.schemas.usage import MAX_LIMIT
 from app.schemas.user import Credentials
 from app.services.erase_service import TenantEraser
 from app.services.erasure_record import UnreadableRecord, erase_again, erased_since, tenants_in
+from app.services.master_key_rotation import rewrap_data_keys
 from app.services.operator_service import OperatorService, end_all_access
 from app.services.registration_service import RegistrationService
 from app.services.tenant_service import CreationPolicy, FirstAdmin, TenantService
@@ -54,6 +55,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     end = commands.add_parser("end-all-sessions", help="log everybody out, as after a leak of SECRET_KEY")
     end.add_argument("--api-keys", action="store_true", help="revoke all API keys as well")
     commands.add_parser("fill-directory", help="list the tenants of all regions in the directory; may be repeated")
+    commands.add_parser("rotate-master-key", help="wrap all tenants' data keys under MASTER_KEY; may be repeated")
     erased = commands.add_parser("erased-tenants", help="a line of JSON for each tenant that was erased, to be kept")
     always = datetime(1, 1, 1, tzinfo=UTC)
     erased.add_argument("--since", type=_moment, default=always, help="2026-11-26, or with a time")
@@ -161,6 +163,22 @@ async def fill_directory(settings: Settings) -> str:
     return "\n".join(lines)
 
 
+async def rotate_master_key(settings: Settings) -> str:
+    """Wrap all data keys anew; returns the line to print. Raises AppError, UnusableSetting."""
+    masters = settings.master_keys()
+    if masters is None:
+        raise UnusableSetting("MASTER_KEY", "it is not set")
+    count, left = 0, list[str]()
+    async with _places(settings) as places:
+        for region in settings.region_urls() or {HOME: ""}:
+            done = await rewrap_data_keys(places.chosen(region or None).database, masters)
+            count, left = count + done.count, left + done.left
+    if left:
+        reason = f"{count} data keys wrapped anew; left, for the keys before and another try: {', '.join(left)}"
+        raise UnusableSetting("PREVIOUS_MASTER_KEYS", reason)
+    return f"{count} data keys wrapped anew; all are under the present MASTER_KEY"
+
+
 async def erased_tenants(settings: Settings, since: datetime) -> str:
     """The lines of the record, of all regions. Raises AppError."""
     async with _owners(settings) as owners:
@@ -214,6 +232,8 @@ def _run(arguments: argparse.Namespace) -> str:
     plain = {"set-ceiling": set_ceiling, "end-all-sessions": end_all_sessions, "move-tenant": move_tenant}
     if arguments.command in plain:
         return asyncio.run(plain[arguments.command](arguments, get_settings()))
+    if arguments.command == "rotate-master-key":
+        return asyncio.run(rotate_master_key(get_settings()))
     if arguments.command == "fill-directory":
         return asyncio.run(fill_directory(get_settings()))
     password = sys.stdin.readline().rstrip("\r\n") if arguments.password_stdin else getpass.getpass()

@@ -72,6 +72,7 @@ class Container:
         signals = MessageSignals(
             settings.database_direct_url or url, engine, shared.forget_tenant, settings.stream_max_per_user
         )
+        signals.providers_changed = shared.provider_credentials.forget
         secrets = WebhookSecrets(shared.secret_keys)
         webhooks = WebhookService(database, secrets, settings.webhook_allowed_networks, _webhook_body)
         eraser = TenantEraser(database, also=cache.forget_tenant if cache else None, claims=place.claims)

@@ -15,6 +15,7 @@ from app.residency.claims import ClaimSweep
 from app.residency.opening import open_places
 from app.residency.places import Place, Places
 from app.residency.regional_places import RegionalPlaces
+from app.services.master_key_rotation import check_master_keys
 from app.shared import Shared
 
 
@@ -94,6 +95,7 @@ async def _opened(
         containers.append(Container.create(shared, place, url, works=works, own=own, once=once))
         stack.push_async_callback(containers[-1].close)
         own, once = [], []
+    await check_master_keys([place.database for place in by_url.values()], shared.masters)
     stack.push_async_callback(shared.tally.flush)
     if sampler is not None:
         gauges = ProcessGauges(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from app.cache.factory import create_cache
 from app.core.config import Settings
+from app.core.credentials.envelope import MasterKeys
 from app.core.credentials.refused import RefusedCredentials
 from app.core.rate_limits.limiter import RateLimiter
 from app.core.security import PasswordHasher, TokenService
@@ -15,6 +16,7 @@ from app.documents.metering import Meter
 from app.documents.totals import Quotas
 from app.documents.uploads import Uploads
 from app.llm.factory import create_provider
+from app.llm.key_check import KeyCheck
 from app.llm.pricing import PriceTable
 from app.messages.idempotency import IdempotencyKeys
 from app.residency.places import Places
@@ -22,6 +24,7 @@ from app.services.api_key_service import ApiKeyAuthenticator
 from app.services.audit_tally import AuditTally
 from app.services.budget_service import SpendingCeiling
 from app.services.llm_service import LLMService
+from app.services.provider_credentials import ProviderCredentials
 from app.services.session_service import SessionLives, SessionService
 from app.services.tenant_service import CreationPolicy
 
@@ -44,6 +47,10 @@ class Shared:
     limits: RateLimiter
     refused: RefusedCredentials
     llm: LLMService
+    masters: MasterKeys | None
+    """None: this service keeps no secrets of tenants."""
+    provider_credentials: ProviderCredentials
+    key_check: KeyCheck
     cache: "ResponseCache | None"
     idempotency_keys: IdempotencyKeys
     ceiling: SpendingCeiling
@@ -65,6 +72,8 @@ class Shared:
         )
         provider, prices = create_provider(settings), PriceTable(settings.llm_prices)
         ceiling = SpendingCeiling(settings.tenant_budget_ceiling_micro_usd)
+        masters = settings.master_keys()
+        addresses = {"openai": settings.openai_base_url, "anthropic": settings.anthropic_base_url}
         return cls(
             settings=settings,
             places=places,
@@ -78,6 +87,9 @@ class Shared:
             limits=RateLimiter(settings),
             refused=RefusedCredentials(),
             llm=LLMService(provider, prices, settings.llm_max_output_tokens),
+            masters=masters,
+            provider_credentials=ProviderCredentials(places, masters),
+            key_check=KeyCheck(addresses, tuple(settings.webhook_allowed_networks)),
             cache=create_cache(settings, secret_keys, provider),
             idempotency_keys=IdempotencyKeys(secret_keys),
             ceiling=ceiling,
@@ -97,6 +109,7 @@ class Shared:
         """What this process remembers of a tenant that is gone, or lives elsewhere by now."""
         self.tokens.forget_tenant(tenant_id)
         self.api_keys.forget_tenant(tenant_id)
+        self.provider_credentials.forget(tenant_id)
         self.places.forget_tenant(tenant_id)
 
     async def open(self) -> None:
@@ -112,6 +125,7 @@ class Shared:
         if self.embedders:
             await self.embedders.close()
         await self.llm.close()
+        self.key_check.close()
         self.passwords.close()
         await self.limits.close()
 

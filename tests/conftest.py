@@ -39,7 +39,7 @@ from tests.waiting import PATIENCE_SECONDS
 TEMPLATE = "template_llm_saas"
 # Of each database: fewer than the pool of one process.
 POOLER_SERVERS = 4
-SECRET_KEY = secrets.token_hex(32)
+SECRET_KEY, MASTER_KEY = secrets.token_hex(32), secrets.token_hex(32)
 # The tests are about the code, not about surviving a power cut.
 POSTGRES_OPTIONS = (
     "-c fsync=off", "-c synchronous_commit=off", "-c full_page_writes=off", "-c max_connections=200",
@@ -200,6 +200,7 @@ def make_settings(database_url: URL, data_dir: Path, **changes: Any) -> Settings
         "database_direct_url": database_url.render_as_string(hide_password=False) if Pooler.port else "",
         "data_dir": data_dir,
         "secret_key": SECRET_KEY,
+        "master_key": MASTER_KEY,
         "bcrypt_rounds": 4,
         "db_statement_timeout_seconds": 60,  # tests hold locks, on machines that are busy
         "rate_limit_enabled": False,  # the tests of limits switch them on

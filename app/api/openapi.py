@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from app.api import examples
+from app.api import examples, examples_of_keys
 from app.api.errors import OAUTH_PATH, documented, problem_of, problem_of_status
 from app.schemas.document import DocumentCreate, DocumentForm
 from app.schemas.message import MessageCitations, MessageDelta
@@ -36,8 +36,11 @@ TAGS = [
 REPLACED = ("HTTPValidationError", "ValidationError")
 FORM_NAMES = {"Body_token_token_post": "TokenForm"}
 BEARER = {"type": "http", "scheme": "bearer", "description": "Paste an access token, or an API key."}
-EXAMPLES = {type(example).__name__: example.model_dump(mode="json") for example in examples.ANSWERS}
-BODIES = {type(example).__name__: example.model_dump(mode="json", exclude_unset=True) for example in examples.REQUESTS}
+_ANSWERS = (*examples.ANSWERS, *examples_of_keys.ANSWERS)
+_REQUESTS = (*examples.REQUESTS, *examples_of_keys.REQUESTS)
+EXAMPLES = {type(example).__name__: example.model_dump(mode="json") for example in _ANSWERS}
+BODIES = {type(example).__name__: example.model_dump(mode="json", exclude_unset=True) for example in _REQUESTS}
+OWN = examples.OWN | examples_of_keys.OWN
 
 
 def install_openapi(app: FastAPI) -> None:
@@ -118,7 +121,7 @@ def _example(operation_id: str, status: str, kind: str, schema: dict[str, Any]) 
 
 def _problem(operation_id: str, status: str) -> dict[str, Any]:
     scope = {"state": {"request_id": examples.REQUEST}}
-    error = examples.OWN.get((operation_id, status)) or examples.USUAL.get(status)
+    error = OWN.get((operation_id, status)) or examples.USUAL.get(status)
     problem = problem_of(scope, error) if error else problem_of_status(scope, int(status))
     if status == "422":
         problem.errors = [examples.FIELD_ERROR]

@@ -11,6 +11,7 @@ from app.core.settings.http import HttpSettings
 from app.core.settings.identity import IdentitySettings
 from app.core.settings.limits import LimitSettings
 from app.core.settings.llm import LLMSettings
+from app.core.settings.master_keys import MasterKeySettings
 from app.core.settings.process import LogSettings, ProcessSettings
 from app.core.settings.regions import RegionSettings
 from app.core.settings.telemetry import TelemetrySettings
@@ -24,6 +25,7 @@ class Settings(
     LimitSettings,
     DocumentSettings,
     LLMSettings,
+    MasterKeySettings,
     IdentitySettings,
     RegionSettings,
     DatabaseSettings,

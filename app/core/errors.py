@@ -8,18 +8,19 @@ AppError
 ├── Conflict                TenantNameTaken, EmailTaken, LastAdmin, NameNotConfirmed, TooManyApiKeys, TooManyInvites,
 │                           TooManyConversations, MessageRunning, MessageEnded, ConversationBusy,
 │                           IdempotencyKeyInFlight, ModelWithoutPrice, DocumentQuotaUsedUp, DocumentNotRead
-├── DocumentsOff
+├── DocumentsOff, ProviderKeysOff
 ├── UntrustedHost, InvalidHost, UnsupportedMediaType, InvalidRequest
 ├── InvalidCursor, NothingToSearchFor, TimeIsPast, InvalidPosition, InvalidWebhookUrl, UnknownRegion,
-│   IdempotencyKeyReused
+│   IdempotencyKeyReused, InvalidBaseUrl, ProviderKeyRefused
+├── ProviderNotReached
 ├── BudgetExceeded
 ├── TooManyRunning, TooManyStreams, TooManyUploads, TooManyLargeRequests
 ├── RateLimited
 ├── Overloaded              ShuttingDown
 ├── BackgroundWorkFailing
 ├── DatabaseUnavailable     DatabaseBusy, StatementTooLong, IsolationUnavailable, TenantMoving
-└── ProviderError           ProviderRejected, ProviderUnavailable, ProviderTimeout, EmptyAnswer, MessageInterrupted,
-                            MessageNotStarted
+└── ProviderError           ProviderRejected, ProviderUnavailable, ProviderTimeout, ProviderKeyUnusable, EmptyAnswer,
+                            MessageInterrupted, MessageNotStarted
 """
 
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ from app.core.provider_errors import (
     MessageInterrupted,
     MessageNotStarted,
     ProviderError,
+    ProviderKeyUnusable,
     ProviderRejected,
     ProviderTimeout,
     ProviderUnavailable,
@@ -39,12 +41,15 @@ from app.core.provider_errors import (
 from app.core.rate_limits.policy import Standing
 from app.core.request_errors import (
     IdempotencyKeyReused,
+    InvalidBaseUrl,
     InvalidCursor,
     InvalidHost,
     InvalidPosition,
     InvalidRequest,
     InvalidWebhookUrl,
     NothingToSearchFor,
+    ProviderKeyRefused,
+    ProviderNotReached,
     TimeIsPast,
     UnknownRegion,
     UnsupportedMediaType,
@@ -56,6 +61,7 @@ __all__ = [
     "AppError",
     "EmptyAnswer",
     "IdempotencyKeyReused",
+    "InvalidBaseUrl",
     "InvalidCursor",
     "InvalidHost",
     "InvalidPosition",
@@ -65,6 +71,9 @@ __all__ = [
     "MessageNotStarted",
     "NothingToSearchFor",
     "ProviderError",
+    "ProviderKeyRefused",
+    "ProviderKeyUnusable",
+    "ProviderNotReached",
     "ProviderRejected",
     "ProviderTimeout",
     "ProviderUnavailable",
@@ -130,6 +139,10 @@ class TenantNotFound(NotFound):
 
 class DocumentsOff(AppError):
     detail = "This service keeps no documents: its operator has set no embedder."
+
+
+class ProviderKeysOff(AppError):
+    detail = "This service keeps no provider keys of tenants: its operator has set no MASTER_KEY."
 
 
 class Conflict(AppError):

@@ -41,6 +41,13 @@ class ProviderTimeout(ProviderError):
     detail = "The LLM provider did not answer in time. The message is kept as failed."
 
 
+class ProviderKeyUnusable(ProviderError):
+    """The tenant has a key of its own, and nobody else's is used in its place."""
+
+    code = "provider_key_unusable"
+    detail = "The tenant's own key for the LLM provider cannot be opened here: an admin must set it again."
+
+
 class EmptyAnswer(ProviderError):
     """It was billed, and holds no text: the allowance went into thinking, or into a tool that nobody offered."""
 
@@ -71,6 +78,7 @@ _FAILURES = {
         ProviderRejected,
         ProviderUnavailable,
         ProviderTimeout,
+        ProviderKeyUnusable,
         EmptyAnswer,
         MessageInterrupted,
         MessageNotStarted,

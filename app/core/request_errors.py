@@ -50,5 +50,17 @@ class UnknownRegion(AppError):
     detail = "This service has no such region."
 
 
+class InvalidBaseUrl(AppError):
+    detail = "The base URL must be http or https, without a query, and lead to a public address."
+
+
+class ProviderKeyRefused(AppError):
+    detail = "The provider does not accept this key. Nothing was stored."
+
+
+class ProviderNotReached(AppError):
+    detail = "The provider did not say whether it accepts the key. Nothing was stored; test=false stores it unasked."
+
+
 class IdempotencyKeyReused(AppError):
     detail = "This Idempotency-Key was used with another request."

@@ -45,6 +45,8 @@ class MessageSignals:
         self._readers: dict[str, set[Reader]] = defaultdict(set)
         self.rung: Callable[[], None] = lambda: None
         """Called when messages wait for a worker."""
+        self.providers_changed: Callable[[str], None] = lambda _: None
+        """Called with each tenant that has set or taken away a key of its own at a provider."""
 
     def add(self, message_id: str, reader: Reader) -> None:
         self._readers[message_id].add(reader)
@@ -90,6 +92,9 @@ class MessageSignals:
             _, tenant_id = payload.split(" ")
             self._engine.cancel_all(tenant_id)
             self._forget(tenant_id)
+            return
+        if payload.startswith("providers "):
+            self.providers_changed(payload.removeprefix("providers "))
             return
         if payload == RUNG:
             self.rung()

@@ -22,6 +22,7 @@ from app.models.idempotency_key import IdempotencyKey
 from app.models.invite import Invite
 from app.models.message import Message, MessageStatus
 from app.models.message_delta import MessageDelta
+from app.models.provider_key import ProviderKey, TenantDataKey
 from app.models.search_block import SearchBlock
 from app.models.tenant import MessageVisibility, RegistrationMode, Tenant
 from app.models.usage_day import UsageDay, UsageEnd
@@ -54,10 +55,12 @@ __all__ = [
     "MessageDelta",
     "MessageStatus",
     "MessageVisibility",
+    "ProviderKey",
     "RegionIdentity",
     "RegistrationMode",
     "SearchBlock",
     "Tenant",
+    "TenantDataKey",
     "TermFrequency",
     "UsageDay",
     "UsageEnd",

@@ -154,6 +154,18 @@ class BudgetRow(Record):
     resets_at: datetime
 
 
+class ProviderKeyRow(Record):
+    """Without the key."""
+
+    __slots__ = ()
+
+    provider: str
+    base_url: str | None
+    last_four: str | None
+    set_by: str
+    set_at: datetime
+
+
 class UsageRow(Record):
     __slots__ = ()
 

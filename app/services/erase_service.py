@@ -1,6 +1,7 @@
 """Erasing a tenant: marked first, then emptied in bounded transactions, then deleted.
 
 mark    a short transaction of the admin's; from its commit on nobody enters the tenant any more
+shred   the key that its secrets are sealed with
 empty   messages, conversations, documents, users (with all that is theirs) and history, some rows a transaction
 delete  the tenant, with what little is left
 
@@ -70,6 +71,8 @@ WITH edge AS (
 )
 SELECT NULL::timestamptz AS created_at, (SELECT edge.id FROM edge) AS id, (SELECT count(*) FROM gone) AS rows
 """.replace("::", r"\:\:")
+# Before all else: from its commit on nothing opens what it sealed, and the tenant's calls do not take another's keys.
+SHRED = text("DELETE FROM tenant_data_keys WHERE tenant_data_keys.tenant_id = :tenant_id")
 ERASE_HISTORY = text("SELECT erase_history(:rows)")
 # Again for who came late: a message that was reserved while the mark was set, a token that was verified since.
 FINISH = text("SELECT finish_erasure()")
@@ -148,6 +151,11 @@ class TenantEraser:
     async def erase(self, tenant_id: str) -> None:
         """Return when nothing of a marked tenant is left."""
         counts: Counter[str] = Counter()
+
+        async def shred(connection: Connection) -> None:
+            await connection.execute(SHRED, {"tenant_id": tenant_id})
+
+        await self._transaction(tenant_id, shred)
         for table, statement in self._tables.items():
             counts[table] = await self._empty(tenant_id, statement)
         counts["history"] = await self._erase_history(tenant_id)

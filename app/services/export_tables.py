@@ -200,6 +200,8 @@ NOT_EXPORTED = {
     "search_blocks": "made of the messages' texts",
     "usage_days": "sums of what the messages say, and deleted_usage",
     "usage_ends": "how far they reach",
+    "provider_keys": "secrets, and what they are beside them",
+    "tenant_data_keys": "a secret, sealed",
     "directory_claims": "keyed hashes of emails, keys and the tenant's name",
     "message_deltas": "the text of messages that still run: it is in `response` once they have ended",
     "conversations.deleting_at": "set while a deletion goes on",

@@ -110,10 +110,7 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        addresses = await self._resolved(host, port)
-        for address in addresses:
-            check_address(address, self._allowed)
-        tried = addresses[:TRIED_ADDRESSES]
+        tried = await self.resolve(host, port)
         # One address that swallows packets, an IPv6 route that leads nowhere, leaves time for the next.
         share = None if timeout is None else timeout / len(tried)
         failure: Exception | None = None
@@ -126,6 +123,18 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
                 failure = error
         assert failure is not None
         raise failure
+
+    async def resolve(self, host: str, port: int) -> list[Address]:
+        """The addresses to try.
+
+        Raises:
+            AddressRefused: one of the host's may not be called.
+            HostNotFound
+        """
+        addresses = await self._resolved(host, port)
+        for address in addresses:
+            check_address(address, self._allowed)
+        return addresses[:TRIED_ADDRESSES]
 
     async def _resolved(self, host: str, port: int) -> list[Address]:
         try:

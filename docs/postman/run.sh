@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 data=$(mktemp -d)
 port=$(.venv/bin/python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-DATA_DIR="$data" PORT="$port" HOST=127.0.0.1 DATABASE_URL= LLM_PROVIDER=mock .venv/bin/python main.py >"$data/log" 2>&1 &
+DATA_DIR="$data" PORT="$port" HOST=127.0.0.1 DATABASE_URL= LLM_PROVIDER=mock MASTER_KEY="$(openssl rand -hex 32)" .venv/bin/python main.py >"$data/log" 2>&1 &
 service=$!
 trap 'kill "$service" 2>/dev/null || true; wait "$service" 2>/dev/null || true; rm -rf "$data"' EXIT
 until .venv/bin/python -c "import urllib.request as r; r.urlopen('http://127.0.0.1:$port/health/ready')" 2>/dev/null; do

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL
 
+from tests.conftest import MASTER_KEY
+
 ROOT = Path(__file__).resolve().parents[2]
 SDKS = ("aiohttp", "anthropic", "openai")
 LOADED = f"""
@@ -49,6 +51,7 @@ def test_serving_from_a_database_that_is_ready_imports_nothing_that_is_seldom_ne
         **{name: value for name, value in os.environ.items() if name != "REDIS_URL"},
         "DATABASE_URL": database_url.render_as_string(hide_password=False),
         "DATA_DIR": str(tmp_path),
+        "MASTER_KEY": MASTER_KEY,
         "PYTHONPATH": str(ROOT),
         "LOG_LEVEL": "ERROR",
     }

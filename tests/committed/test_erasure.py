@@ -54,6 +54,8 @@ async def furnish(client: httpx.AsyncClient, superuser: asyncpg.Connection, tena
     admin, user = tenant.admin.headers, tenant.user.headers
     await client.put("/admin/budget", json={"limit_micro_usd": 10**9}, headers=admin)
     await client.put(f"/admin/users/{tenant.user.id}/budget", json={"limit_micro_usd": 10**9}, headers=admin)
+    body = {"api_key": "sk-of-the-tenants-own"}
+    await client.put("/admin/providers/openai", params={"test": False}, json=body, headers=admin)
     talk = (await client.post("/conversations", json={}, headers={**user, "Idempotency-Key": "one"})).json()["id"]
     key = await client.post("/api-keys", json={"name": "a key", "scopes": ["messages:read"]}, headers=user)
     await client.post("/admin/invites", json={"email": unique_email()}, headers=admin)

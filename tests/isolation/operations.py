@@ -35,6 +35,7 @@ class Operation:
     differs  each answer tells of the calls before it: no two are the same
     scope    what an API key needs: a scope, "" (any key; for admins: ADMIN_SCOPE), SESSION (no key will do)
     answers  exceptions: kind of caller (`callers.py`) -> status
+    named    the path has a name that each tenant may have, and no id: another tenant's is not told apart from the own
     ends     what a call that succeeds takes from the caller ("session", "tenant"): each gets a tenant of its own
     """
 
@@ -50,6 +51,7 @@ class Operation:
     scope: str = ""
     answers: dict[str, int] = field(default_factory=dict)
     ends: str = ""
+    named: bool = False
 
     @property
     def name(self) -> str:
@@ -146,6 +148,19 @@ OPERATIONS = (
     Operation("put", "/admin/users/{id}/budget", ADMIN, target="user", body=LIMIT, scope=SESSION),
     Operation("get", "/admin/webhook-secret", ADMIN, scope=SESSION),
     Operation("post", "/admin/webhook-secret", ADMIN, scope=SESSION),
+    Operation("get", "/admin/providers", ADMIN),
+    Operation("get", "/admin/providers/{name}", ADMIN, target="provider_key", named=True),
+    Operation(
+        "put",
+        "/admin/providers/{name}",
+        ADMIN,
+        target="provider_key",
+        body={"api_key": "sk-<not-real>"},
+        query={"test": "<no>"},
+        scope=SESSION,
+        named=True,
+    ),
+    Operation("delete", "/admin/providers/{name}", ADMIN, 204, target="doomed_provider_key", scope=SESSION, named=True),
     Operation(
         "post",
         "/admin/users",

@@ -97,6 +97,24 @@ async def invite(service: Service, tenant: Tenant, text: str) -> str:
     return await _created(service, tenant, "/admin/invites", {"email": unique_email(text)}, admin=True)
 
 
+async def provider_key(service: Service, tenant: Tenant, text: str, provider: str = "openai") -> str:
+    """Its name, which is the same for all tenants; the address is the tenant's own."""
+    body = {"api_key": f"sk-{new_id()}", "base_url": f"https://{text}.invalid/v1"}
+    answer = await service.client.put(
+        f"/admin/providers/{provider}", params={"test": False}, json=body, headers=tenant.admin.headers
+    )
+    assert answer.is_success, answer.text
+    return provider
+
+
+async def doomed_provider_key(service: Service, tenant: Tenant, text: str) -> str:
+    return await provider_key(service, tenant, text, "anthropic")
+
+
+async def no(_: Service, __: Tenant, ___: str) -> str:
+    return "false"
+
+
 async def refresh_token(service: Service, tenant: Tenant, _: str) -> str:
     body = {"email": tenant.user.email, "password": PASSWORD}
     return str((await service.client.post("/login", json=body)).json()["refresh_token"])
@@ -132,6 +150,8 @@ MAKERS: dict[str, Callable[[Service, Tenant, str], Awaitable[str]]] = {
     "user": user,
     "api_key": api_key,
     "invite": invite,
+    "provider_key": provider_key,
+    "doomed_provider_key": doomed_provider_key,
     "tenant": tenant_itself,
     # Not ids: what a body needs that is taken, or must not be.
     "tenant_name": tenant_name,
@@ -139,4 +159,5 @@ MAKERS: dict[str, Callable[[Service, Tenant, str], Awaitable[str]]] = {
     "refresh_token": refresh_token,
     "email": email,
     "name": name,
+    "no": no,
 }

@@ -142,6 +142,12 @@ async def call_every_route(
         ("put", "/admin/users/{id}/budget"): client.put(
             f"/admin/users/{tenant.user.id}/budget", json={"limit_micro_usd": None}, headers=admin
         ),
+        ("put", "/admin/providers/{name}"): client.put(
+            "/admin/providers/openai?test=false", json={"api_key": "sk-none"}, headers=admin
+        ),
+        ("get", "/admin/providers"): client.get("/admin/providers", headers=admin),
+        ("get", "/admin/providers/{name}"): client.get("/admin/providers/openai", headers=admin),
+        ("delete", "/admin/providers/{name}"): client.delete("/admin/providers/openai", headers=admin),
         ("get", "/admin/webhook-secret"): client.get("/admin/webhook-secret", headers=admin),
         ("post", "/admin/webhook-secret"): client.post("/admin/webhook-secret", headers=admin),
         ("get", "/messages/{id}"): client.get(f"/messages/{message}", headers=user),

@@ -10,9 +10,7 @@ from app.core.credentials.keys import Key, KeyRing, asymmetric_key, make_private
 from app.core.credentials.secret_key import load_or_create
 from app.core.settings.base import CommaSeparated
 from app.core.settings.process import ProcessSettings
-
-MIN_SECRET_KEY_BYTES = 32
-PLACEHOLDERS = ("change", "replace", "secret", "your-", "example", "placeholder", "<")
+from app.core.settings.weak import MIN_SECRET_KEY_BYTES, refuse_weak
 
 
 class IdentitySettings(ProcessSettings):
@@ -52,9 +50,9 @@ class IdentitySettings(ProcessSettings):
             return self
         if self.bcrypt_rounds < 12:
             raise ValueError("BCRYPT_ROUNDS must be at least 12 in production")
-        _refuse_weak("SECRET_KEY", self.secret_key)
+        refuse_weak("SECRET_KEY", self.secret_key)
         for key in self.previous_secret_keys:
-            _refuse_weak("PREVIOUS_SECRET_KEYS", key)
+            refuse_weak("PREVIOUS_SECRET_KEYS", key)
         return self
 
     def secret_keys(self) -> list[str]:
@@ -85,11 +83,3 @@ def _read_key(name: str, value: SecretStr) -> Key:
     except (OSError, TypeError, ValueError):
         # The cause would quote the key or its path.
         raise ValueError(f"{name} must hold RSA (2048 bits or more) or P-256 keys as PEM, or paths of such") from None
-
-
-def _refuse_weak(name: str, value: SecretStr) -> None:
-    key = value.get_secret_value()
-    if len(key.encode()) < MIN_SECRET_KEY_BYTES:
-        raise ValueError(f"{name} must be at least {MIN_SECRET_KEY_BYTES} bytes in production")
-    if any(word in key.lower() for word in PLACEHOLDERS) or len(set(key)) < 10:
-        raise ValueError(f'{name} is a placeholder; make one: python -c "import secrets; print(secrets.token_hex(32))"')

@@ -1,0 +1,106 @@
+"""Whether a provider takes a key: it is asked for its models, which costs nothing."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from app.core.errors import InvalidBaseUrl, ProviderKeyRefused, ProviderNotReached
+from app.llm.base import Credential
+from app.webhooks.guard import ON_BEHALF_OF, GuardedBackend, Network
+from app.webhooks.url import check_url, parse_url
+
+TIMEOUT_SECONDS = 10.0
+REFUSED = (401, 403)
+logger = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedProvider:
+    """How a provider is asked for its models: where, below which path, and with which headers beside the key's own."""
+
+    url: str
+    path: str
+    key_header: str
+    key_prefix: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+KEYED = {
+    "openai": KeyedProvider("https://api.openai.com/v1", "/models", "Authorization", "Bearer "),
+    "anthropic": KeyedProvider(
+        "https://api.anthropic.com", "/v1/models", "x-api-key", headers=(("anthropic-version", "2023-06-01"),)
+    ),
+}
+"""The providers at which a tenant may have a key of its own."""
+
+
+class KeyCheck:
+    """`addresses`: where the service itself asks a provider, if that is not the provider's own address.
+
+    What a tenant names is asked through the guard of webhooks, at saving as at each call.
+    """
+
+    def __init__(self, addresses: Mapping[str, str], allowed_networks: tuple[Network, ...] = ()) -> None:
+        self._addresses = {name: url for name, url in addresses.items() if url}
+        self._allowed = allowed_networks
+        self._backend = GuardedBackend(allowed_networks)
+
+    def base_url(self, url: str) -> str:
+        """A tenant's address of a provider as it is kept; raises `InvalidBaseUrl`."""
+        try:
+            kept = check_url(url, self._allowed)
+        except ValueError:
+            raise InvalidBaseUrl from None
+        if "?" in kept:
+            raise InvalidBaseUrl
+        return kept.rstrip("/")
+
+    async def test(self, provider: str, credential: Credential, tenant_id: str) -> None:
+        """Ask the provider with the key.
+
+        Raises:
+            ProviderKeyRefused
+            ProviderNotReached: nobody could say.
+        """
+        keyed = KEYED[provider]
+        base = credential.base_url or self._addresses.get(provider) or keyed.url
+        headers = {keyed.key_header: keyed.key_prefix + credential.api_key, **dict(keyed.headers)}
+        ON_BEHALF_OF.set(tenant_id)
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                status = await self._status_of(
+                    f"{base.rstrip('/')}{keyed.path}", headers, guarded=bool(credential.base_url)
+                )
+        except Exception as error:  # noqa: BLE001 - whatever a server of a tenant's choice makes of it
+            logger.info("provider_key_not_tested", provider=provider, reason=type(error).__name__)
+            raise ProviderNotReached from None
+        if status in REFUSED:
+            raise ProviderKeyRefused
+        if not 200 <= status < 300:
+            logger.info("provider_key_not_tested", provider=provider, reason=f"http_{status}")
+            raise ProviderNotReached
+
+    async def _status_of(self, url: str, headers: Mapping[str, str], *, guarded: bool) -> int:
+        # Not at the top: for who sets a key.
+        import aiohttp
+        import httpcore2
+
+        from app.webhooks.resolver import GuardedResolver
+
+        if guarded:
+            parse_url(url, self._allowed)
+        connector = aiohttp.TCPConnector(
+            resolver=GuardedResolver(self._backend) if guarded else None,
+            use_dns_cache=False,
+            ssl=httpcore2.default_ssl_context(),
+        )
+        async with (
+            aiohttp.ClientSession(connector=connector, trust_env=not guarded, auto_decompress=False) as session,
+            session.get(url, headers=headers, allow_redirects=False) as response,
+        ):
+            return response.status
+
+    def close(self) -> None:
+        self._backend.close()

@@ -37,6 +37,7 @@ from app.api.routes import (
     usage,
     well_known,
 )
+from app.api.v1 import embeddings
 from app.container import Container
 from app.core.config import Settings, get_settings
 from app.core.errors import AppError
@@ -69,6 +70,7 @@ ROUTES: tuple[APIRouter, ...] = tuple(
         admin,
         providers,
         usage,
+        embeddings,
         well_known,
         health,
     )

@@ -8,6 +8,9 @@ from fastapi.routing import APIRoute
 
 from app.api import examples, examples_of_keys
 from app.api.errors import OAUTH_PATH, documented, problem_of, problem_of_status
+from app.api.http.paths import is_v1
+from app.api.v1.described import ERROR, ERROR_SCHEMA, error_example
+from app.api.v1.described import EXAMPLES as V1_EXAMPLES
 from app.schemas.document import DocumentCreate, DocumentForm
 from app.schemas.message import MessageCitations, MessageDelta
 from app.schemas.problem import Problem
@@ -31,6 +34,7 @@ TAGS = [
     {"name": "api keys", "description": "Credentials for machines, which act for their user within scopes."},
     {"name": "admin", "description": "People, invites, webhooks and the audit log of the caller's tenant."},
     {"name": "usage", "description": "Tokens, cost and budgets of the caller's tenant."},
+    {"name": "openai", "description": "What OpenAI's clients call: point one here, with an API key of this service."},
     {"name": "health", "description": "For probes: liveness and readiness."},
 ]
 REPLACED = ("HTTPValidationError", "ValidationError")
@@ -54,7 +58,9 @@ def install_openapi(app: FastAPI) -> None:
             schema = original()
             _complete_schemas(schema)
             del schema["paths"][OAUTH_PATH]["post"]["responses"]["422"]  # FastAPI's own; a bad form is 400 there
-            for operation in _operations(schema):
+            for path, operation in _operations(schema):
+                if is_v1(path):
+                    operation["responses"].pop("422", None)  # what is not valid is 400 there
                 _complete(operation)
             app.openapi_schema = schema
         return app.openapi_schema
@@ -73,19 +79,21 @@ def _complete_schemas(schema: dict[str, Any]) -> None:
         described = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(described.pop("$defs", {}))
         schemas[model.__name__] = described
+    schemas["OpenAIError"] = ERROR_SCHEMA
     components["securitySchemes"]["AccessTokenOrApiKey"] = BEARER
 
 
-def _operations(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for operations in schema["paths"].values():
-        yield from operations.values()
+def _operations(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, operations in schema["paths"].items():
+        for operation in operations.values():
+            yield path, operation
 
 
 def _complete(operation: dict[str, Any]) -> None:
     operation["security"] = [*operation["security"], {"AccessTokenOrApiKey": []}] if "security" in operation else []
     for media in operation.get("requestBody", {}).get("content", {}).values():
         name = _rename(media["schema"])
-        media["example"] = BODIES.get(name) or examples.FORMS.get(name, {})
+        media.setdefault("example", BODIES.get(name) or examples.FORMS.get(name, {}))
     if "requestBody" in operation:
         for status in (400, 413, 415):
             operation["responses"].setdefault(str(status), documented(status)[status])
@@ -114,6 +122,12 @@ def _example(operation_id: str, status: str, kind: str, schema: dict[str, Any]) 
             return examples.LINES
         case "text/plain":
             return examples.TEXT
+    if schema == ERROR:
+        return error_example(int(status))
+    return V1_EXAMPLES.get(operation_id) or _own_example(schema)
+
+
+def _own_example(schema: dict[str, Any]) -> Any:
     if schema.get("type") == "array":
         return [EXAMPLES[schema["items"]["$ref"].rpartition("/")[2]]]
     return EXAMPLES[schema["$ref"].rpartition("/")[2]]

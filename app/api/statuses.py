@@ -16,6 +16,7 @@ STATUSES: dict[type[errors.AppError], int] = {
     errors.WrongPassword: 403,
     errors.NotFound: 404,
     errors.TenantNotFound: 404,
+    errors.ModelNotFound: 404,
     errors.Conflict: 409,
     errors.TenantNameTaken: 409,
     errors.EmailTaken: 409,

@@ -4,7 +4,7 @@ AppError
 ├── AuthenticationError     InvalidCredentials, InvalidRefreshToken, OperatorTokenRequired
 ├── PermissionDenied        InsufficientScope, SessionRequired, FreshLoginRequired, RegistrationClosed, InviteRequired,
 │                           WrongPassword
-├── NotFound                TenantNotFound
+├── NotFound                TenantNotFound, ModelNotFound
 ├── Conflict                TenantNameTaken, EmailTaken, LastAdmin, NameNotConfirmed, TooManyApiKeys, TooManyInvites,
 │                           TooManyConversations, MessageRunning, MessageEnded, ConversationBusy,
 │                           IdempotencyKeyInFlight, ModelWithoutPrice, DocumentQuotaUsedUp, DocumentNotRead
@@ -135,6 +135,12 @@ class NotFound(AppError):
 
 class TenantNotFound(NotFound):
     detail = "There is no such tenant."
+
+
+class ModelNotFound(NotFound):
+    """The same for one that is not there and for one that the caller may not use."""
+
+    detail = "There is no such model for you: GET /models lists those that you may use."
 
 
 class DocumentsOff(AppError):

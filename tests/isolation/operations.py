@@ -58,6 +58,11 @@ class Operation:
         return f"{self.method.upper()} {self.path}"
 
     @property
+    def is_ours(self) -> bool:
+        """Or that of another protocol: an unknown field is passed over there, and errors have its shape."""
+        return not self.path.startswith("/v1/")
+
+    @property
     def foreign(self) -> int:
         """What another tenant's id in the path gives, and one that nobody has."""
         return 403 if self.target == "tenant" else 404
@@ -141,6 +146,7 @@ OPERATIONS = (
     Operation("get", "/documents/{id}/content", MEMBER, target="read_document", scope=READ),
     Operation("delete", "/documents/{id}", OWNER, 204, target="document", scope=WRITE),
     Operation("get", "/collections", MEMBER, scope=READ),
+    Operation("post", "/v1/embeddings", MEMBER, body={"input": "Hello"}, scope=WRITE),
     Operation("get", "/usage", ADMIN),
     Operation("get", "/admin/budget", ADMIN),
     Operation("put", "/admin/budget", ADMIN, body=LIMIT, scope=SESSION),

@@ -135,6 +135,7 @@ async def call_every_route(
         ("get", "/documents/{id}/content"): client.get(f"/documents/{document}/content", headers=user),
         ("delete", "/documents/{id}"): client.delete(f"/documents/{document}", headers=user),
         ("get", "/collections"): client.get("/collections", headers=user),
+        ("post", "/v1/embeddings"): client.post("/v1/embeddings", json={"input": "Leases"}, headers=user),
         ("get", "/usage"): client.get("/usage?group_by=user", headers=admin),
         ("get", "/admin/budget"): client.get("/admin/budget", headers=admin),
         ("put", "/admin/budget"): client.put("/admin/budget", json={"limit_micro_usd": 10**9}, headers=admin),

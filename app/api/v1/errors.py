@@ -29,6 +29,7 @@ class Form:
 FORMS: dict[type[errors.AppError], Form] = {
     errors.AuthenticationError: Form("invalid_api_key"),
     errors.InsufficientScope: Form("missing_scope"),
+    errors.ModelNotFound: Form("model_not_found", param="model"),
     errors.BudgetExceeded: Form(QUOTA, QUOTA, 429, retries=False),
     errors.RateLimited: Form("rate_limit_exceeded", REQUESTS),
     errors.TooManyRunning: Form("rate_limit_exceeded", REQUESTS),
@@ -39,6 +40,7 @@ FORMS: dict[type[errors.AppError], Form] = {
     errors.IdempotencyKeyInFlight: Form(retries=True),
     errors.IdempotencyKeyReused: Form(status=409, param="Idempotency-Key", retries=False),
     errors.InvalidCursor: Form("invalid_value", param="after"),
+    errors.DocumentsOff: Form(retries=False),
     errors.ProviderRejected: Form(retries=False),
     errors.EmptyAnswer: Form(retries=False),
 }

@@ -14,6 +14,7 @@ from app.core.errors import InvalidRequest
 
 MAX_NAMES, MAX_NAMES_OF_A_REQUEST = 1000, 10
 _SANE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+_NO_NAME = frozenset(map(chr, (*range(0x21), *range(0x7F, 0xA1))))
 _logged: set[tuple[str, str]] = set()
 
 logger = structlog.get_logger()
@@ -60,9 +61,16 @@ class Fields:
             self.refuse(name, f"at most {most} characters", "string_above_max_length")
         return str(value)
 
+    def model(self) -> str:
+        """A public name; "": none was sent."""
+        name = self.text("model", most=256) or ""
+        if not _NO_NAME.isdisjoint(name):
+            self.refuse("model", "is no name of a model")
+        return name
+
     def required_text(self, name: str, most: int | None = None) -> str:
         value = self.text(name, most)
-        return self._missing(name) if value is None else value
+        return self.missing(name) if value is None else value
 
     def flag(self, name: str) -> bool | None:
         value = self.raw(name)
@@ -100,18 +108,18 @@ class Fields:
 
     def required_object(self, name: str) -> "Fields":
         found = self.object(name)
-        return self._missing(name) if found is None else found
+        return self.missing(name) if found is None else found
 
-    def objects(self, name: str, most: int) -> "list[Fields]":
+    def objects(self, name: str, most: int | None = None) -> "list[Fields]":
         return [self._object(f"{name}[{index}]", value) for index, value in enumerate(self.list(name, most))]
 
-    def list(self, name: str, most: int) -> "list[Any]":
+    def list(self, name: str, most: int | None = None) -> "list[Any]":
         value = self.raw(name)
         if value is None:
             return []
         if not isinstance(value, list):
             self._wrong(name, "an array")
-        if len(value) > most:
+        if most is not None and len(value) > most:
             self.refuse(name, f"at most {most} elements", "array_above_max_length")
         return value
 
@@ -147,7 +155,7 @@ class Fields:
     def _wrong(self, name: str, wanted: str) -> NoReturn:
         self.refuse(name, f"must be {wanted}", "invalid_type")
 
-    def _missing(self, name: str) -> NoReturn:
+    def missing(self, name: str) -> NoReturn:
         self.refuse(name, "is required", "missing_required_parameter")
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 from fastapi.responses import Response
@@ -18,7 +18,6 @@ from app.models import MessageStatus
 KEEP_ALIVE = b": keep-alive\n\n"
 # Before the first piece of an answer nobody may wait longer for a byte; until then a failure has its status.
 SILENT_SECONDS = 2.0
-_leaving: set["asyncio.Task[Any]"] = set()
 
 
 class Encoder(Protocol):
@@ -34,7 +33,7 @@ class Encoder(Protocol):
 class DialectStream(Response):
     """Each event goes out as it comes. The head waits for the first, so that what fails before it has its own status.
 
-    `on_gone` is awaited when the client has left before the end.
+    The reader is closed when the client is gone.
     """
 
     media_type = "text/event-stream"
@@ -45,11 +44,10 @@ class DialectStream(Response):
         reader: Reader,
         encoder: Encoder,
         heartbeat_seconds: float,
-        on_gone: Callable[[], Awaitable[Any]] | None = None,
     ) -> None:
         self._events, self._reader, self._encoder = events, reader, encoder
-        self._heartbeat_seconds, self._on_gone = heartbeat_seconds, on_gone
-        self._begun = self._ended = False
+        self._heartbeat_seconds = heartbeat_seconds
+        self._begun = False
         # A proxy that collects a response before handing it on would defeat the stream.
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
@@ -75,7 +73,6 @@ class DialectStream(Response):
                 await self._begin(send)
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 sent_at = time.monotonic()
-        self._ended = not self._reader.closed
         await self._begin(send)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -96,10 +93,6 @@ class DialectStream(Response):
         while (await receive())["type"] != "http.disconnect":
             pass
         self._reader.close()
-        if self._on_gone is not None and not self._ended:
-            task = asyncio.ensure_future(self._on_gone())
-            _leaving.add(task)
-            task.add_done_callback(_leaving.discard)
 
 
 def failure_of(end: End) -> AppError | None:

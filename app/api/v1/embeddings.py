@@ -1,0 +1,92 @@
+"""OpenAI's embeddings, by the embedder that documents have."""
+
+import base64
+import struct
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from app.api.v1.body import read_object
+from app.api.v1.described import EXAMPLES, answer, body, errors, listed
+from app.api.v1.fields import Fields, log_unknown
+from app.dependencies import Embeddings
+from app.documents.shapes import Embedder, Vector
+
+router = APIRouter(prefix="/v1", tags=["openai"])
+
+MAX_TEXTS = 2048
+TEXT = {"type": "string"}
+BODY = body(
+    {
+        "model": TEXT,
+        "input": {"anyOf": [TEXT, {"type": "array", "items": TEXT}]},
+        "encoding_format": {"enum": ["float", "base64"]},
+        "dimensions": {"type": "integer"},
+    },
+    ["input", "model"],
+    {"model": "all-MiniLM-L6-v2-int8", "input": ["What is async Python?"]},
+)
+VECTOR = {
+    "type": "object",
+    "required": ["object", "index", "embedding"],
+    "properties": {
+        "object": {"const": "embedding"},
+        "index": {"type": "integer"},
+        "embedding": {"anyOf": [{"type": "array", "items": {"type": "number"}}, TEXT]},
+    },
+}
+EXAMPLES["create_embeddings"] = {
+    "object": "list",
+    "data": [{"object": "embedding", "index": 0, "embedding": [0.06, -0.08]}],
+    "model": "all-MiniLM-L6-v2-int8",
+    "usage": {"prompt_tokens": 7, "total_tokens": 7},
+}
+
+
+@router.post(
+    "/embeddings",
+    summary="Embed texts",
+    responses={200: answer(listed(VECTOR)), **errors(400, 403, 404, 409, 413, 415, 501, 502, 504)},
+    response_class=JSONResponse,
+    response_model=None,
+    openapi_extra=BODY,
+)
+async def create_embeddings(service: Embeddings, request: Request) -> JSONResponse:
+    """Vectors of length 1. They count in the usage, and claim from budgets, as those of documents do."""
+    asked = await read_object(request)
+    asked.ignore("user")
+    embedder = service.embedder(asked.model())
+    texts = _texts(asked, embedder)
+    encoding = asked.one_of("encoding_format", ("float", "base64"))
+    if asked.integer("dimensions", 1, 2**31) not in (None, embedder.dimensions):
+        asked.refuse("dimensions", f"the vectors of this model have {embedder.dimensions}", "unsupported_value")
+    log_unknown("embeddings", asked)
+    made = await service.embed(embedder, texts)
+    data = [_shown(index, vector, encoding) for index, vector in enumerate(made.vectors)]
+    usage = {"prompt_tokens": made.tokens, "total_tokens": made.tokens}
+    return JSONResponse({"object": "list", "data": data, "model": made.model, "usage": usage})
+
+
+def _texts(asked: Fields, embedder: Embedder) -> list[str]:
+    given = asked.raw("input")
+    texts = [given] if isinstance(given, str) else asked.list("input", MAX_TEXTS)
+    if any(isinstance(each, int | list) for each in texts):
+        asked.refuse("input", "texts are taken here, and no tokens: whose they are nobody knows", "unsupported_value")
+    for index, each in enumerate(texts):
+        if not isinstance(each, str):
+            asked.refuse(f"input[{index}]", "must be a string", "invalid_type")
+        if not each:
+            asked.refuse(f"input[{index}]", "is empty")
+        # Of other models the provider counts, and refuses.
+        if embedder.is_free and len(embedder.token_spans(each)) > embedder.max_tokens:
+            detail = f"the model reads {embedder.max_tokens} tokens: what is longer would mean its beginning alone"
+            asked.refuse(f"input[{index}]", detail, "context_length_exceeded")
+    return texts or asked.missing("input")
+
+
+def _shown(index: int, vector: Vector, encoding: str | None) -> dict[str, Any]:
+    shown: Any = list(vector)
+    if encoding == "base64":
+        shown = base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode("ascii")
+    return {"object": "embedding", "index": index, "embedding": shown}

@@ -11,12 +11,12 @@ from typing import Any
 import asyncpg
 import uvloop
 
-from soak import cancelled, cross_tenant, fuzz
+from soak import cancelled, cross_tenant, fuzz, uploads
 from soak.report import Failed, Outcome, page
 from soak.seed import dsn
 from soak.service import ROOT, Service, running
 
-SECTIONS = {"cross_tenant": cross_tenant.run, "cancelled": cancelled.run, "fuzz": fuzz.run}
+SECTIONS = {"cross_tenant": cross_tenant.run, "cancelled": cancelled.run, "fuzz": fuzz.run, "uploads": uploads.run}
 TENANTS, PROCESSES = 200, 2
 LOG_SHOWN = 10_000
 

@@ -27,6 +27,11 @@ class _InMemory(MultiPartParser):
 
     spool_max_size = 2**40
 
+    def close(self) -> None:
+        """Also of the file whose part did not come to its end."""
+        for file in self._files_to_close_on_error:
+            file.close()
+
 
 async def read_document(request: Request, uploads: Uploads, tenant_id: str, max_bytes: int) -> NewDocument:
     """Raises `UnsupportedMediaType`, `TooManyUploads`, `Overloaded`; and of an invalid body what FastAPI does."""
@@ -45,12 +50,11 @@ async def _in_form(request: Request, max_bytes: int) -> NewDocument:
     parser = _InMemory(request.headers, request.stream(), max_files=1, max_fields=FIELDS, max_part_size=FIELD_BYTES)
     try:
         form = await parser.parse()
+        return await _document_of(dict(form.multi_items()), max_bytes)
     except MultiPartException:
         raise HTTPException(400) from None
-    try:
-        return await _document_of(dict(form.multi_items()), max_bytes)
     finally:
-        await form.close()
+        parser.close()
 
 
 async def _document_of(fields: dict[str, Any], max_bytes: int) -> NewDocument:

@@ -141,9 +141,11 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class ReasoningDelta:
-    """An empty one says that the model is at work, and perhaps thinks."""
+    """An empty one says that the model is at work, and perhaps thinks. With `sealed` it ends a `Reasoning`."""
 
     text: str
+    provider: str = ""
+    sealed: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,14 @@
 """What an answer says, in whichever dialect: its text, what it counted, and why it ended."""
 
+from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from app.core.completion import Completion, FinishReason
 from app.core.errors import EmptyAnswer, ProviderError, ProviderRejected
+from app.core.items import ToolCall
+from app.llm.output import Output
 
 _WORDS = {
     FinishReason.STOP: "stop stop_sequence stop_token end_turn eos eos_token complete completed",
@@ -21,12 +24,28 @@ TEXTS = ("text", "output_text")
 logger = structlog.get_logger()
 
 
+def completed(provider: str, output: Output, said: object, counts: Completion) -> Completion:
+    """An answer that has ended; `said` is the provider's word for why.
+
+    Raises:
+        ProviderError: it is none.
+    """
+    reason = reason_of(said)
+    items = output.end(cut=reason is FinishReason.LENGTH)
+    text = output.text
+    if output.calls and reason in (None, FinishReason.STOP, FinishReason.OTHER):
+        reason = FinishReason.TOOL_CALLS
+    elif reason is FinishReason.TOOL_CALLS and text and not output.calls:
+        reason = FinishReason.STOP
+    return finished(provider, replace(counts, text=text, finish_reason=reason, items=items))
+
+
 def finished(provider: str, answer: Completion) -> Completion:
     """The answer, if it is one.
 
     Raises:
         ProviderRejected: a filter took the rest of it.
-        EmptyAnswer: it holds no text.
+        EmptyAnswer: it holds no text, and calls no tool.
         ProviderError: the provider itself says that it failed.
     """
     error: ProviderError
@@ -34,7 +53,7 @@ def finished(provider: str, answer: Completion) -> Completion:
         error = ProviderRejected()
     elif answer.finish_reason == FinishReason.ERROR:
         error = ProviderError()
-    elif answer.text:
+    elif answer.text or any(isinstance(item, ToolCall) for item in answer.items):
         return answer
     else:
         error = EmptyAnswer()

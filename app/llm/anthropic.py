@@ -24,9 +24,8 @@ class AnthropicProvider:
 
     def __init__(self, api_key: str, base_url: str, model: str, limits: CallLimits) -> None:
         self._client = AnthropicClient(api_key=api_key, base_url=base_url or ANTHROPIC_URL)
-        url = f"{str(self._client.base_url).rstrip('/')}/v1/messages"
         headers = {**self._client.default_headers, "Authorization": f"Bearer {api_key}"}
-        self._endpoint = Endpoint(self.name, url, headers, limits)
+        self._endpoint = Endpoint(self.name, str(self._client.base_url), "/v1/messages", headers, limits)
         self._model = model or DEFAULT_MODEL
         self.models: tuple[str, ...] = (self._model,)
         self._output_tokens = limits.output_tokens
@@ -41,8 +40,10 @@ class AnthropicProvider:
         on_event = call.on_event
         try:
             if on_event is None:
-                return await self._endpoint.call(body, whole(self._completion))
-            return await self._endpoint.call(body | {"stream": True}, lambda parts: self._streamed(parts, on_event))
+                return await self._endpoint.call(body, whole(self._completion), call)
+            return await self._endpoint.call(
+                body | {"stream": True}, lambda parts: self._streamed(parts, on_event), call
+            )
         except NotUnderstood as error:
             raise error.refusal from None
 

@@ -5,6 +5,7 @@ What wraps a provider (a deadline, a circuit breaker, a fallback) is a provider 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
 
 from app.core.completion import Completion
@@ -34,7 +35,8 @@ class Credential:
 class CallLimits:
     """`call_seconds` bounds a call that streams nothing, with its retries; `silence_seconds` the wait for each part.
 
-    A Retry-After above `longest_wait` is the caller's to wait for, or a fallback's to make needless.
+    A Retry-After above `longest_wait` is the caller's to wait for, or a fallback's to make needless. `networks` are
+    those in which a tenant's own address may lie, besides the public ones.
     """
 
     call_seconds: float
@@ -42,6 +44,7 @@ class CallLimits:
     retries: int
     output_tokens: int
     longest_wait: float = LONGEST_WAIT_SECONDS
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
 
     @property
     def bytes(self) -> int:

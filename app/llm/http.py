@@ -8,19 +8,23 @@ import json
 import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpcore2
+import structlog
 
-from app.core.errors import ProviderError
-from app.llm.base import CallLimits
+from app.core.errors import ProviderError, ProviderRejected
+from app.llm.base import Call, CallLimits, Credential
 from app.llm.failures import UNREADABLE, AnswerTooLarge, refused, unreachable, unreadable
 from app.llm.lines import parsed
 from app.observability import tracing
+from app.webhooks.guard import ON_BEHALF_OF, AddressRefused, GuardedBackend, HostNotFound
+from app.webhooks.resolver import GuardedResolver
+from app.webhooks.url import parse_url
 
 MAX_CONNECTIONS = 20_000
 """Thousands of streams may run at once, and what bounds them is counted elsewhere, for each tenant."""
@@ -30,6 +34,9 @@ MAX_WORDS = 2**16
 # What a client of an SDK would set for itself, and aiohttp sets here.
 HOP_HEADERS = {"accept-encoding", "connection", "content-length", "host"}
 NEGOTIABLE = (400, 422)
+NO_CALL = Call(())
+
+logger = structlog.get_logger()
 
 T = TypeVar("T")
 Read = Callable[[AsyncIterator[bytes]], Awaitable[T]]
@@ -47,19 +54,27 @@ class NotUnderstood(Exception):
 class Endpoint:
     """One address, with the connections to it. They are opened with the first call: that has a running loop."""
 
-    def __init__(self, provider: str, url: str, headers: Mapping[str, object], limits: CallLimits) -> None:
+    def __init__(
+        self, provider: str, base_url: str, path: str, headers: Mapping[str, object], limits: CallLimits
+    ) -> None:
         self._provider = provider
-        self.url = url
+        self._path = path
+        self.url = f"{base_url.rstrip('/')}{path}"
         sent = {name: text for name, text in headers.items() if isinstance(text, str)}
         self._headers = {name: text for name, text in sent.items() if name.lower() not in HOP_HEADERS}
         # A compressed megabyte can hold a gigabyte, so none is asked for and none is taken.
         self._headers |= {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         self._limits = limits
-        self._proxy = _proxy_for(url)
-        self._session: aiohttp.ClientSession | None = None
+        self._proxy = _proxy_for(self.url)
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._guard = GuardedBackend(limits.networks)
 
-    async def call(self, body: Mapping[str, Any], read: Read[T]) -> T:
-        """What `read` makes of the answer's bytes.
+    def url_for(self, credential: Credential | None) -> str:
+        own = credential.base_url if credential else ""
+        return f"{own.rstrip('/')}{self._path}" if own else self.url
+
+    async def call(self, body: Mapping[str, Any], read: Read[T], call: Call = NO_CALL) -> T:
+        """What `read` makes of the answer's bytes. The call's credential takes the place of the service's.
 
         Raises:
             NotUnderstood: 400 or 422.
@@ -69,7 +84,7 @@ class Endpoint:
         started, tried = time.monotonic(), 0
         while True:
             try:
-                return await self._once(data, read)
+                return await self._once(data, read, call)
             except ProviderError as error:
                 pause = self._pause_before(tried, error)
                 if pause is None or time.monotonic() - started + pause >= self._limits.call_seconds:
@@ -86,14 +101,13 @@ class Endpoint:
         pause = min(FIRST_PAUSE_SECONDS * 2.0**tried, LONGEST_PAUSE_SECONDS)
         return pause * random.uniform(0.75, 1.0)  # noqa: S311
 
-    async def _once(self, data: bytes, read: Read[T]) -> T:
-        session = self._session or self._open()
+    async def _once(self, data: bytes, read: Read[T], call: Call) -> T:
+        headers = {**self._headers, **tracing.headers()}
+        if call.credential is not None:
+            headers["Authorization"] = f"Bearer {call.credential.api_key}"
         answered = False
         try:
-            headers = {**self._headers, **tracing.headers()}
-            async with session.post(
-                self.url, data=data, headers=headers, proxy=self._proxy, allow_redirects=False
-            ) as response:
+            async with self._post(data, headers, call) as response:
                 parts = _bounded(response, self._limits.bytes)
                 if not 200 <= response.status < 300:
                     refusal = refused(self._provider, response.headers, response.status)
@@ -102,15 +116,35 @@ class Endpoint:
                     raise refusal
                 answered = True
                 return await read(parts)
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except AddressRefused as error:
+            logger.warning("provider_error", provider=self._provider, error=type(error).__name__)
+            raise ProviderRejected from None
+        except (aiohttp.ClientError, HostNotFound, TimeoutError) as error:
             raise unreachable(self._provider, error, began=answered) from None
         except UNREADABLE as error:
             raise unreadable(self._provider, error) from None
 
-    def _open(self) -> aiohttp.ClientSession:
+    def _post(
+        self, data: bytes, headers: Mapping[str, str], call: Call
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """A tenant's own address is reached past the guard, and not by a proxy: that would look the name up again."""
+        url = self.url_for(call.credential)
+        own = url != self.url
+        if own:
+            parse_url(url, self._limits.networks)  # one that is written as numbers is not looked up
+            ON_BEHALF_OF.set(call.tenant_id)
+        session = self._sessions.get(own) or self._open(own=own)
+        return session.post(url, data=data, headers=headers, proxy=None if own else self._proxy, allow_redirects=False)
+
+    def _open(self, *, own: bool) -> aiohttp.ClientSession:
         limits = self._limits
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=httpcore2.default_ssl_context()),
+        self._sessions[own] = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=MAX_CONNECTIONS,
+                ssl=httpcore2.default_ssl_context(),
+                resolver=GuardedResolver(self._guard) if own else None,
+                use_dns_cache=not own,
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             max_line_size=MAX_WORDS,
@@ -119,11 +153,12 @@ class Endpoint:
                 total=None, sock_connect=min(limits.call_seconds, CONNECT_SECONDS), sock_read=limits.silence_seconds
             ),
         )
-        return self._session
+        return self._sessions[own]
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for session in self._sessions.values():
+            await session.close()
+        self._guard.close()
 
 
 def whole(take: Callable[[Any], T]) -> Read[T]:
@@ -157,6 +192,12 @@ async def _words_of(parts: AsyncGenerator[bytes, None]) -> str:
             if len(words) >= MAX_WORDS:
                 break
     return words.decode(errors="replace")
+
+
+def maker_of(provider: str, url: str, usual: str) -> str:
+    """Whose thoughts an answer from the address holds: another server could not read what this one sealed."""
+    host = urlsplit(url).hostname
+    return provider if host == urlsplit(usual).hostname else f"{provider}:{host}"
 
 
 def _proxy_for(url: str) -> str | None:

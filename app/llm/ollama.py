@@ -21,7 +21,7 @@ class OllamaProvider:
     name = "ollama"
 
     def __init__(self, base_url: str, model: str, limits: CallLimits, context_tokens: int) -> None:
-        self._endpoint = Endpoint(self.name, f"{(base_url or OLLAMA_URL).rstrip('/')}/api/chat", {}, limits)
+        self._endpoint = Endpoint(self.name, base_url or OLLAMA_URL, "/api/chat", {}, limits)
         self._model = model or DEFAULT_MODEL
         self.models: tuple[str, ...] = (self._model,)
         self._options = {"num_ctx": context_tokens, "num_predict": limits.output_tokens}
@@ -39,8 +39,8 @@ class OllamaProvider:
         }
         try:
             if on_event is None:
-                return await self._endpoint.call(body, whole(self._whole))
-            return await self._endpoint.call(body, lambda parts: self._streamed(parts, on_event))
+                return await self._endpoint.call(body, whole(self._whole), call)
+            return await self._endpoint.call(body, lambda parts: self._streamed(parts, on_event), call)
         except NotUnderstood as error:
             raise error.refusal from None
 

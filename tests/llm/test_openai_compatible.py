@@ -6,6 +6,7 @@ import pytest
 
 from app.core.errors import ProviderError, ProviderRejected, ProviderUnavailable
 from app.llm.base import Call
+from app.llm.openai.dialect import Dialect
 from app.llm.openai_compatible import OpenAICompatibleProvider
 from tests.llm.loopback import completion
 from tests.llm.wire import KEY, OPENAI, OPENAI_USAGE, TURNS, limits, openai_chunk, served, sse, streamed
@@ -35,7 +36,7 @@ async def test_the_turns_the_key_and_the_limit_are_sent() -> None:
 )
 async def test_the_limit_has_the_name_that_the_server_knows(url: str, limit: str) -> None:
     provider = OpenAICompatibleProvider(KEY, url, "tiny", limits())
-    assert provider._dialect.limit == limit
+    assert Dialect.of(provider._endpoint.url).limit == limit
     await provider.close()
 
 

@@ -83,7 +83,7 @@ def openai_embedder(
     base_url: str, api_key: str, model: str, dimensions: int, max_tokens: int, limits: CallLimits
 ) -> RemoteEmbedder:
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    endpoint = Endpoint("openai", f"{base_url.rstrip('/')}/embeddings", headers, limits)
+    endpoint = Endpoint("openai", base_url, "/embeddings", headers, limits)
 
     def vectors_in(answer: dict[str, Any]) -> list[Any]:
         return [item["embedding"] for item in sorted(answer["data"], key=lambda item: item["index"])]
@@ -97,7 +97,7 @@ def openai_embedder(
 
 
 def ollama_embedder(base_url: str, model: str, dimensions: int, max_tokens: int, limits: CallLimits) -> RemoteEmbedder:
-    endpoint = Endpoint("ollama", f"{base_url.rstrip('/')}/api/embed", {}, limits)
+    endpoint = Endpoint("ollama", base_url, "/api/embed", {}, limits)
     # What is too long is refused: cut, it would be found by its beginning alone.
     body = {"model": model, "truncate": False}
     return RemoteEmbedder(

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.core.ids import new_id
-from app.messages.statements import COLUMNS
+from app.messages.columns import COLUMNS
 from benchmarks.floor import ME, TOKENS, answer, health, lifespan
 
 PROVIDER_URL = os.environ.get("PROVIDER_URL")

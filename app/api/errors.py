@@ -84,7 +84,7 @@ def problem_of(scope: Scope, error: errors.AppError) -> Problem:
     extra: dict[str, Any] = {}
     if type(error) in BLAMED:
         extra["errors"] = [{"loc": BLAMED[type(error)], "msg": error.detail, "type": words}]
-    if isinstance(error, (errors.ProviderError, errors.IdempotencyKeyInFlight)):
+    if isinstance(error, (errors.ProviderError, errors.IdempotencyKeyInFlight, errors.NotStored)):
         extra["message_id"] = error.message_id
     if isinstance(error, errors.BudgetExceeded):
         extra["resets_at"] = error.resets_at

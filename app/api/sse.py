@@ -1,4 +1,4 @@
-"""Server-Sent Events of a message: `message`, `citations` if it asks documents, `delta`s, and how it ended."""
+"""Server-Sent Events of a message: `message`, `citations`, what is said piece by piece, and how it ended."""
 
 import asyncio
 import json
@@ -11,7 +11,9 @@ from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.api.errors import problem_of
+from app.core import items
 from app.core.errors import AppError, InvalidPosition, provider_failure
+from app.core.items import ReasoningDelta, TextDelta, ToolCallDelta
 from app.core.lines import one_line
 from app.messages.generation import Reader
 from app.messages.stream import ENDED, Cited, Delta, End, Event, Position
@@ -80,14 +82,24 @@ def _encoded(scope: Scope, event: Event) -> bytes:
             return b""
         case Cited(citations):
             return _frame("citations", MessageCitations(citations=citations).model_dump_json())
-        case Delta(text, position):
-            return _frame(
-                "delta", json.dumps({"text": text}, ensure_ascii=False), f"{position.attempt}-{position.offset}"
-            )
+        case Delta(said, position):
+            name, data = _said(said)
+            return _frame(name, json.dumps(data, ensure_ascii=False), f"{position.attempt}-{position.offset}")
         case End(row, error):
             return _end(scope, row, error)
         case row:
             return _frame("message", MessageRead.model_validate(row).model_dump_json())
+
+
+def _said(event: items.Delta) -> tuple[str, dict[str, Any]]:
+    match event:
+        case TextDelta(text):
+            return "delta", {"text": text}
+        case ReasoningDelta(text):
+            return "reasoning", {"text": text}
+        case ToolCallDelta(index, arguments, call_id, name):
+            begun = {"id": call_id, "name": name} if name else {}
+            return "tool_call", {"index": index, **begun, "arguments": arguments}
 
 
 def _end(scope: Scope, row: Any, error: AppError | None) -> bytes:

@@ -12,11 +12,11 @@ from app.cache.asking import Asker, TenantCaching
 from app.cache.control import CacheControl, CacheState
 from app.cache.entries import Entry, unseal
 from app.cache.flights import Ask, Flights, Wanted
-from app.cache.names import Names, prefix_of
+from app.cache.names import Names, prefix_of, shareable
 from app.cache.store import Away, Store
 from app.core.completion import Completion
-from app.core.items import Item
 from app.core.redis_client import client_of, refuse_wrong_password
+from app.llm.base import Call
 from app.models.rows import QueuedMessageRow
 
 TENANTS_KEPT = 10_000
@@ -108,21 +108,21 @@ class ResponseCache:
             self._tenants.popitem(last=False)
         return caching
 
-    async def look(self, caching: TenantCaching, asker: Asker, turns: Sequence[Item], control: CacheControl) -> Lookup:
+    async def look(self, caching: TenantCaching, asker: Asker, call: Call, control: CacheControl) -> Lookup:
         """What the cache has for a message that lets it keep its answer."""
-        names = self._names.of(asker.tenant_id, caching.epoch, asker.sharer(caching), turns)
+        names = self._names.of(asker.tenant_id, caching.epoch, asker.sharer(caching), call)
         wanted = Wanted(asker.tenant_id, names, caching.seconds)
         lookup = Lookup(self._flights, wanted, caching, reads=control.reads)
         await lookup.look(self.store)
         return lookup
 
-    async def look_for_queued(self, message: QueuedMessageRow, turns: Sequence[Item]) -> Lookup | None:
+    async def look_for_queued(self, message: QueuedMessageRow, call: Call) -> Lookup | None:
         """As `look`, for a message that a worker begins; None: it has nothing to do with the cache."""
         caching = self.learn(message.tenant_id, message.caching)
         control = CacheControl.of_queued(message.cache_use)
-        if caching is None or not control.keeps:
+        if caching is None or not control.keeps or not shareable(call):
             return None
-        return await self.look(caching, Asker(message.tenant_id, message.user_id), turns, control)
+        return await self.look(caching, Asker(message.tenant_id, message.user_id), call, control)
 
     async def forget_tenant(self, tenant_id: str) -> None:
         """Delete what is kept of a tenant that is gone. Its epoch is gone too: what stays is unreadable."""

@@ -34,3 +34,4 @@ class CacheControl:
 
 
 AS_THE_TENANT_WANTS = CacheControl()
+NOT_AT_ALL = CacheControl(reads=False, keeps=False)

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from app.cache.names import Name
 from app.core.completion import Completion, FinishReason
+from app.core.items import Message
 
 MAX_BYTES = 256 * 1024
 """Of an answer that is kept, before it is compressed."""
@@ -33,8 +34,10 @@ class Entry:
 
 
 def entry_of(tenant_id: str, completion: Completion, now: float) -> Entry | None:
-    """None of what nobody else shall get: an answer that did not end by itself, or is too long."""
+    """None of what nobody else shall get: an answer that did not end by itself, is more than text, or is too long."""
     if completion.finish_reason != FinishReason.STOP or not completion.text:
+        return None
+    if any(not isinstance(item, Message) for item in completion.output):
         return None
     entry = Entry(tenant_id, completion.text, completion.model, now)
     return entry if len(_written(entry)) <= MAX_BYTES else None

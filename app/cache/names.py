@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from app.core.items import Item
+from app.core.items import Message
+from app.llm.base import Call
 
 KEY_PREFIX = "llm-saas:cache"
 # Of what follows: with another form of it, or of what is kept, nothing that was kept before is found.
@@ -27,6 +28,12 @@ class Name:
     seal: bytes
 
 
+def shareable(call: Call) -> bool:
+    """Whether the answer may be one that was kept: of words alone, with no tool to be called. Only words are kept."""
+    words = all(isinstance(item, Message) and isinstance(item.content, str) for item in call.items)
+    return words and not call.options.tools
+
+
 class Names:
     """`secret_keys`: the present one first; what was kept under those before it is still found.
 
@@ -37,9 +44,10 @@ class Names:
         self._secret_keys = tuple(key.encode() for key in secret_keys)
         self._parameters = dict(parameters)
 
-    def of(self, tenant_id: str, epoch: str, sharer: str, turns: Sequence[Item]) -> list[Name]:
+    def of(self, tenant_id: str, epoch: str, sharer: str, call: Call) -> list[Name]:
         """One for each secret key. `sharer`: who alone may have the answer; "": the tenant's users."""
-        asked = [VERSION, self._parameters, sharer, [[type(item).__name__, asdict(item)] for item in turns]]
+        said = [[type(item).__name__, asdict(item)] for item in call.items]
+        asked = [VERSION, self._parameters, sharer, said, call.model, asdict(call.options)]
         canonical = json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()
         return [_name(key, tenant_id, epoch, canonical) for key in self._secret_keys]
 

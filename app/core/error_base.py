@@ -9,3 +9,11 @@ class AppError(Exception):
     def __init__(self, detail: str | None = None) -> None:
         self.detail = detail or self.detail
         super().__init__(self.detail)
+
+
+class NotFound(AppError):
+    detail = "There is no such resource."
+
+
+class Conflict(AppError):
+    detail = "The request conflicts with what is stored."

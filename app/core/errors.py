@@ -4,14 +4,15 @@ AppError
 ├── AuthenticationError     InvalidCredentials, InvalidRefreshToken, OperatorTokenRequired
 ├── PermissionDenied        InsufficientScope, SessionRequired, FreshLoginRequired, RegistrationClosed, InviteRequired,
 │                           WrongPassword
-├── NotFound                TenantNotFound, ModelNotFound
+├── NotFound                TenantNotFound, ModelNotFound, PreviousNotFound
 ├── Conflict                TenantNameTaken, EmailTaken, LastAdmin, NameNotConfirmed, TooManyApiKeys, TooManyInvites,
 │                           TooManyConversations, MessageRunning, MessageEnded, ConversationBusy,
-│                           IdempotencyKeyInFlight, ModelWithoutPrice, DocumentQuotaUsedUp, DocumentNotRead
+│                           IdempotencyKeyInFlight, ModelWithoutPrice, DocumentQuotaUsedUp, DocumentNotRead,
+│                           ToolResultsMissing, NotStored
 ├── DocumentsOff, ProviderKeysOff
 ├── UntrustedHost, InvalidHost, UnsupportedMediaType, InvalidRequest
 ├── InvalidCursor, NothingToSearchFor, TimeIsPast, InvalidPosition, InvalidWebhookUrl, UnknownRegion,
-│   IdempotencyKeyReused, InvalidBaseUrl, ProviderKeyRefused
+│   IdempotencyKeyReused, InvalidBaseUrl, ProviderKeyRefused, ToolResultsUnasked, NeedsStoring
 ├── ProviderNotReached
 ├── BudgetExceeded
 ├── TooManyRunning, TooManyStreams, TooManyUploads, TooManyLargeRequests
@@ -20,17 +21,27 @@ AppError
 ├── BackgroundWorkFailing
 ├── DatabaseUnavailable     DatabaseBusy, StatementTooLong, IsolationUnavailable, TenantMoving
 └── ProviderError           ProviderRejected, ProviderUnavailable, ProviderTimeout, ProviderKeyUnusable, EmptyAnswer,
-                            MessageInterrupted, MessageNotStarted
+                            OutputMalformed, MessageInterrupted, MessageNotStarted
 """
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from app.core.error_base import AppError
+from app.core.error_base import AppError, Conflict, NotFound
+from app.core.message_errors import (
+    ConversationBusy,
+    IdempotencyKeyInFlight,
+    MessageEnded,
+    MessageRunning,
+    NotStored,
+    PreviousNotFound,
+    ToolResultsMissing,
+)
 from app.core.provider_errors import (
     EmptyAnswer,
     MessageInterrupted,
     MessageNotStarted,
+    OutputMalformed,
     ProviderError,
     ProviderKeyUnusable,
     ProviderRejected,
@@ -47,10 +58,12 @@ from app.core.request_errors import (
     InvalidPosition,
     InvalidRequest,
     InvalidWebhookUrl,
+    NeedsStoring,
     NothingToSearchFor,
     ProviderKeyRefused,
     ProviderNotReached,
     TimeIsPast,
+    ToolResultsUnasked,
     UnknownRegion,
     UnsupportedMediaType,
     UntrustedHost,
@@ -59,7 +72,10 @@ from app.core.request_errors import (
 # What this tree has from its other files; its own are importable as ever.
 __all__ = [
     "AppError",
+    "Conflict",
+    "ConversationBusy",
     "EmptyAnswer",
+    "IdempotencyKeyInFlight",
     "IdempotencyKeyReused",
     "InvalidBaseUrl",
     "InvalidCursor",
@@ -67,9 +83,16 @@ __all__ = [
     "InvalidPosition",
     "InvalidRequest",
     "InvalidWebhookUrl",
+    "MessageEnded",
     "MessageInterrupted",
     "MessageNotStarted",
+    "MessageRunning",
+    "NeedsStoring",
+    "NotFound",
+    "NotStored",
     "NothingToSearchFor",
+    "OutputMalformed",
+    "PreviousNotFound",
     "ProviderError",
     "ProviderKeyRefused",
     "ProviderKeyUnusable",
@@ -78,6 +101,8 @@ __all__ = [
     "ProviderTimeout",
     "ProviderUnavailable",
     "TimeIsPast",
+    "ToolResultsMissing",
+    "ToolResultsUnasked",
     "UnknownRegion",
     "UnsupportedMediaType",
     "UntrustedHost",
@@ -129,10 +154,6 @@ class WrongPassword(PermissionDenied):
     detail = "The current password is wrong."
 
 
-class NotFound(AppError):
-    detail = "There is no such resource."
-
-
 class TenantNotFound(NotFound):
     detail = "There is no such tenant."
 
@@ -149,10 +170,6 @@ class DocumentsOff(AppError):
 
 class ProviderKeysOff(AppError):
     detail = "This service keeps no provider keys of tenants: its operator has set no MASTER_KEY."
-
-
-class Conflict(AppError):
-    detail = "The request conflicts with what is stored."
 
 
 class TenantNameTaken(Conflict):
@@ -181,28 +198,6 @@ class LastAdmin(Conflict):
 
 class NameNotConfirmed(Conflict):
     detail = "The name does not confirm what is about to be erased."
-
-
-class MessageRunning(Conflict):
-    detail = "The message is still being answered."
-
-
-class MessageEnded(Conflict):
-    detail = "The message has ended."
-
-
-class ConversationBusy(Conflict):
-    detail = "Another message of this conversation is still being answered."
-
-
-class IdempotencyKeyInFlight(Conflict):
-    """`message_id` names the message that the first request is waiting for."""
-
-    detail = "The first request with this Idempotency-Key has not ended."
-
-    def __init__(self, message_id: str) -> None:
-        super().__init__()
-        self.message_id = message_id
 
 
 class ModelWithoutPrice(Conflict):

@@ -55,6 +55,13 @@ class EmptyAnswer(ProviderError):
     detail = "The LLM provider answered without any text. The message is kept as failed; finish_reason says why."
 
 
+class OutputMalformed(ProviderError):
+    """It was billed, and nobody could read on in it: a piece of a tool call came when the next item had begun."""
+
+    code = "output_malformed"
+    detail = "The LLM provider's answer holds too much, or its pieces are out of order. The message is kept as failed."
+
+
 class MessageInterrupted(ProviderError):
     code = "interrupted"
     detail = "The message was interrupted before its answer was stored. It is kept as failed."
@@ -80,6 +87,7 @@ _FAILURES = {
         ProviderTimeout,
         ProviderKeyUnusable,
         EmptyAnswer,
+        OutputMalformed,
         MessageInterrupted,
         MessageNotStarted,
     )

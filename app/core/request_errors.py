@@ -64,3 +64,12 @@ class ProviderNotReached(AppError):
 
 class IdempotencyKeyReused(AppError):
     detail = "This Idempotency-Key was used with another request."
+
+
+class ToolResultsUnasked(AppError):
+    detail = "A tool result answers no call that waits for one: its call_id must be one of the last message's calls."
+
+
+class NeedsStoring(AppError):
+    def __init__(self, what: str) -> None:
+        super().__init__(f"A message that is not stored cannot have {what}.")

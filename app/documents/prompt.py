@@ -12,7 +12,7 @@ from hashlib import blake2s
 from html import escape
 from typing import Any, Protocol
 
-from app.core.items import Message
+from app.core.items import Item, Message, Text
 from app.llm.pricing import estimated_tokens
 
 MARK_BYTES = 8
@@ -76,12 +76,20 @@ class Quoted:
         """About."""
         return estimated_tokens(self.instruction) + estimated_tokens(self.passages)
 
-    def turns(self, earlier: Sequence[Message], content: str) -> list[Message]:
-        """The turns of a call: the system prompt and the turns before, then the passages and the user's words."""
-        system = [turn.text for turn in earlier if turn.role == "system"]
-        said = [turn for turn in earlier if turn.role != "system"]
-        whole = f"{self.passages}\n\n{content}" if self.passages else content
-        return [Message("system", "\n\n".join([*system, self.instruction])), *said, Message("user", whole)]
+    def turns(self, earlier: Sequence[Item], said: Sequence[Item]) -> list[Item]:
+        """The items of a call: the system prompt and what was said before, then the passages and the user's words."""
+        system = [item.text for item in earlier if isinstance(item, Message) and item.role == "system"]
+        before = [item for item in earlier if not (isinstance(item, Message) and item.role == "system")]
+        opening = Message("system", "\n\n".join([*system, self.instruction]))
+        *first, words = said
+        return [opening, *before, *first, self._with_passages(words)]
+
+    def _with_passages(self, words: Item) -> Item:
+        if not self.passages or not isinstance(words, Message):
+            return words
+        if isinstance(words.content, str):
+            return Message(words.role, f"{self.passages}\n\n{words.content}")
+        return Message(words.role, (Text(f"{self.passages}\n\n"), *words.content))
 
 
 def quote(found: Iterable[Found], tokens: int | None = None) -> Quoted:

@@ -61,7 +61,7 @@ class PriceTable:
         if read is None:
             read = sum(estimated_tokens(words_of(item)) for item in turns)
         if wrote is None:
-            wrote = estimated_tokens(completion.text) + thoughts
+            wrote = sum(estimated_tokens(words_of(item)) for item in completion.output) + thoughts
         return _cost(price, read, min(completion.cached_tokens or 0, read), wrote)
 
 

@@ -1,4 +1,4 @@
-"""Writes the partial text of all running streams of the process: one statement, a few times a second."""
+"""Writes what the running streams of the process have said: one statement, a few times a second."""
 
 import asyncio
 from collections import defaultdict
@@ -15,7 +15,7 @@ from app.db.session import Database
 from app.messages.generation import Generation
 
 INTERVAL_SECONDS = 0.25
-# Messages without new text are asked about less often: whether somebody cancelled them through another process.
+# Messages that say nothing new are asked about less often: whether somebody cancelled them through another process.
 TICKS_PER_LOOK = 3
 # A notification holds less than 8,000 bytes.
 IDS_PER_NOTICE = 200
@@ -61,9 +61,9 @@ class DeltaWriter:
         async with self._writing:
             young = asyncio.get_running_loop().time() - INTERVAL_SECONDS * TICKS_PER_LOOK
             chosen = [
-                (generation, generation.length)
+                (generation, generation.log.length)
                 for generation in self._running.values()
-                if (generation.streams and generation.length > generation.flushed)
+                if (_is_written(generation) and generation.log.length > generation.flushed)
                 or (look_at_all and generation.started < young)
             ]
             if not chosen and not self._ended:
@@ -85,12 +85,30 @@ class DeltaWriter:
     async def _execute(self, chosen: list[tuple[Generation, int]], ended: list[str]) -> set[str]:
         by_tenant: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for generation, _ in chosen:
-            piece = generation.text_from(generation.flushed) if generation.streams else ""
-            entry = {"id": generation.id, "attempt": generation.attempt, "start": generation.flushed, "text": piece}
-            by_tenant[generation.tenant_id].append(entry)
+            by_tenant[generation.tenant_id] += _entries(generation)
         batch = [{"tenant_id": tenant_id, "deltas": deltas} for tenant_id, deltas in by_tenant.items()]
-        ids = [*(generation.id for generation, length in chosen if length > generation.flushed), *ended]
+        ids = [
+            *(run.id for run, length in chosen if _is_written(run) and length > run.flushed),
+            *ended,
+        ]
         notices = [",".join(ids[at : at + IDS_PER_NOTICE]) for at in range(0, len(ids), IDS_PER_NOTICE)]
         async with self._database.background(rls.ENTER_NO_TENANT) as connection:
             rows = await connection.execute(WRITE, {"batch": batch, "notices": notices})
             return set(rows.scalars())
+
+
+def _is_written(generation: Generation) -> bool:
+    """What is not to be stored stays in the process."""
+    return generation.streams and generation.row.stored
+
+
+def _entries(generation: Generation) -> list[dict[str, Any]]:
+    """One for each piece that is new; one without text, if none is: whether it was cancelled is asked all the same."""
+    asked = {"id": generation.id, "attempt": generation.attempt}
+    new = generation.log.since(generation.flushed) if _is_written(generation) else ()
+    pieces = [
+        asked | {"start": piece.start, "text": piece.text}
+        | ({} if piece.kind == "text" else {"kind": piece.kind, "number": piece.number})
+        for piece in new
+    ]  # fmt: skip
+    return pieces or [asked | {"start": generation.flushed, "text": ""}]

@@ -8,7 +8,9 @@ from typing import Any
 
 from app.core.completion import Completion
 from app.core.errors import ProviderError
-from app.messages.generation import Generation, storable
+from app.core.item_json import items_to_json
+from app.messages.generation import Generation
+from app.messages.log import storable
 from app.models import MessageStatus
 from app.services.llm_service import LLMService
 
@@ -16,7 +18,7 @@ from app.services.llm_service import LLMService
 def completed(llm: LLMService, run: Generation, completion: Completion) -> dict[str, Any]:
     if completion.cached:
         return _end(run, MessageStatus.COMPLETED, completion, 0)
-    cost = llm.cost(completion, run.call.items, run.thoughts)
+    cost = llm.cost(completion, run.call, run.thoughts)
     # Nobody counted: what was set aside.
     return _end(run, MessageStatus.COMPLETED, completion, run.claim if cost is None else cost)
 
@@ -27,10 +29,10 @@ def failed(llm: LLMService, run: Generation, error: ProviderError) -> dict[str, 
     if not run.asked:
         return _end(run, MessageStatus.FAILED, None, None) | {"error_code": error.code}
     if answer is not None:
-        cost = _bounded(run, llm.cost(answer, run.call.items, run.thoughts))
-    elif run.length or run.thoughts:
-        answer = llm.partial(run.text_from(0))
-        cost = _bounded(run, llm.cost(answer, run.call.items, run.thoughts))
+        cost = _bounded(run, llm.cost(answer, run.call, run.thoughts))
+    elif run.log.length or run.thoughts:
+        answer = llm.partial(run.call, run.output)
+        cost = _bounded(run, llm.cost(answer, run.call, run.thoughts))
     elif error.accepted:
         cost = run.claim
     return _end(run, MessageStatus.FAILED, answer, cost) | {"error_code": error.code}
@@ -40,9 +42,9 @@ def cancelled(llm: LLMService, run: Generation) -> dict[str, Any]:
     """Nobody saw what was written to a call without a stream: it costs what was set aside."""
     if not run.asked:
         return _end(run, MessageStatus.CANCELLED, None, None)
-    answer, cost = llm.partial(run.text_from(0)), run.claim
+    answer, cost = llm.partial(run.call, run.output), run.claim
     if run.streams:
-        cost = _bounded(run, llm.cost(answer, run.call.items, run.thoughts))
+        cost = _bounded(run, llm.cost(answer, run.call, run.thoughts))
     return _end(run, MessageStatus.CANCELLED, answer, cost)
 
 
@@ -60,16 +62,18 @@ def _bounded(run: Generation, cost: int | None) -> int | None:
 
 
 def _end(run: Generation, status: MessageStatus, answer: Completion | None, cost: int | None) -> dict[str, Any]:
-    text = run.text_from(0) if run.streams or answer is None else storable(answer.text)
+    kept = run.row.stored
     return {
         "status": status.value,
         "error_code": None,
         "finish_reason": answer.finish_reason if answer else None,
-        "response": text,
+        "response": run.log.text if kept else "",
+        "output": None if run.log.plain or not kept else items_to_json(run.output),
         "model": storable(answer.model)[:255] if answer else None,
         "input_tokens": answer.input_tokens if answer else None,
         "cached_tokens": answer.cached_tokens if answer else None,
         "output_tokens": answer.output_tokens if answer else None,
+        "reasoning_tokens": answer.reasoning_tokens if answer else None,
         "cost_micro_usd": cost,
         "cached": answer is not None and answer.cached,
     }

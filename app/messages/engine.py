@@ -5,7 +5,6 @@ A run is a task of its own. The request that began it waits for it or reads alon
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,20 +16,22 @@ from app.core.errors import (
     AppError,
     DatabaseUnavailable,
     MessageInterrupted,
+    OutputMalformed,
     ProviderError,
     ShuttingDown,
     TooManyRunning,
 )
-from app.core.items import Item
+from app.core.items import TextDelta
 from app.db import rls
 from app.db.failures import may_pass, reason_of
 from app.db.session import Database
+from app.llm.base import Call
 from app.messages import ends
 from app.messages.counts import count_end
 from app.messages.delta_writer import DeltaWriter
 from app.messages.generation import Generation
 from app.messages.leases import LeaseKeeper
-from app.messages.statements import SETTLE, SETTLE_STREAM
+from app.messages.statements import SETTLE, SETTLE_OUTPUT, SETTLE_STREAM
 from app.models.rows import MessageRow
 from app.services.llm_service import LLMService
 
@@ -93,7 +94,7 @@ class MessageEngine:
     def start(
         self,
         row: MessageRow,
-        turns: Sequence[Item],
+        call: Call,
         claim: int | None,
         *,
         streams: bool,
@@ -103,7 +104,7 @@ class MessageEngine:
         older = self._running.get(row.id)
         if older is not None:  # the sweep has ended it while it ran here: its answer would come too late
             older.interrupt()
-        generation = Generation(row, turns, claim, streams=streams, lookup=lookup)
+        generation = Generation(row, call, claim, streams=streams, lookup=lookup)
         self._running[generation.id] = generation
         # Nothing runs before the next await: the run finds its task set.
         generation.task = asyncio.create_task(self._run(generation))
@@ -135,10 +136,9 @@ class MessageEngine:
     async def _run(self, generation: Generation) -> None:
         try:
             end = await self._call(generation)
-            statement = SETTLE
+            statement = _settling(generation, end)
             if generation.streams:
                 await self._deltas.finish(generation)
-                statement = SETTLE_STREAM
             row = await self._settle(generation, statement, end)
             if row is None:
                 self.leases_lost += 1
@@ -168,17 +168,17 @@ class MessageEngine:
         try:
             completion = await self._answer(generation)
         except ProviderError as error:
-            generation.error = error
+            generation.error = generation.error or error
         except asyncio.CancelledError:
             generation.task.uncancel()
-            if not generation.cancelled:  # by a shutdown
+            if not generation.cancelled and generation.error is None:  # by a shutdown
                 generation.error = MessageInterrupted()
         except Exception:  # a defect of ours: nobody shall wait for the lease
             logger.exception("provider_call_broke", message_id=generation.id)
             generation.error = ProviderError()
         generation.calling = False
-        generation.finish_text()
         try:
+            _close_log(generation, completion)
             return self._end_of(generation, completion)
         except Exception:
             logger.exception("message_not_counted", message_id=generation.id)
@@ -193,7 +193,7 @@ class MessageEngine:
             return await ask()
         completion = await generation.lookup.answer(ask)
         if completion.cached and generation.streams:
-            generation.append(completion.text)
+            generation.take(TextDelta(completion.text))
         return completion
 
     def _end_of(self, generation: Generation, completion: Completion | None) -> dict[str, Any]:
@@ -244,6 +244,26 @@ class MessageEngine:
                 for generation in set(self._running.values()) - interrupted:
                     generation.interrupt()
                     interrupted.add(generation)
+
+
+def _settling(generation: Generation, end: dict[str, Any]) -> TextClause:
+    if end["output"] is not None:
+        return SETTLE_OUTPUT
+    return SETTLE_STREAM if generation.streams and generation.row.stored else SETTLE
+
+
+def _close_log(generation: Generation, completion: Completion | None) -> None:
+    """Nothing more comes: what came as a whole is taken, and what cannot be kept is the provider's failure."""
+    error = generation.error
+    answer = completion or (error.answer if error else None)
+    try:
+        generation.log.finish()
+        if answer is not None:
+            generation.hear(answer)
+    except OutputMalformed as malformed:
+        generation.error = error or malformed
+    if isinstance(generation.error, OutputMalformed):
+        generation.error.answer = generation.error.answer or completion
 
 
 def _stop(generation: Generation) -> None:

@@ -1,13 +1,15 @@
-"""A message that is being answered in this process: its text so far, and who waits for more."""
+"""A message that is being answered in this process: what it has said so far, and who waits for more."""
 
 import asyncio
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from app.core.errors import ProviderError
-from app.core.items import Delta, Item, TextDelta
+from app.core.completion import Completion
+from app.core.errors import OutputMalformed, ProviderError
+from app.core.items import Delta, Item, ReasoningDelta
 from app.llm.base import Call
+from app.messages.log import Log
 from app.models.rows import MessageRow
 
 if TYPE_CHECKING:
@@ -53,18 +55,12 @@ class Generation:
     """
 
     __slots__ = (
-        "_ends", "_held", "_pieces", "asked", "attempt", "call", "calling", "cancelled", "claim", "ended", "error",
-        "flushed", "id", "lookup", "readers", "row", "started", "streams", "task", "tenant_id", "thoughts",
+        "asked", "attempt", "call", "calling", "cancelled", "claim", "ended", "error", "flushed", "id", "log", "lookup",
+        "readers", "row", "started", "streams", "task", "tenant_id", "thoughts",
     )  # fmt: skip
 
     def __init__(
-        self,
-        row: MessageRow,
-        turns: Sequence[Item],
-        claim: int | None,
-        *,
-        streams: bool,
-        lookup: "Lookup | None" = None,
+        self, row: MessageRow, call: Call, claim: int | None, *, streams: bool, lookup: "Lookup | None" = None
     ) -> None:
         self.row = row
         self.id = row.id
@@ -72,7 +68,7 @@ class Generation:
         self.attempt = row.attempts
         self.claim = claim
         self.streams = streams
-        self.call = Call(turns, self.take if streams else None, self.tenant_id)
+        self.call = replace(call, on_event=self.take if streams else None)
         self.lookup = lookup
         self.asked = lookup is None
         """Whether the provider was: an answer that was kept, or waited for, costs nothing."""
@@ -85,10 +81,9 @@ class Generation:
         self.thoughts = 0
         self.error: ProviderError | None = None
         self.readers: set[Reader] = set()
+        self.log = Log()
         self.flushed = 0
-        self._pieces: list[str] = []
-        self._ends: list[int] = []
-        self._held = ""
+        """So much of the log is in the database."""
 
     def interrupt(self) -> bool:
         """Stop the provider's call; False if it has returned: then nothing may stop the storing of the end."""
@@ -101,64 +96,36 @@ class Generation:
         if self.calling:
             self.task.cancel()
 
-    @property
-    def length(self) -> int:
-        """Characters so far."""
-        return self._ends[-1] if self._ends else 0
-
     def take(self, event: Delta) -> None:
         """Take the next event from the provider.
 
-        What is no text is counted: it may be a thought, about a token that nobody reads and somebody pays for.
+        An empty one is counted: it may be a thought, about a token that nobody reads and somebody pays for.
         """
-        if isinstance(event, TextDelta):
-            self.append(event.text)
-        else:
-            self.thoughts += 1
-
-    def append(self, piece: str) -> None:
-        """Take the next piece of text, fit for PostgreSQL, so that offsets here and there are the same."""
-        if self._held or not piece.isascii():
-            piece, self._held = _split_pair(self._held + piece)
-        self._add(storable(piece))
-
-    def finish_text(self) -> None:
-        """Nothing more comes: a half character that waited for its other half is replaced."""
-        held, self._held = self._held, ""
-        self._add(storable(held))
-
-    def _add(self, piece: str) -> None:
-        if not piece:
+        if self.error is not None:
             return
-        self._ends.append(self.length + len(piece))
-        self._pieces.append(piece)
+        if isinstance(event, ReasoningDelta) and not event.text and event.sealed is None:
+            self.thoughts += 1
+            return
+        try:
+            self.log.take(event)
+        except OutputMalformed as error:
+            self.error = error
+            self.interrupt()
         self.wake()
 
-    def text_from(self, offset: int) -> str:
-        """The text after the first `offset` characters."""
-        first = bisect_right(self._ends, offset)
-        start = self._ends[first - 1] if first else 0
-        return "".join(self._pieces[first:])[offset - start :]
+    def hear(self, answer: Completion) -> None:
+        """Take an answer as a whole, where its pieces were not taken one by one; raises `OutputMalformed`."""
+        if not self.streams:
+            self.log = Log.of(answer.output)
+
+    @property
+    def output(self) -> tuple[Item, ...]:
+        """What it has said, as items."""
+        return self.log.items()
 
     def wake(self) -> None:
         for reader in self.readers:
             reader.wake()
-
-
-def storable(text: str) -> str:
-    """The text with U+FFFD for what PostgreSQL cannot store: NUL and lone surrogates."""
-    if "\x00" in text:
-        text = text.replace("\x00", "\ufffd")
-    if text.isascii():
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _split_pair(text: str) -> tuple[str, str]:
-    """The text without a high surrogate at its end, and that surrogate: its other half may come with the next piece."""
-    if text and "\ud800" <= text[-1] <= "\udbff":
-        return text[:-1], text[-1]
-    return text, ""
 
 
 def _retrieve(future: "asyncio.Future[Any]") -> None:

@@ -5,18 +5,36 @@ from datetime import datetime
 from functools import cache
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Table, bindparam, literal_column, select
+from sqlalchemy import ColumnElement, Table, bindparam, case, func, literal_column, select
 
 from app.db.pagination import NewestFirst, only
 from app.db.visibility import Visible
-from app.models import Message, MessageStatus
+from app.models import Message, MessageContent, MessageStatus
 from app.models.rows import MessageRow
 
 messages = cast("Table", Message.__table__)
 
-SHOWN = [messages.c[name] for name in MessageRow.columns()]
-TEXTS = ("content", "response")
+contents = cast("Table", MessageContent.__table__)
+
 IN_TENANT = messages.c.tenant_id == bindparam("tenant_id")
+_OUTPUT = (
+    select(contents.c.output)
+    .where(contents.c.tenant_id == bindparam("tenant_id"), contents.c.message_id == messages.c.id)
+    .scalar_subquery()
+)
+
+
+def _shown(output: ColumnElement[Any]) -> list[ColumnElement[Any]]:
+    other = {
+        "api": func.coalesce(messages.c.api, literal_column("'messages'")).label("api"),
+        "output": output.label("output"),
+    }
+    return [other[name] if name in other else messages.c[name] for name in MessageRow.columns()]
+
+
+LISTED = _shown(literal_column("CAST(NULL AS jsonb)"))
+WHOLE = _shown(case((messages.c.has_contents, _OUTPUT)))
+TEXTS = ("content", "response")
 CONDITIONS: dict[str, ColumnElement[bool]] = {
     "user_id": only(messages.c.user_id, "user_id"),
     "conversation_id": only(messages.c.conversation_id, "conversation_id"),
@@ -58,5 +76,5 @@ class MessageFilter:
 def listing(conditions: frozenset[str]) -> Visible[NewestFirst]:
     """The list by pages. Each set of conditions has a plan of its own, and is built once."""
     narrowed = (CONDITIONS[name] for name in sorted(conditions))
-    statement = select(*SHOWN).where(IN_TENANT, *narrowed)
+    statement = select(*LISTED).where(IN_TENANT, *narrowed)
     return Visible(statement, messages, lambda visible: NewestFirst(visible, messages, TEXTS))

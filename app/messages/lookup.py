@@ -7,10 +7,10 @@ from app.core.ids import is_id
 from app.core.principal import Principal
 from app.db.execution import Connection
 from app.db.visibility import Visible, viewer
-from app.messages.listing import IN_TENANT, SHOWN, messages
+from app.messages.listing import IN_TENANT, WHOLE, messages
 from app.models.rows import MessageRow
 
-ONE = Visible(select(*SHOWN).where(IN_TENANT, messages.c.id == bindparam("id")), messages, lambda visible: visible)
+ONE = Visible(select(*WHOLE).where(IN_TENANT, messages.c.id == bindparam("id")), messages, lambda visible: visible)
 
 
 async def find(connection: Connection, principal: Principal, message_id: str) -> MessageRow:

@@ -8,9 +8,9 @@ from sqlalchemy import DateTime, Integer, String, bindparam, text
 
 from app.db.execution import Connection
 from app.db.pagination import PAGE_BYTES, Page, PageRequest, Position, cursor_at, position_of
+from app.messages.columns import COLUMNS
 from app.messages.listing import MessageFilter
 from app.messages.search_query import parse
-from app.messages.statements import COLUMNS
 from app.models.rows import FoundMessageRow
 
 # The function walks what the viewer may see, so that absent words and words in others' messages take the same time.

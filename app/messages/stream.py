@@ -1,18 +1,21 @@
 """The events of one message, from a position on: from this process's memory where it runs here, else from the database.
 
-The text's offset in characters is the same in both, so a reader may begin in one process and go on in another.
+The offset in characters is the same in both, so a reader may begin in one process and go on in another.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import text
 
+from app.core import items
 from app.core.errors import AppError, DatabaseUnavailable
 from app.db.execution import Record
 from app.db.session import TenantSession
+from app.messages.contents import log_of
 from app.messages.generation import Generation, Reader
+from app.messages.log import Kind, Log, Piece
 from app.messages.lookup import find
 from app.messages.shared_looks import SharedLooks
 from app.messages.signals import MessageSignals
@@ -20,7 +23,8 @@ from app.models import MessageStatus
 from app.models.rows import MessageRow
 
 READ_DELTAS = text("""
-SELECT message_deltas.start, message_deltas.text FROM message_deltas
+SELECT message_deltas.start, message_deltas.text, COALESCE(message_deltas.kind, 'text') AS kind, message_deltas.number
+FROM message_deltas
 WHERE message_deltas.tenant_id = :tenant_id AND message_deltas.message_id = :id
   AND message_deltas.attempt = :attempt AND message_deltas.start + length(message_deltas.text) > :offset
 ORDER BY message_deltas.start
@@ -33,6 +37,8 @@ class DeltaRow(Record):
 
     start: int
     text: str
+    kind: Kind
+    number: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +51,22 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    text: str
+    """What came next; it lies before the `position`."""
+
+    event: items.Delta
     position: Position
-    """After the text."""
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The message as it is stored now; `error` says why it failed, or why nobody knows its end."""
+    """The message as it is stored now; `error` says why it failed, or why nobody knows its end. `output`: all it said.
+
+    Of a message that is not stored only the process that ran it knows the output.
+    """
 
     row: MessageRow | None
     error: AppError | None = None
+    output: tuple[items.Item, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +111,16 @@ async def follow_running(
     generation.readers.add(reader)
     try:
         while not reader.closed:
-            if offset < generation.length or generation.ended.done():
+            if offset < generation.log.length or generation.ended.done():
                 try:
                     await signals.access.require(db)
                 except AppError as error:
                     yield End(None, error)
                     return
-            if piece := generation.text_from(offset):
-                offset += len(piece)
-                yield Delta(piece, Position(generation.attempt, offset))
+            if offset < generation.log.length:
+                for delta in _deltas(generation.attempt, generation.log.since(offset)):
+                    offset = delta.position.offset
+                    yield delta
             elif generation.ended.done():
                 for event in _ending(generation, offset):
                     yield event
@@ -123,7 +135,7 @@ async def follow_running(
 async def follow_ended(row: MessageRow) -> AsyncIterator[Event]:
     """A message that had ended when it was stored, from its beginning."""
     yield row
-    for event in (*_cited(row, 0), *_rest(row, 0)):
+    for event in (*_cited(row, 0), *_rest(row, log_of(row), 0)):
         yield event
 
 
@@ -158,7 +170,7 @@ async def follow_stored(
                 offset = delta.position.offset
                 yield delta
             if current.status != MessageStatus.PENDING:
-                for event in _rest(current, offset):
+                for event in _rest(current, log_of(current), offset):
                     yield event
                 return
             yield None
@@ -167,13 +179,18 @@ async def follow_stored(
         signals.remove(row.id, reader)
 
 
-def _unseen(attempt: int, deltas: Sequence[DeltaRow], offset: int) -> Iterator[Delta]:
-    for delta in deltas:
-        end = delta.start + len(delta.text)
-        if end <= offset:  # read for another reader, who stands further back
+def _unseen(attempt: int, rows: Sequence[DeltaRow], offset: int) -> Iterator[Delta]:
+    for row in rows:
+        piece = Piece(row.start, row.kind, row.number, row.text)
+        if piece.end <= offset:  # read for another reader, who stands further back
             continue
-        piece, offset = delta.text[max(0, offset - delta.start) :], end
-        yield Delta(piece, Position(attempt, offset))
+        yield from _deltas(attempt, [piece.after(offset)])
+        offset = piece.end
+
+
+def _deltas(attempt: int, pieces: Iterable[Piece]) -> Iterator[Delta]:
+    for piece in pieces:
+        yield Delta(piece.event, Position(attempt, piece.end))
 
 
 def _cited(row: MessageRow, offset: int) -> Sequence[Event]:
@@ -185,12 +202,10 @@ def _ending(generation: Generation, offset: int) -> Sequence[Event]:
     failure = generation.ended.exception()
     if failure is not None:
         return [End(None, failure if isinstance(failure, AppError) else AppError())]
-    row = generation.ended.result()
-    return [End(None, generation.error)] if row is None else _rest(row, offset, generation.error)
+    row, error = generation.ended.result(), generation.error
+    return [End(None, error)] if row is None else _rest(row, generation.log, offset, error)
 
 
-def _rest(row: MessageRow, offset: int, error: AppError | None = None) -> Sequence[Event]:
-    """The text that the reader has not seen, and the end."""
-    piece = row.response[offset:]
-    ending = End(row, error)
-    return [Delta(piece, Position(row.attempts, len(row.response))), ending] if piece else [ending]
+def _rest(row: MessageRow, log: Log, offset: int, error: AppError | None = None) -> Sequence[Event]:
+    """What the reader has not seen, and the end."""
+    return [*_deltas(row.attempts, log.since(offset)), End(row, error, log.items())]

@@ -16,18 +16,18 @@ import structlog
 from sqlalchemy import Interval, bindparam, text
 
 from app.core.errors import AppError, DatabaseUnavailable
-from app.core.items import Message
 from app.core.supervision import Turns
 from app.db import rls
 from app.db.execution import Connection, Record
 from app.db.session import Database
 from app.documents.asked import quote_again
 from app.documents.prompt import Quoted
-from app.llm.pricing import estimated_tokens
+from app.llm.base import Call
+from app.messages.contents import Request
 from app.messages.engine import MessageEngine
 from app.messages.generation import Generation
 from app.messages.statements import BEGIN, CITE
-from app.messages.turns import Conversation, earlier_turns, turns_of
+from app.messages.turns import NOTHING_EARLIER, Conversation, Earlier, chain_before, earlier_turns, items_of, tokens_of
 from app.models.rows import MessageRow, QueuedMessageRow
 from app.observability import tracing
 from app.observability.instruments import BACKGROUND_MESSAGES
@@ -146,16 +146,24 @@ class Worker:
             if row is None:
                 return None
             quoted = None if row.citations is None else await self._quote(connection, row, row.citations)
-            earlier: list[Message] = []
-            if row.conversation_id is not None:
-                room = self._context_tokens - estimated_tokens(row.content) - (quoted.tokens if quoted else 0)
-                conversation = Conversation(row.tenant_id, row.conversation_id, row.system_prompt)
-                earlier = await earlier_turns(connection, conversation, row.id, room)
-            turns = turns_of(earlier, row.content, quoted)
+            call = await self._call(connection, row, quoted)
         # What the engine does for it belongs there, however long this has ended by then.
         with tracing.continued("begin message", row.traceparent):
-            lookup = await self._cache.look_for_queued(row, turns) if self._cache else None
-            return self._engine.start(row, turns, row.claim_micro_usd, streams=True, lookup=lookup)
+            lookup = await self._cache.look_for_queued(row, call) if self._cache else None
+            return self._engine.start(row, call, row.claim_micro_usd, streams=True, lookup=lookup)
+
+    async def _call(self, connection: Connection, row: QueuedMessageRow, quoted: Quoted | None) -> Call:
+        """What it asked when it was stored, with what was said before."""
+        request = Request.of(row.content, row.request)
+        room = self._context_tokens - tokens_of(request.items) - (quoted.tokens if quoted else 0)
+        earlier: Earlier = NOTHING_EARLIER
+        if row.conversation_id is not None:
+            conversation = Conversation(row.tenant_id, row.conversation_id, row.system_prompt)
+            earlier = await earlier_turns(connection, conversation, row.id, room)
+        elif row.previous_id is not None:
+            earlier = await chain_before(connection, row.tenant_id, row.previous_id, room)
+        items = items_of(earlier, request, quoted)
+        return Call(items, tenant_id=row.tenant_id, model=row.asked_model or "", options=request.options)
 
     async def _quote(self, connection: Connection, row: MessageRow, citations: list[dict[str, Any]]) -> Quoted:
         """The passages that were found when it was stored; what is gone by now is not cited either."""

@@ -21,6 +21,7 @@ from app.models.erased_tenant import ErasedTenant
 from app.models.idempotency_key import IdempotencyKey
 from app.models.invite import Invite
 from app.models.message import Message, MessageStatus
+from app.models.message_content import MessageContent
 from app.models.message_delta import MessageDelta
 from app.models.provider_key import ProviderKey, TenantDataKey
 from app.models.search_block import SearchBlock
@@ -52,6 +53,7 @@ __all__ = [
     "IdempotencyKey",
     "Invite",
     "Message",
+    "MessageContent",
     "MessageDelta",
     "MessageStatus",
     "MessageVisibility",

@@ -40,6 +40,10 @@ class Message(TimestampMixin, Base):
     `queue_tag` is set while it waits for a worker: the smallest is next, and its lease is how long it may wait.
     `taken_at`: when a worker took it. `cache_use`: what it may do with the cache, `share` or `keep`; NULL: nothing.
 
+    `api`: the interface that it came by; NULL: `POST /messages`. `asked_model`: the name that was asked for; NULL: the
+    default. `previous_id`: the message whose conversation it goes on with. Not `stored`: there is no text of it here,
+    nor elsewhere. `has_contents`: `message_contents` holds more of it; NULL: it does not.
+
     `documents`: where in the tenant's documents it asks; NULL: it does not. `citations`: the passages in its prompt.
     """
 
@@ -123,6 +127,13 @@ class Message(TimestampMixin, Base):
     traceparent: Mapped[str | None] = mapped_column(String(55))
     documents: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     citations: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB(none_as_null=True))
+    api: Mapped[str | None] = mapped_column(String(20))
+    asked_model: Mapped[str | None] = mapped_column(String(255))
+    reasoning_tokens: Mapped[int | None] = mapped_column(Integer)
+    said_of_it: Mapped[dict[str, str] | None] = mapped_column("metadata", JSONB(none_as_null=True))
+    previous_id: Mapped[str | None] = mapped_column(String(36))
+    stored: Mapped[bool] = mapped_column(Boolean, server_default="true")
+    has_contents: Mapped[bool | None] = mapped_column(Boolean)
     lease_expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     # Nobody reads it but `search_messages` and `index_messages`. As PostgreSQL spells it back, so that Alembic sees no
     # difference.

@@ -11,7 +11,7 @@ from app.db.pagination import PagedRow
 
 
 class MessageRow(PagedRow):
-    """A message as it is shown."""
+    """A message as it is shown. `output`: its items, where they are more than `response`; lists leave it out."""
 
     __slots__ = ()
 
@@ -32,6 +32,14 @@ class MessageRow(PagedRow):
     attempts: int
     documents: dict[str, Any] | None
     citations: list[dict[str, Any]] | None
+    api: str
+    asked_model: str | None
+    reasoning_tokens: int | None
+    metadata: dict[str, str] | None
+    previous_id: str | None
+    stored: bool
+    has_contents: bool | None
+    output: list[dict[str, Any]] | None
     updated_at: datetime
 
 
@@ -53,6 +61,7 @@ class QueuedMessageRow(MessageRow):
     claim_micro_usd: int | None
     traceparent: str | None
     system_prompt: str | None
+    request: dict[str, Any] | None
 
 
 class FoundMessageRow(MessageRow):

@@ -26,8 +26,8 @@ EXPIRING = {"sessions", "invites", "idempotency_keys"}
 AT_REST = "t.status <> 'pending' AND t.webhook_due_at IS NULL"
 # Of many rows: what was deleted is looked for only where the numbers say that something was.
 LARGE = {
-    "messages", "conversations", "audit_log", "deleted_usage", "search_blocks", "usage_days", "embedding_hours",
-    "document_chunks", "chunk_vectors", "chunk_terms", "term_frequencies",
+    "messages", "message_contents", "conversations", "audit_log", "deleted_usage", "search_blocks", "usage_days",
+    "embedding_hours", "document_chunks", "chunk_vectors", "chunk_terms", "term_frequencies",
 }  # fmt: skip
 # Types for which the driver has no binary form.
 AS_TEXT = (TSVECTOR, HalfVector, SparseVector)

@@ -7,7 +7,6 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.core.errors import ConversationBusy, NotFound, PermissionDenied, TooManyConversations
 from app.core.ids import is_id, new_id
-from app.core.items import Message
 from app.core.principal import Principal
 from app.db.batches import until_done
 from app.db.execution import Connection
@@ -176,7 +175,7 @@ async def find_to_change(
 
 async def turns_before(
     connection: Connection, principal: Principal, conversation_id: str, message_id: str, room: int
-) -> list[Message]:
+) -> turns.Earlier:
     """The system prompt and as many of the earlier turns that the author sees as have room in `room` tokens.
 
     The conversation stays locked until the transaction ends, so no other message can begin in between.

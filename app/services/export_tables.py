@@ -36,6 +36,8 @@ class ExportedTable:
     table: Table
     columns: tuple[str, ...]
     key: tuple[str, ...] = NEWEST_FIRST
+    weighty: tuple[str, ...] = ()
+    """Columns of JSON that may be as long as texts are."""
     first_page: TextClause = field(init=False)
     next_page: TextClause = field(init=False)
 
@@ -46,7 +48,7 @@ class ExportedTable:
     @property
     def long(self) -> tuple[str, ...]:
         """The columns of unbounded text."""
-        return tuple(name for name in self.columns if isinstance(self.table.c[name].type, Text))
+        return tuple(name for name in self.columns if isinstance(self.table.c[name].type, Text)) + self.weighty
 
 
 def _statement(exported: ExportedTable, *, further: bool) -> TextClause:
@@ -64,8 +66,11 @@ def _statement(exported: ExportedTable, *, further: bool) -> TextClause:
     )
     bounded = ""
     if exported.long:
-        # PostgreSQL knows the size of a stored text without reading it.
-        size = " + ".join(f"COALESCE(octet_length({column}), 0)" for column in exported.long)
+        # PostgreSQL knows the size of a stored text without reading it, and what a JSON takes up.
+        size = " + ".join(
+            f"COALESCE({'pg_column_size' if column in exported.weighty else 'octet_length'}({column}), 0)"
+            for column in exported.long
+        )
         before = f"sum({size}) OVER (ORDER BY {newest_first} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
         rows = f"SELECT *, COALESCE({before}, 0) AS bytes_before FROM ({rows}) AS found"
         bounded = f"WHERE page.bytes_before < {PAGE_BYTES}"
@@ -114,8 +119,16 @@ EXPORTED = (
         _table(models.Message),
         ("id", "tenant_id", "user_id", "conversation_id", "content", "response", "status", "error_code",
          "finish_reason", "model", "input_tokens", "cached_tokens", "output_tokens", "cost_micro_usd", "cached",
+         "api", "asked_model", "reasoning_tokens", "metadata", "previous_id", "stored",
          "attempts", "documents", "citations", "cancel_requested", "claim_micro_usd", "claimed_at", "lease_expires_at",
          "webhook_url", "webhook_due_at", "webhook_attempts", *_TIMES),
+    ),
+    ExportedTable(
+        "message_content",
+        _table(models.MessageContent),
+        ("tenant_id", "message_id", "request", "output", "expires_at"),
+        ("message_id",),
+        weighty=("request", "output"),
     ),
     ExportedTable(
         "document",
@@ -192,6 +205,7 @@ NOT_EXPORTED = {
     "chunk_terms": "made of the chunks' texts",
     "term_frequencies": "made of the chunks' texts",
     "document_totals": "sums of what the documents say, and how long reading them took this month",
+    "messages.has_contents": "whether message_contents has more of it",
     "messages.cache_use": "how a message that waits uses the cache",
     "messages.queue_tag": "whose turn it is among all tenants",
     "messages.taken_at": "when a worker took it",
@@ -203,7 +217,7 @@ NOT_EXPORTED = {
     "provider_keys": "secrets, and what they are beside them",
     "tenant_data_keys": "a secret, sealed",
     "directory_claims": "keyed hashes of emails, keys and the tenant's name",
-    "message_deltas": "the text of messages that still run: it is in `response` once they have ended",
+    "message_deltas": "what messages that still run have said: it is theirs once they have ended",
     "conversations.deleting_at": "set while a deletion goes on",
     "users.hashed_password": "a secret",
     "api_keys.key_hash": "a secret",

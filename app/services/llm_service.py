@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from app.core.completion import Completion
-from app.core.items import Item
+from app.core.items import Item, Message, text_of
 from app.llm.base import Call, LLMProvider
 from app.llm.pricing import PriceTable, most_input_tokens
 
@@ -24,17 +24,18 @@ class LLMService:
         """The provider's answer; every failure is a `ProviderError`."""
         return await self._provider.complete(call)
 
-    def most_cost(self, turns: Sequence[Item]) -> int | None:
+    def most_cost(self, call: Call) -> int | None:
         """The most that answering can cost, in micro-USD; None if a model that may answer has no price."""
-        return self._prices.most(self._provider.models, most_input_tokens(turns), self._max_output_tokens)
+        return self._prices.most(self._provider.models, most_input_tokens(call.items), self._max_output_tokens)
 
-    def cost(self, completion: Completion, turns: Sequence[Item], thoughts: int = 0) -> int | None:
+    def cost(self, completion: Completion, call: Call, thoughts: int = 0) -> int | None:
         """In micro-USD; None without a price. Of what nobody counted each of its `thoughts` is a token, about."""
-        return self._prices.cost(completion, turns, self._provider.models, thoughts)
+        return self._prices.cost(completion, call.items, self._provider.models, thoughts)
 
-    def partial(self, text: str) -> Completion:
+    def partial(self, call: Call, output: Sequence[Item]) -> Completion:
         """What a call produced that did not come to its end, as far as we know."""
-        return Completion(text, self._provider.models[0])
+        text = "".join(text_of(item.content) for item in output if isinstance(item, Message))
+        return Completion(text, call.model or self._provider.models[0], items=tuple(output))
 
     def asked_for(self, model: str | None) -> str:
         """The model that is configured for the one that answered, under a name that is the provider's word."""

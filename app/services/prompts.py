@@ -2,18 +2,28 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any, Literal
 
-from app.cache.control import AS_THE_TENANT_WANTS, CacheControl, CacheState
+from app.cache.control import AS_THE_TENANT_WANTS, NOT_AT_ALL, CacheControl, CacheState
 from app.core.errors import provider_failure
+from app.core.items import NO_OPTIONS, Item, Message, Options
 from app.documents.asked import Asked
+from app.messages.contents import Request, output_of
 from app.messages.generation import Generation
 from app.models import MessageStatus
 from app.models.rows import MessageRow
 
+Api = Literal["messages", "chat", "responses", "anthropic"]
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a user sends. `streams`: the answer may be followed piece by piece; `background`: nobody waits for it."""
+    """What a user sends. `streams`: the answer may be followed piece by piece; `background`: nobody waits for it.
+
+    `content` is the text of the last words of the user, which lists show and searches find. `items` is all that is
+    said; (): `content` alone. What was said before is known by `conversation_id`, or by `previous_id`: the message that
+    this one goes on with. `model` is a public name; "": the caller's default. Not `stored`: no text is kept anywhere.
+    """
 
     content: str
     conversation_id: str | None = None
@@ -23,6 +33,53 @@ class Prompt:
     cache: CacheControl = AS_THE_TENANT_WANTS
     documents: Asked | None = None
     """Where to look for passages to answer from; None: nowhere."""
+    items: tuple[Item, ...] = ()
+    options: Options = NO_OPTIONS
+    model: str = ""
+    api: Api = "messages"
+    stored: bool = True
+    metadata: dict[str, str] | None = None
+    previous_id: str | None = None
+    instructions: str = ""
+    """They open this call, and are not said again in those that go on with it."""
+    extra: dict[str, Any] | None = None
+    """What the interface wants back of its request: JSON that nobody else reads."""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether something was said before."""
+        return self.conversation_id is not None or self.previous_id is not None
+
+    @property
+    def caching(self) -> CacheControl:
+        return self.cache if self.stored else NOT_AT_ALL
+
+    @property
+    def request(self) -> Request:
+        items = self.items or (Message("user", self.content),)
+        return Request(items, self.options, self.instructions, self.extra or {})
+
+    def stored_further(self) -> dict[str, Any] | None:
+        """The columns of what is more than a text of `POST /messages`; None: it is nothing more."""
+        kept = self.request.stored(self.content) if self.stored else None
+        further: dict[str, Any] = {
+            "api": None if self.api == "messages" else self.api,
+            "asked_model": self.model or None,
+            "metadata": self.metadata if self.stored else None,
+            "previous_id": self.previous_id,
+            "has_contents": None if kept is None else True,
+        }
+        if self.stored and not any(further.values()):
+            return None
+        return {**further, "stored": self.stored, "request": kept}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a message ended, and all that was said: also of one that is not stored."""
+
+    row: MessageRow
+    output: tuple[Item, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +95,7 @@ class Sent:
     cache: CacheState | None = None
     age: int = 0
 
-    async def outcome(self) -> MessageRow:
+    async def outcome(self) -> Outcome:
         """Wait for the end; raises `ProviderError` if the message failed: it is kept, and the error names it."""
         row, error = self.row, None
         if self.generation is not None:
@@ -48,4 +105,4 @@ class Sent:
             error = provider_failure(row.error_code, row.id)
         if error is not None:
             raise error
-        return row
+        return Outcome(row, output_of(row) if self.generation is None else self.generation.output)

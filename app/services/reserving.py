@@ -2,20 +2,25 @@
 
 from typing import Any
 
-from sqlalchemy import TextClause
+from sqlalchemy import TextClause, text
 
 from app.core.errors import ConversationBusy
-from app.core.items import Message
 from app.db.execution import Connection
 from app.db.failures import IntegrityViolation, violates
 from app.db.session import TenantSession
 from app.documents.prompt import Quoted
-from app.llm.pricing import estimated_tokens
-from app.messages.turns import turns_of
+from app.llm.base import Call
+from app.messages.columns import REQUEST
+from app.messages.contents import Request
+from app.messages.turns import NOTHING_EARLIER, Earlier, chain_before, items_of, tokens_of
 from app.models.rows import MessageRow
 from app.services.conversation_service import turns_before
 from app.services.intake import Intake
 from app.services.prompts import Prompt
+
+READ_REQUEST = text(f"""
+SELECT {REQUEST} AS request FROM messages WHERE messages.tenant_id = :tenant_id AND messages.id = :id
+""")
 
 
 class Reserving:
@@ -23,17 +28,42 @@ class Reserving:
 
     def __init__(self, db: TenantSession, intake: Intake) -> None:
         self._db = db
+        self._tenant_id = db.principal.tenant_id
         self._intake = intake
 
-    async def turns(
+    async def request_of(self, connection: Connection, message: MessageRow) -> Request:
+        """What a stored message asked."""
+        if not message.has_contents:
+            return Request.of(message.content, None)
+        values = {"tenant_id": self._tenant_id, "id": message.id}
+        return Request.of(message.content, (await connection.execute(READ_REQUEST, values)).scalar_one())
+
+    async def call(
         self, connection: Connection, sent: Prompt | MessageRow, message_id: str, quoted: Quoted | None
-    ) -> list[Message]:
-        """What the model is sent; raises as `turns_before`."""
-        earlier: list[Message] = []
+    ) -> Call:
+        """What the model is asked; raises as `turns_before`, `chain_before` and `items_of`."""
+        request = sent.request if isinstance(sent, Prompt) else await self.request_of(connection, sent)
+        room = self._intake.context_tokens - tokens_of(request.items) - (quoted.tokens if quoted else 0)
+        earlier = await self._earlier(connection, sent, message_id, room)
+        return self._call(sent, request, earlier, quoted)
+
+    def call_of(self, prompt: Prompt, earlier: Earlier, quoted: Quoted | None) -> Call:
+        """As `call`, of a prompt by what was said before it."""
+        return self._call(prompt, prompt.request, earlier, quoted)
+
+    def _call(self, sent: Prompt | MessageRow, request: Request, earlier: Earlier, quoted: Quoted | None) -> Call:
+        model = sent.model if isinstance(sent, Prompt) else sent.asked_model
+        items = items_of(earlier, request, quoted)
+        return Call(items, tenant_id=self._tenant_id, model=model or "", options=request.options)
+
+    async def _earlier(self, connection: Connection, sent: Prompt | MessageRow, message_id: str, room: int) -> Earlier:
+        principal = self._db.principal
         if sent.conversation_id is not None:
-            room = self._intake.context_tokens - estimated_tokens(sent.content) - (quoted.tokens if quoted else 0)
-            earlier = await turns_before(connection, self._db.principal, sent.conversation_id, message_id, room)
-        return turns_of(earlier, sent.content, quoted)
+            return await turns_before(connection, principal, sent.conversation_id, message_id, room)
+        if sent.previous_id is not None:
+            own = principal.user_id if connection.own_alone else None
+            return await chain_before(connection, self._tenant_id, sent.previous_id, room, own)
+        return NOTHING_EARLIER
 
     async def reserve(
         self,
@@ -44,7 +74,7 @@ class Reserving:
         row: type[MessageRow] = MessageRow,
     ) -> MessageRow | None:
         """The pending message; None if the statement's condition did not hold. Budgets are claimed at the commit."""
-        values |= {"tenant_id": self._db.principal.tenant_id, "claim": claim}
+        values |= {"tenant_id": self._tenant_id, "claim": claim}
         await self._intake.ceiling.bound(connection)
         try:
             return (await connection.execute(statement, values, row)).one_or_none()

@@ -20,7 +20,7 @@ from app.core.errors import DatabaseUnavailable, InvalidWebhookUrl
 from app.core.supervision import Turns
 from app.db import rls
 from app.db.session import Database
-from app.messages.statements import COLUMNS
+from app.messages.columns import WHOLE
 from app.models.rows import MessageRow
 from app.observability import tracing
 from app.observability.instruments import WEBHOOK_DELIVERIES, WEBHOOK_SECONDS
@@ -42,7 +42,7 @@ CLAIM_DUE = text("SELECT tenant_id, id FROM claim_due_webhooks(:claim, :most, :b
     bindparam("claim", type_=Interval), bindparam("busy", type_=ARRAY(Text))
 )
 READ = text(f"""
-SELECT {COLUMNS}, messages.webhook_url, messages.webhook_attempts, messages.traceparent FROM messages
+SELECT {WHOLE}, messages.webhook_url, messages.webhook_attempts, messages.traceparent FROM messages
 WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.webhook_due_at IS NOT NULL
 """)
 NOTE = text("""

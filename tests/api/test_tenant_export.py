@@ -49,6 +49,11 @@ async def furnish(client: httpx.AsyncClient, superuser: asyncpg.Connection, tena
     await client.put(f"/admin/users/{tenant.user.id}/budget", json={"limit_micro_usd": 7}, headers=admin)
     await client.post("/api-keys", json={"name": "a key", "scopes": ["messages:read"]}, headers=user)
     await client.post("/admin/invites", json={"email": unique_email()}, headers=admin)
+    await superuser.execute(
+        "INSERT INTO message_contents (tenant_id, message_id, request)"
+        """ SELECT tenant_id, id, '{"items": []}' FROM messages WHERE tenant_id = $1""",
+        tenant.id,
+    )
     await in_every_table(superuser, tenant.user)
 
 

@@ -1,6 +1,7 @@
 """Whoever waits hears of the end, and what was begun is ended, whatever is cancelled in between."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -85,9 +86,10 @@ async def test_a_prompt_whose_request_is_cancelled_as_it_is_stored_is_answered_a
 async def test_a_finished_stream_waits_for_the_write_that_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """Text that is written after the end would stay in the table of what runs."""
     gate = Gate()
-    generation: Any = type(
-        "Stub", (), {"id": "a message", "streams": True, "length": 3, "flushed": 0, "started": 0.0}
-    )()
+    generation: Any = SimpleNamespace(
+        id="a message", streams=True, log=SimpleNamespace(length=3), row=SimpleNamespace(stored=True), flushed=0,
+        started=0.0,
+    )  # fmt: skip
     running: dict[str, Generation] = {"a message": generation}
     database: Any = None
     writer = DeltaWriter(database, running, lambda _: None)

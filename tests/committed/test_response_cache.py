@@ -14,7 +14,7 @@ from app.cache.names import Names
 from app.core.completion import FinishReason
 from app.core.errors import ProviderUnavailable
 from app.core.ids import new_id
-from app.core.items import Message
+from app.core.items import NO_OPTIONS, Message, Options
 from app.db.rls import GuardedConnection
 from app.llm.base import Call
 from tests.committed.caching import CountingProvider, ask, keep_answers, states
@@ -292,15 +292,17 @@ async def test_all_that_an_answer_depends_on_is_in_its_name() -> None:
 
     def name(
         secret: str = "k", tenant: str = tenant, epoch: str = epoch, sharer: str = "", turns: list[Message] = turns,
-        **changed: Any,
+        model: str = "", options: Options = NO_OPTIONS, **changed: Any,
     ) -> str:  # fmt: skip
-        return Names([secret], {**parameters, **changed}).of(tenant, epoch, sharer, turns)[0].name
+        call = Call(turns, model=model, options=options)
+        return Names([secret], {**parameters, **changed}).of(tenant, epoch, sharer, call)[0].name
 
     names = [
         name(), name(secret="l"), name(tenant=new_id()), name(epoch=new_id()), name(sharer="user:x"),
         name(models=["b"]), name(output_tokens=2), name(turns=turns[1:]), name(turns=turns[::-1]),
         name(turns=[Message("user", "s"), Message("user", "u")]),
         name(turns=[Message("system", "su"), Message("user", "")]),
+        name(model="b"), name(options=Options(temperature=0)), name(options=Options(seed=0)),
     ]  # fmt: skip
     assert len(set(names)) == len(names)
     assert name() == names[0]

@@ -90,7 +90,7 @@ def test_a_mark_that_two_neighbours_make_together_is_none(monkeypatch: pytest.Mo
 def test_the_instruction_stands_behind_the_system_prompt_and_passages_before_the_question() -> None:
     quoted = quote([Passage("The price is 20.", page=3, heading="Lamps > Falcon")])
     earlier = [Message("system", "Be kind."), Message("user", "Hello"), Message("assistant", "Hello!")]
-    system, *said, last = quoted.turns(earlier, "And its price?")
+    system, *said, last = quoted.turns(earlier, [Message("user", "And its price?")])
     assert system.role == "system"
     assert system.content == f"Be kind.\n\n{quoted.instruction}"
     assert said == earlier[1:]
@@ -102,7 +102,7 @@ def test_the_instruction_stands_behind_the_system_prompt_and_passages_before_the
 def test_without_a_passage_the_prompt_says_so_and_nothing_is_cited() -> None:
     quoted = quote([], 1000)
     assert quoted.citations == []
-    assert quoted.turns([], "What?") == [Message("system", NOTHING), Message("user", "What?")]
+    assert quoted.turns([], [Message("user", "What?")]) == [Message("system", NOTHING), Message("user", "What?")]
 
 
 def test_neighbours_of_a_document_are_one_source_in_their_order_and_say_nothing_twice() -> None:

@@ -35,6 +35,7 @@ DEFINER_FUNCTIONS = {
     "erase_history",
     "finish_erasure",
     "forget_block",
+    "forget_contents",
     "identify_region",
     "index_messages",
     "master_keys_in_use",
@@ -105,6 +106,7 @@ async def test_what_users_write_is_narrowed_to_the_viewer(superuser: asyncpg.Con
         ("messages", "ALL"),
         ("conversations", "ALL"),
         ("message_deltas", "SELECT"),
+        ("message_contents", "SELECT"),
     }
     for row in rows:
         assert row["roles"] == ["llm_saas_app"]

@@ -188,7 +188,7 @@ async def _answer(
         accepted = _read(request, sent.row, waited, always_accepted=True)
         _say_cache(accepted, sent, hit=sent.cache == "hit")
         return accepted
-    message = MessageRead.model_validate(await sent.outcome())
+    message = MessageRead.model_validate((await sent.outcome()).row)
     _say_cache(response, sent, hit=sent.cache == "hit" or (sent.cache == "miss" and message.cached))
     return message
 

@@ -1,7 +1,7 @@
 """A message has more than text: thoughts and tool calls in its deltas, and its items and options beside it.
 
-Revision ID: 0032
-Revises: 0031
+Revision ID: 0034
+Revises: 0033
 """
 
 import sqlalchemy as sa
@@ -10,8 +10,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from alembic import op
 from app.db.migration import hand_to_definer, isolate, quoted_schema, tenant_key
 
-revision: str = "0032"
-down_revision: str | None = "0031"
+revision: str = "0034"
+down_revision: str | None = "0033"
 branch_labels = None
 depends_on = None
 

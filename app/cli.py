@@ -18,6 +18,7 @@ from app.core.security import PasswordHasher
 from app.core.settings.unusable import UnusableSetting
 from app.db.provision import ready_database
 from app.db.session import Database
+from app.documents.indexes import FROM_CHUNKS, MOST_TENANTS, DocumentIndexes
 from app.residency.listing import list_region
 from app.residency.move import MoveGaveUp, TenantMove
 from app.residency.opening import open_places
@@ -61,6 +62,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     erased.add_argument("--since", type=_moment, default=always, help="2026-11-26, or with a time")
     replay = commands.add_parser("replay-erasures", help="after a restore: erase again what the record names")
     replay.add_argument("record", help="the file: such lines, or the service's log; - is stdin")
+    index = commands.add_parser(
+        "index-documents", help="let the largest tenants have indexes of their own; to be repeated"
+    )
+    index.add_argument(
+        "--from", type=_count, default=FROM_CHUNKS, dest="least", metavar="CHUNKS", help="(default: %(default)s)"
+    )
+    index.add_argument("--most", type=_count, default=MOST_TENANTS, metavar="TENANTS", help="(default: %(default)s)")
     move = commands.add_parser("move-tenant", help="move a tenant to another region; may be repeated")
     move.add_argument("tenant_id", metavar="TENANT")
     move.add_argument("region", metavar="REGION")
@@ -71,6 +79,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def _micro_usd(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > MAX_LIMIT:
         raise argparse.ArgumentTypeError(f"a whole number from 0 to {MAX_LIMIT}")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 10**9:
+        raise argparse.ArgumentTypeError("a whole number from 1 on")
     return int(text)
 
 
@@ -223,13 +237,30 @@ async def move_tenant(arguments: argparse.Namespace, settings: Settings) -> str:
     return f"Tenant {arguments.tenant_id} lives in {place.region}: {moved.rows} rows copied{frozen}"
 
 
+async def index_documents(arguments: argparse.Namespace, settings: Settings) -> str:
+    """Make and drop the indexes of large tenants, in all regions; returns the line to print.
+
+    Raises AppError, UnusableSetting.
+    """
+    async with _owners(settings) as owners:
+        for region, url in owners.items():
+            indexes = DocumentIndexes(url, lambda line: print(line, flush=True), name=region)
+            await indexes.bring_up_to_date(arguments.least, arguments.most)
+    return "Large tenants have their indexes"
+
+
 def _run(arguments: argparse.Namespace) -> str:
     if arguments.command == "erased-tenants":
         return asyncio.run(erased_tenants(get_settings(), arguments.since))
     if arguments.command == "replay-erasures":
         record = sys.stdin.read() if arguments.record == "-" else Path(arguments.record).read_text("utf-8")
         return asyncio.run(replay_erasures(get_settings(), record.splitlines()))
-    plain = {"set-ceiling": set_ceiling, "end-all-sessions": end_all_sessions, "move-tenant": move_tenant}
+    plain = {
+        "set-ceiling": set_ceiling,
+        "end-all-sessions": end_all_sessions,
+        "index-documents": index_documents,
+        "move-tenant": move_tenant,
+    }
     if arguments.command in plain:
         return asyncio.run(plain[arguments.command](arguments, get_settings()))
     if arguments.command == "rotate-master-key":

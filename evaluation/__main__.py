@@ -24,7 +24,8 @@ from app.db.session import Database
 from app.documents import search as by_both
 from app.documents.chunking import passages_of
 from app.documents.embedding.minilm import MiniLM
-from app.documents.search import Narrowed, passages_for, read_question
+from app.documents.found import Narrowed
+from app.documents.search import passages_for, read_question
 from app.documents.shapes import Embedder, Heading, ReadText
 from app.documents.store import Run
 from evaluation.judged import DEPTH, JudgedSet, missing_in, scores

@@ -107,9 +107,12 @@ async def _exists(url: URL) -> bool:
 
 
 @asynccontextmanager
-async def owner_connection(url: URL | str) -> AsyncIterator[AsyncConnection]:
-    """A transaction of the login that migrates; raises `PermissionDenied` for what only the owner may."""
-    engine = plain_engine(url)
+async def owner_connection(url: URL | str, *, autocommit: bool = False) -> AsyncIterator[AsyncConnection]:
+    """A transaction of the login that migrates; raises `PermissionDenied` for what only the owner may.
+
+    `autocommit`: none, for what PostgreSQL refuses inside of one.
+    """
+    engine = plain_engine(url, **({"isolation_level": "AUTOCOMMIT"} if autocommit else {}))
     try:
         async with engine.begin() as connection:
             yield connection

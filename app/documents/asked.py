@@ -8,8 +8,8 @@ from sqlalchemy import Float, String, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.db.execution import Connection, Record
+from app.documents.found import Narrowed
 from app.documents.prompt import Quoted, quote
-from app.documents.search import Narrowed
 
 DEFAULT_PASSAGES, MAX_PASSAGES = 8, 20
 # For the author alone. Of what was replaced or deleted meanwhile there is no row.

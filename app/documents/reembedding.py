@@ -25,8 +25,8 @@ from app.db import rls
 from app.db.execution import Connection, Record, Row
 from app.db.session import Database, Session
 from app.documents.embedding.embedders import Embedders
+from app.documents.found import written
 from app.documents.metering import NOBODY, Meter, Payer
-from app.documents.search import written
 from app.documents.shapes import Passage, Vector
 
 LOOK_SECONDS = 60.0

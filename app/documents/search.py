@@ -5,15 +5,24 @@ score = cosine + min(0.12 · n, 0.9) · words: `n` counts the question's words t
 factors were looked for on two judged sets (ADR 39); ranks fused in the usual way fall behind the better half on one.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Boolean, Integer, String, bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy import text
 
 from app.core.principal import Principal
-from app.db.execution import Connection, Record
+from app.db.execution import Connection
+from app.documents.found import (
+    COLUMNS,
+    FINDABLE,
+    MOST,
+    OF_THE_BEST,
+    WHERE_TO_LOOK,
+    Narrowed,
+    PassageRow,
+    QuestionRow,
+    written,
+)
+from app.documents.large import Large
 from app.documents.shapes import Vector
 from app.documents.terms import QUESTION
 
@@ -23,10 +32,8 @@ MAX_RESULTS = 100
 # (SELECT ...): read once. In a plan that is kept for all parameters it would be read again for each chunk.
 # Added up by chunk, and (... IN ...) IS TRUE, which is hashed: in a join of these, a planner that expects few rows, of
 # a tenant that was empty a moment ago, compares each with each.
-SEARCH = text("""
-SELECT best.chunk_id, best.document_id, documents.name, documents.collection, document_chunks.page,
-  document_chunks.heading, document_chunks.start, document_chunks."end", document_chunks.tokens, document_chunks.text,
-  best.score
+SEARCH = text(f"""
+SELECT best.chunk_id, best.document_id, {COLUMNS}, best.score
 FROM (
   SELECT scored.chunk_id, scored.document_id, sum(scored.score) AS score
   FROM (
@@ -38,66 +45,13 @@ FROM (
       :weight * -(chunk_terms.terms <#> (SELECT CAST(CAST(:terms AS text) AS sparsevec))) AS score
     FROM chunk_terms WHERE chunk_terms.tenant_id = :tenant_id
   ) AS scored
-  WHERE (scored.document_id IN (
-    SELECT documents.id FROM documents
-    WHERE documents.tenant_id = :tenant_id AND documents.current
-      AND (documents.visibility = 'tenant' OR documents.user_id = :viewer_id OR :sees_private)
-      AND (:collection IS NULL OR documents.collection = :collection)
-      AND (:ids IS NULL OR documents.id = ANY (:ids))
-      AND (:attributes IS NULL OR documents.attributes @> :attributes)
-  )) IS TRUE
+  WHERE (scored.document_id IN (SELECT documents.id FROM documents WHERE {FINDABLE})) IS TRUE
   GROUP BY scored.chunk_id, scored.document_id
   ORDER BY score DESC LIMIT :most
-) AS best
-  JOIN documents ON documents.tenant_id = :tenant_id AND documents.id = best.document_id
-  JOIN document_chunks ON document_chunks.tenant_id = :tenant_id AND document_chunks.id = best.chunk_id
+) AS best {OF_THE_BEST}
 WHERE best.score >= :floor
 ORDER BY best.score DESC, best.chunk_id
-""").bindparams(
-    bindparam("collection", type_=String),
-    bindparam("ids", type_=ARRAY(String)),
-    bindparam("attributes", type_=JSONB(none_as_null=True)),
-    bindparam("sees_private", type_=Boolean),
-    bindparam("most", type_=Integer),
-)
-
-
-class PassageRow(Record):
-    """A passage that was found; `score` is at most 1.9, and that of what has nothing to do with the question near 0."""
-
-    __slots__ = ()
-
-    chunk_id: str
-    document_id: str
-    name: str
-    collection: str
-    page: int | None
-    heading: str
-    start: int
-    end: int
-    tokens: int
-    text: str
-    score: float
-
-
-class QuestionRow(Record):
-    """A question as the tenant's documents know its words; `model`: of the vectors in use, None without documents."""
-
-    __slots__ = ()
-
-    words: int
-    most: float
-    terms: str
-    model: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Narrowed:
-    """Where to search; None leaves a condition out. `attributes` must all be the document's."""
-
-    collection: str | None = None
-    ids: Sequence[str] | None = None
-    attributes: Mapping[str, Any] | None = field(default=None, hash=False)
+""").bindparams(*WHERE_TO_LOOK, MOST)
 
 
 async def read_question(connection: Connection, tenant_id: str, query: str) -> QuestionRow:
@@ -119,13 +73,14 @@ async def passages_for(
     `vector`: the question's, by its `model`; None: words alone decide.
     """
     weight = min(WORD_WEIGHT * question.words, MOST_WORD_WEIGHT) / question.most if question.most else 0.0
-    values = {
+    values: dict[str, Any] = {
         "tenant_id": caller.tenant_id,
         "viewer_id": caller.user_id,
         "sees_private": caller.is_admin,
         "vector": None if vector is None else written(vector),
         "model": question.model,
         "terms": question.terms,
+        "rarest": question.rarest,
         "weight": weight,
         "collection": narrowed.collection,
         "ids": None if narrowed.ids is None else list(narrowed.ids),
@@ -133,9 +88,6 @@ async def passages_for(
         "most": most,
         "floor": floor,
     }
+    if question.indexed and vector is not None:
+        return await Large(connection, values, len(vector)).passages(is_narrowed=bool(narrowed))
     return (await connection.execute(SEARCH, values, PassageRow)).all()
-
-
-def written(vector: Vector) -> str:
-    """The vector as pgvector reads it."""
-    return f"[{','.join(map(repr, vector))}]"

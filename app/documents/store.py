@@ -13,8 +13,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from app.core.ids import new_id
 from app.db.execution import Connection, Record
 from app.documents import totals
+from app.documents.found import written
 from app.documents.removal import retire
-from app.documents.search import written
 from app.documents.shapes import Passage, ReadText, Vector
 from app.documents.terms import COUNT_TERMS, OF_DOCUMENT, WEIGH
 

@@ -7,11 +7,16 @@ their product. Terms are hashed into the places of the vectors (`text_terms` in 
 
 from sqlalchemy import String, bindparam, text
 
+from app.documents.large import IS_INDEXED, SETTINGS
+
 # How soon more of the same word says no more, and how much a long chunk is held to have it by chance.
 SATURATION, LENGTH_SHARE = 1.6, 0.75
 # Words that a chunk of 256 tokens has, about. Not the tenant's own average: a weight would be wrong with each document
 # that comes or goes. On two judged sets, whose averages are 28 and 98, it made no difference (ADR 39).
 AVERAGE_WORDS = 120.0
+
+# Chunks that a search of a large tenant looks up by their words. More, and of words that say little, changed nothing.
+WORD_CANDIDATES = 3000
 
 OF_DOCUMENT = (bindparam("tenant_id", type_=String), bindparam("document_id", type_=String))
 
@@ -47,16 +52,27 @@ GROUP BY terms.place ORDER BY terms.place
 ON CONFLICT ON CONSTRAINT pk_term_frequencies DO UPDATE SET chunks = known.chunks + excluded.chunks
 WHERE known.tenant_id = :tenant_id
 """).bindparams(*OF_DOCUMENT)
-# The question's terms with their idf; `most` is what a chunk could score that had nothing else. `alone`: the search
-# that follows takes one core. To start helpers takes longer than a small tenant's search; a large one would take all.
+# The question's terms with their idf; `most` is what a chunk could score that had nothing else. `rarest`: those by
+# which chunks are looked up in an index, as many as stand in few chunks together. `indexed`: the tenant has indexes of
+# its own, and what follows in the transaction is planned for it. `alone`: the search that follows takes one core. To
+# start helpers takes longer than a small tenant's search; a large one would take all.
 QUESTION = text(f"""
+WITH used AS MATERIALIZED (
+  SELECT found.model, found.indexed, CASE WHEN found.indexed THEN {SETTINGS} END AS set
+  FROM (
+    SELECT document_totals.embedding_model AS model, {IS_INDEXED} AS indexed
+    FROM document_totals WHERE document_totals.tenant_id = :tenant_id
+  ) AS found
+)
 SELECT count(*) AS words, COALESCE(sum(idf) * {SATURATION + 1}, 0)::float8 AS most,
   '{{' || COALESCE(string_agg(place || '\\:' || idf::real, ',' ORDER BY place), '') || '}}/{2**20}' AS terms,
-  (SELECT document_totals.embedding_model FROM document_totals WHERE document_totals.tenant_id = :tenant_id) AS model,
+  COALESCE(array_agg(place) FILTER (WHERE standing <= {WORD_CANDIDATES}), '{{}}') AS rarest,
+  (SELECT used.model FROM used) AS model, COALESCE((SELECT used.indexed FROM used), false) AS indexed,
   set_config('max_parallel_workers_per_gather', '0', true) AS alone
 FROM (
   SELECT asked.place, ln(1 + (document_totals.current_chunks - term_frequencies.chunks + 0.5)
-    / (term_frequencies.chunks + 0.5)) AS idf
+    / (term_frequencies.chunks + 0.5)) AS idf,
+    sum(term_frequencies.chunks) OVER (ORDER BY term_frequencies.chunks, asked.place) AS standing
   FROM (SELECT DISTINCT place FROM text_terms(:query)) AS asked
     JOIN term_frequencies ON term_frequencies.tenant_id = :tenant_id AND term_frequencies.term = asked.place
     JOIN document_totals ON document_totals.tenant_id = :tenant_id

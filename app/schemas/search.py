@@ -2,7 +2,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from app.documents.search import MAX_RESULTS, Narrowed
+from app.documents.found import Narrowed
+from app.documents.search import MAX_RESULTS
 from app.schemas.base import ANY_CASE, STORABLE, ReadModel, RequestBody
 
 MAX_QUERY_CHARACTERS, MAX_IDS, MAX_ATTRIBUTES = 2_000, 100, 16

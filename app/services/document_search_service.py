@@ -2,8 +2,9 @@ from app.core.errors import DocumentsOff
 from app.core.principal import Principal
 from app.db.session import TenantSession
 from app.documents.embedding.embedders import Embedders
+from app.documents.found import Narrowed, PassageRow
 from app.documents.metering import Meter, Payer
-from app.documents.search import Narrowed, PassageRow, passages_for, read_question
+from app.documents.search import passages_for, read_question
 
 
 class DocumentSearchService:

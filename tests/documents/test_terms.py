@@ -10,7 +10,8 @@ from fastapi import FastAPI
 
 from app.core.principal import Principal
 from app.db import rls
-from app.documents.search import MOST_WORD_WEIGHT, WORD_WEIGHT, Narrowed, passages_for, read_question
+from app.documents.found import Narrowed
+from app.documents.search import MOST_WORD_WEIGHT, WORD_WEIGHT, passages_for, read_question
 from tests.documents.library import HashEmbedder, publish
 from tests.helpers import Tenant, make_tenant
 

@@ -14,6 +14,7 @@ DEFINER_FUNCTIONS = {
     "auth_lookup",
     "charge_embedding",
     "begin_erasure",
+    "chunks_by_words",
     "claim_abandoned_erasure",
     "claim_document",
     "claim_due_webhooks",
@@ -53,7 +54,13 @@ DEFINER_FUNCTIONS = {
     "webhooks_due",
 }
 # For the database's owner, on the command line.
-OPERATOR_FUNCTIONS = {"erase_tenant_again", "region_is_listed", "set_tenant_ceiling", "tenants_after"}
+OPERATOR_FUNCTIONS = {
+    "erase_tenant_again",
+    "region_is_listed",
+    "set_tenant_ceiling",
+    "tenants_after",
+    "tenants_by_chunks",
+}
 
 
 async def test_every_table_forces_row_level_security(superuser: asyncpg.Connection) -> None:

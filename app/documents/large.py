@@ -1,0 +1,149 @@
+"""Finds the passages of a tenant that has indexes of its own, without reading all of them.
+
+The nearest by meaning come from an index of neighbours, those with the question's rarest words from an index of words.
+What is among either is scored as in any search: by both. An index of neighbours finds less than is there when what it
+finds first may not be seen; then everything that may be is compared, as for any other tenant.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Integer, TextClause, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from app.db.execution import Connection
+from app.documents.found import COLUMNS, FINDABLE, MOST, OF_THE_BEST, WHERE_TO_LOOK, PassageRow
+
+# An index of a tenant's vectors of a model, and one of its words (app/documents/indexes.py).
+NEAR, WORDS = "'near_' || {tenant_id} || '_' || left(md5({model}), 8)", "'words_' || {tenant_id}"
+_NAMES = [
+    name.format(tenant_id="document_totals.tenant_id", model="document_totals.embedding_model")
+    for name in (NEAR, WORDS)
+]
+# Of the row of the tenant's totals. One that is being built, or whose building was cut off, is not valid.
+IS_INDEXED = f"""(SELECT count(*) = {len(_NAMES)} FROM pg_index WHERE pg_index.indisvalid
+      AND pg_index.indexrelid IN ({", ".join(f"to_regclass(quote_ident({name}))" for name in _NAMES)}))"""
+# Of the transaction. A condition of an index can name one tenant alone, so a plan for any of them never takes it. What
+# need not be sorted is not: statistics older than a tenant would have its chunks sorted, all of them. An index goes on
+# until it has found enough of what may be seen, up to so many of its entries.
+_SETTINGS = {
+    "plan_cache_mode": "force_custom_plan",
+    "enable_sort": "off",
+    "hnsw.ef_search": "200",
+    "hnsw.iterative_scan": "relaxed_order",
+    "hnsw.max_scan_tuples": "4000",
+}
+SETTINGS = " || ".join(f"set_config('{name}', '{value}', true)" for name, value in _SETTINGS.items())
+# So many candidates by each half. Of what is among the best ten by both halves' sum, so many have nearly all (ADR 39).
+CANDIDATES = 200
+# Of so many chunks all are compared: it takes less than to look for them.
+FEW_CHUNKS = 5000
+
+SIZE = text(f"""
+SELECT COALESCE(sum(documents.chunks), 0) AS chunks FROM documents WHERE {FINDABLE}
+""").bindparams(*WHERE_TO_LOOK)
+# By its document: as a scalar, which no planner turns into a join that would have to read all of them first.
+_MAY_BE_FOUND = f"(SELECT true FROM documents WHERE {FINDABLE} AND documents.id = {{of}}.document_id)"
+_MEANING = "chunk_vectors.embedding::halfvec({dimensions}) <#> (SELECT CAST(CAST(:vector AS text) AS halfvec))"
+_WORDS = "chunk_terms.terms <#> (SELECT CAST(CAST(:terms AS text) AS sparsevec))"
+_NEAREST = f"""
+WITH near AS MATERIALIZED (
+  SELECT chunk_vectors.chunk_id, chunk_vectors.document_id, -({_MEANING}) AS meaning
+  FROM chunk_vectors
+  WHERE chunk_vectors.tenant_id = :tenant_id AND chunk_vectors.model = :model
+    AND {_MAY_BE_FOUND.format(of="chunk_vectors")}
+  ORDER BY {_MEANING} LIMIT :candidates
+), worded AS MATERIALIZED (
+  SELECT hit.chunk_id, hit.document_id, hit.words
+  FROM (
+    SELECT hit.chunk_id, hit.document_id, hit.words
+    FROM chunks_by_words(:rarest, CAST(CAST(:terms AS text) AS sparsevec)) AS hit
+    ORDER BY hit.words DESC OFFSET 0
+  ) AS hit
+  WHERE {_MAY_BE_FOUND.format(of="hit")} LIMIT :candidates
+)
+SELECT best.chunk_id, best.document_id, {COLUMNS}, best.score, (SELECT count(*) FROM near) AS near
+FROM (
+  SELECT chunk_id, document_id,
+    COALESCE(near.meaning, (
+      SELECT -({_MEANING}) FROM chunk_vectors WHERE chunk_vectors.tenant_id = :tenant_id
+        AND chunk_vectors.chunk_id = worded.chunk_id AND chunk_vectors.model = :model), 0)
+    + :weight * COALESCE(worded.words, (
+      SELECT -({_WORDS}) FROM chunk_terms WHERE chunk_terms.tenant_id = :tenant_id
+        AND chunk_terms.chunk_id = near.chunk_id), 0) AS score
+  FROM near FULL JOIN worded USING (chunk_id, document_id)
+  ORDER BY score DESC LIMIT :most
+) AS best {OF_THE_BEST}
+ORDER BY best.score DESC, best.chunk_id
+"""
+# Document by document: no more is read than what may be found, whatever a planner expects.
+_OF_EACH = """
+    SELECT of_one.chunk_id, may.id AS document_id, of_one.score FROM may CROSS JOIN LATERAL (
+      SELECT {table}.chunk_id, {score} AS score FROM {table}
+      WHERE {table}.tenant_id = :tenant_id AND {table}.document_id = may.id{of_model} OFFSET 0
+    ) AS of_one
+"""
+EACH = text(f"""
+WITH may AS MATERIALIZED (SELECT documents.id FROM documents WHERE {FINDABLE})
+SELECT best.chunk_id, best.document_id, {COLUMNS}, best.score
+FROM (
+  SELECT scored.chunk_id, scored.document_id, sum(scored.score) AS score
+  FROM (
+    {
+    _OF_EACH.format(
+        table="chunk_vectors",
+        of_model=" AND chunk_vectors.model = :model",
+        score="-(chunk_vectors.embedding <#> (SELECT CAST(CAST(:vector AS text) AS halfvec)))",
+    )
+}
+    UNION ALL
+    {_OF_EACH.format(table="chunk_terms", of_model="", score=f":weight * -({_WORDS})")}
+  ) AS scored
+  GROUP BY scored.chunk_id, scored.document_id
+  ORDER BY score DESC LIMIT :most
+) AS best {OF_THE_BEST}
+WHERE best.score >= :floor
+ORDER BY best.score DESC, best.chunk_id
+""").bindparams(*WHERE_TO_LOOK, MOST)
+
+
+class NearestRow(PassageRow):
+    """`near`: how many candidates the index of neighbours had."""
+
+    __slots__ = ()
+
+    near: int
+
+
+@cache
+def nearest(dimensions: int) -> TextClause:
+    """The statement for vectors of so many numbers: its index is of an expression that names them."""
+    return text(_NEAREST.format(dimensions=int(dimensions)).replace("::", r"\:\:")).bindparams(
+        *WHERE_TO_LOOK, MOST, bindparam("candidates", type_=Integer), bindparam("rarest", type_=ARRAY(Integer))
+    )
+
+
+class Large:
+    """A search in a transaction that was planned for its tenant; `values` are those of any search."""
+
+    def __init__(self, connection: Connection, values: Mapping[str, Any], dimensions: int) -> None:
+        self._connection, self._values, self._dimensions = connection, values, dimensions
+
+    async def passages(self, *, is_narrowed: bool) -> list[PassageRow]:
+        """The best, best first, none below the values' floor."""
+        if is_narrowed and await self._findable() <= FEW_CHUNKS:
+            return await self._of_each()
+        candidates = max(CANDIDATES, 4 * self._values["most"])
+        values = {**self._values, "candidates": candidates}
+        rows = (await self._connection.execute(nearest(self._dimensions), values, NearestRow)).all()
+        if not rows or rows[0].near < candidates:
+            return await self._of_each()
+        return [row for row in rows if row.score >= self._values["floor"]]
+
+    async def _findable(self) -> int:
+        found: int = (await self._connection.execute(SIZE, self._values)).scalar_one()
+        return found
+
+    async def _of_each(self) -> list[PassageRow]:
+        return (await self._connection.execute(EACH, self._values, PassageRow)).all()

@@ -16,10 +16,12 @@ async def explained(
     generic: bool = False,
     first: Any = None,
     viewer: str = "*",
+    verbose: bool = False,
 ) -> dict[str, Any]:
     """The plan as it was executed, planned for these values (or for any); what it did is rolled back.
 
     `first` is what the service executes before it in the transaction; `viewer` a user who sees its own alone.
+    `verbose`: with what each node puts out.
     """
     mode = "force_generic_plan" if generic else "force_custom_plan"
     transaction = connection.transaction()
@@ -35,7 +37,9 @@ async def explained(
         sql, arguments = _compiled(statement, values)
         await connection.execute(f"PREPARE explained AS {sql}")
         literals = f"({', '.join(map(_literal, arguments))})" if arguments else ""
-        shown = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE explained{literals}")
+        shown = await connection.fetchval(
+            f"EXPLAIN (ANALYZE, VERBOSE {verbose}, FORMAT JSON) EXECUTE explained{literals}"
+        )
     finally:
         await transaction.rollback()
         await connection.execute("DEALLOCATE explained")

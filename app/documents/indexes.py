@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.core.ids import is_id
 from app.core.settings.unusable import UnusableSetting
 from app.db.provision import owner_connection
-from app.documents.large import NEAR, WORDS
+from app.documents.large import NEAR, WORDS, condition
 
 # A tenant of fewer chunks is searched as fast without; each index costs those who write to the table, and who plan.
 FROM_CHUNKS, MOST_TENANTS = 5000, 100
@@ -129,9 +129,7 @@ class DocumentIndexes:
 
 
 def _indexes_of(tenant: Tenant, near: str, words: str) -> list[Wanted]:
-    """An index's condition takes no parameters: an id has 36 characters of a UUID, and a model's name is quoted."""
     megabytes = 64 + tenant.chunks * (2 * tenant.dimensions + BYTES_OF_A_LINK) // 2**20
-    model = tenant.model.replace("'", "''")
     return [
         Wanted(
             words,
@@ -145,7 +143,7 @@ def _indexes_of(tenant: Tenant, near: str, words: str) -> list[Wanted]:
             near,
             f'CREATE INDEX CONCURRENTLY "{near}" ON chunk_vectors'
             f" USING hnsw ((embedding::halfvec({tenant.dimensions})) halfvec_ip_ops)"
-            f" WHERE tenant_id = '{tenant.id}' AND model = '{model}'",
+            f" WHERE {condition(tenant.id, tenant.model)}",
             min(megabytes, MOST_MEGABYTES),
             tenant.chunks,
         ),

@@ -5,13 +5,15 @@ What is among either is scored as in any search: by both. An index of neighbours
 finds first may not be seen; then everything that may be is compared, as for any other tenant.
 """
 
+import hashlib
 from collections.abc import Mapping
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Integer, TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from app.core.ids import is_id
 from app.db.execution import Connection
 from app.documents.found import COLUMNS, FINDABLE, MOST, OF_THE_BEST, WHERE_TO_LOOK, PassageRow
 
@@ -24,11 +26,9 @@ _NAMES = [
 # Of the row of the tenant's totals. One that is being built, or whose building was cut off, is not valid.
 IS_INDEXED = f"""(SELECT count(*) = {len(_NAMES)} FROM pg_index WHERE pg_index.indisvalid
       AND pg_index.indexrelid IN ({", ".join(f"to_regclass(quote_ident({name}))" for name in _NAMES)}))"""
-# Of the transaction. A condition of an index can name one tenant alone, so a plan for any of them never takes it. What
-# need not be sorted is not: statistics older than a tenant would have its chunks sorted, all of them. An index goes on
-# until it has found enough of what may be seen, up to so many of its entries.
+# Of the transaction. What need not be sorted is not: statistics older than a tenant would have all of its chunks
+# sorted. An index goes on until it has found enough of what may be seen, up to so many of its entries.
 _SETTINGS = {
-    "plan_cache_mode": "force_custom_plan",
     "enable_sort": "off",
     "hnsw.ef_search": "200",
     "hnsw.iterative_scan": "relaxed_order",
@@ -37,6 +37,8 @@ _SETTINGS = {
 SETTINGS = " || ".join(f"set_config('{name}', '{value}', true)" for name, value in _SETTINGS.items())
 # So many candidates by each half. Of what is among the best ten by both halves' sum, so many have nearly all (ADR 39).
 CANDIDATES = 200
+# Of tenants that have indexes; a process has others' too where it serves several regions.
+MOST_STATEMENTS = 1000
 # Of so many chunks all are compared: it takes less than to look for them.
 FEW_CHUNKS = 5000
 
@@ -45,13 +47,15 @@ SELECT COALESCE(sum(documents.chunks), 0) AS chunks FROM documents WHERE {FINDAB
 """).bindparams(*WHERE_TO_LOOK)
 # By its document: as a scalar, which no planner turns into a join that would have to read all of them first.
 _MAY_BE_FOUND = f"(SELECT true FROM documents WHERE {FINDABLE} AND documents.id = {{of}}.document_id)"
+# A condition that a plan for any values can tell to be the index's: both name the tenant, and a digest of the model.
+OF_THE_INDEX = "chunk_vectors.tenant_id = '{tenant_id}' AND left(md5(chunk_vectors.model), 8) = '{digest}'"
 _MEANING = "chunk_vectors.embedding::halfvec({dimensions}) <#> (SELECT CAST(CAST(:vector AS text) AS halfvec))"
 _WORDS = "chunk_terms.terms <#> (SELECT CAST(CAST(:terms AS text) AS sparsevec))"
 _NEAREST = f"""
 WITH near AS MATERIALIZED (
   SELECT chunk_vectors.chunk_id, chunk_vectors.document_id, -({_MEANING}) AS meaning
   FROM chunk_vectors
-  WHERE chunk_vectors.tenant_id = :tenant_id AND chunk_vectors.model = :model
+  WHERE chunk_vectors.tenant_id = :tenant_id AND chunk_vectors.model = :model AND {{of_the_index}}
     AND {_MAY_BE_FOUND.format(of="chunk_vectors")}
   ORDER BY {_MEANING} LIMIT :candidates
 ), worded AS MATERIALIZED (
@@ -116,16 +120,25 @@ class NearestRow(PassageRow):
     near: int
 
 
-@cache
-def nearest(dimensions: int) -> TextClause:
-    """The statement for vectors of so many numbers: its index is of an expression that names them."""
-    return text(_NEAREST.format(dimensions=int(dimensions)).replace("::", r"\:\:")).bindparams(
+def condition(tenant_id: str, model: str) -> str:
+    """Of the index of a tenant's vectors of a model; it has no parameters, and nothing in it that a caller wrote."""
+    if not is_id(tenant_id):
+        raise ValueError("not an identifier")
+    digest = hashlib.md5(model.encode(), usedforsecurity=False).hexdigest()[:8]
+    return OF_THE_INDEX.format(tenant_id=tenant_id, digest=digest)
+
+
+@lru_cache(maxsize=MOST_STATEMENTS)
+def nearest(tenant_id: str, model: str, dimensions: int) -> TextClause:
+    """The statement for a tenant, planned once for all of its searches."""
+    sql = _NEAREST.format(dimensions=dimensions, of_the_index=condition(tenant_id, model))
+    return text(sql.replace("::", r"\:\:")).bindparams(
         *WHERE_TO_LOOK, MOST, bindparam("candidates", type_=Integer), bindparam("rarest", type_=ARRAY(Integer))
     )
 
 
 class Large:
-    """A search in a transaction that was planned for its tenant; `values` are those of any search."""
+    """A search in a transaction with `SETTINGS`; `values` are those of any search."""
 
     def __init__(self, connection: Connection, values: Mapping[str, Any], dimensions: int) -> None:
         self._connection, self._values, self._dimensions = connection, values, dimensions
@@ -136,7 +149,8 @@ class Large:
             return await self._of_each()
         candidates = max(CANDIDATES, 4 * self._values["most"])
         values = {**self._values, "candidates": candidates}
-        rows = (await self._connection.execute(nearest(self._dimensions), values, NearestRow)).all()
+        statement = nearest(values["tenant_id"], values["model"], self._dimensions)
+        rows = (await self._connection.execute(statement, values, NearestRow)).all()
         if not rows or rows[0].near < candidates:
             return await self._of_each()
         return [row for row in rows if row.score >= self._values["floor"]]

@@ -54,7 +54,7 @@ WHERE known.tenant_id = :tenant_id
 """).bindparams(*OF_DOCUMENT)
 # The question's terms with their idf; `most` is what a chunk could score that had nothing else. `rarest`: those by
 # which chunks are looked up in an index, as many as stand in few chunks together. `indexed`: the tenant has indexes of
-# its own, and what follows in the transaction is planned for it. `alone`: the search that follows takes one core. To
+# its own, and what follows in the transaction takes them. `alone`: the search that follows takes one core. To
 # start helpers takes longer than a small tenant's search; a large one would take all.
 QUESTION = text(f"""
 WITH used AS MATERIALIZED (

@@ -60,7 +60,7 @@ async def search(
     most: int = 10,
 ) -> list[PassageRow]:
     """As the service searches; `exact`: as if the tenant had no indexes."""
-    (vector,) = await EMBEDDER.embed([query], "query")
+    (vector,) = (await EMBEDDER.embed([query], "query")).vectors
     async with app.state.container.database.session(rls.enter_tenant(caller.tenant_id)) as connection:
         asked: Any = await read_question(connection, caller.tenant_id, query)
         assert asked.indexed

@@ -1,7 +1,7 @@
 """Large tenants may have indexes of their own, of their vectors and of their words.
 
-Revision ID: 0034
-Revises: 0033
+Revision ID: 0035
+Revises: 0034
 """
 
 import sqlalchemy as sa
@@ -10,8 +10,8 @@ from alembic import op
 from app.db.migration import grant_to_runtime, hand_to_definer, quoted_schema
 from app.db.roles import DEFINER_ROLE, RUNTIME_ROLE
 
-revision: str = "0034"
-down_revision: str | None = "0033"
+revision: str = "0035"
+down_revision: str | None = "0034"
 branch_labels = None
 depends_on = None
 

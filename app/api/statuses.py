@@ -51,6 +51,8 @@ STATUSES: dict[type[errors.AppError], int] = {
     errors.ProviderNotReached: 502,
     errors.ToolResultsUnasked: 422,
     errors.NeedsStoring: 422,
+    errors.UnsupportedByModel: 422,
+    errors.UnknownModel: 422,
     errors.BudgetExceeded: 402,
     errors.TooManyRunning: 429,
     errors.TooManyStreams: 429,

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from app.core.config import Settings
-from app.llm.base import LLMProvider
+from app.llm.catalogue import Catalogue
 from app.llm.factory import parameters_of
 
 if TYPE_CHECKING:
     from app.cache.cache import ResponseCache
 
 
-def create_cache(settings: Settings, secret_keys: Sequence[str], provider: LLMProvider) -> "ResponseCache | None":
+def create_cache(settings: Settings, secret_keys: Sequence[str], catalogue: Catalogue) -> "ResponseCache | None":
     """None without `REDIS_URL`. An equal call is waited for as long as its message has the time."""
     if not settings.redis_url:
         return None
@@ -19,5 +19,5 @@ def create_cache(settings: Settings, secret_keys: Sequence[str], provider: LLMPr
     from app.cache.cache import ResponseCache
     from app.cache.names import Names
 
-    names = Names(secret_keys, parameters_of(settings, provider))
+    names = Names(secret_keys, parameters_of(settings, catalogue))
     return ResponseCache(settings.redis_url, names, settings.equal_call_seconds)

@@ -23,8 +23,9 @@ class FinishReason(StrEnum):
 class Completion:
     """A provider's answer and what it says that it counted, in tokens (None: it did not say).
 
-    `cached_tokens` are those of `input_tokens` that the provider had in its cache, `reasoning_tokens` those of
-    `output_tokens` that nobody reads. `items`: all that it said, where that is more than its `text`.
+    `cached_tokens` are those of `input_tokens` that the provider had in its cache, `cache_write_tokens` those that it
+    put there, `reasoning_tokens` those of `output_tokens` that nobody reads. `items`: all that it said, where that is
+    more than its `text`.
     """
 
     text: str
@@ -37,6 +38,7 @@ class Completion:
     """It was kept of an earlier call, and nobody was asked for it."""
     reasoning_tokens: int | None = None
     items: tuple[Item, ...] = ()
+    cache_write_tokens: int | None = None
 
     @property
     def output(self) -> tuple[Item, ...]:

@@ -12,7 +12,8 @@ AppError
 ├── DocumentsOff, ProviderKeysOff
 ├── UntrustedHost, InvalidHost, UnsupportedMediaType, InvalidRequest
 ├── InvalidCursor, NothingToSearchFor, TimeIsPast, InvalidPosition, InvalidWebhookUrl, UnknownRegion,
-│   IdempotencyKeyReused, InvalidBaseUrl, ProviderKeyRefused, ToolResultsUnasked, NeedsStoring
+│   IdempotencyKeyReused, InvalidBaseUrl, ProviderKeyRefused, ToolResultsUnasked, NeedsStoring, UnsupportedByModel,
+│   UnknownModel
 ├── ProviderNotReached
 ├── BudgetExceeded
 ├── TooManyRunning, TooManyStreams, TooManyUploads, TooManyLargeRequests
@@ -162,6 +163,14 @@ class ModelNotFound(NotFound):
     """The same for one that is not there and for one that the caller may not use."""
 
     detail = "There is no such model for you: GET /models lists those that you may use."
+
+
+class UnsupportedByModel(AppError):
+    detail = "The model cannot do what is asked of it."
+
+
+class UnknownModel(AppError):
+    detail = "There is no model of this name: GET /models lists them."
 
 
 class DocumentsOff(AppError):

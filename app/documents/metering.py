@@ -15,7 +15,7 @@ from sqlalchemy import BigInteger, Boolean, DateTime, String, bindparam, text
 from app.db.execution import Connection
 from app.db.session import Session
 from app.documents.shapes import Embedded, Embedder, Kind, Vector
-from app.llm.pricing import PriceTable
+from app.llm.pricing import PriceTable, most
 from app.observability.instruments import EMBEDDED_TEXTS, EMBEDDED_TOKENS, EMBEDDING_SECONDS
 from app.observability.spenders import SPENDERS
 
@@ -140,7 +140,10 @@ class Meter:
         return Claim(payer, embedder.name, cost, claimed.at)
 
     def _cost(self, embedder: Embedder, tokens: int) -> int | None:
-        return 0 if embedder.is_free else self._prices.most([embedder.name], tokens, 0)
+        if embedder.is_free:
+            return 0
+        price = self._prices.price_of(embedder.name)
+        return None if price is None else most(price, tokens, 0)
 
 
 def _most_tokens(embedder: Embedder, text: str) -> int:

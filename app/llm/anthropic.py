@@ -4,13 +4,14 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
+import httpx2
 from anthropic import AsyncAnthropic
 
 from app.core.completion import Completion
 from app.llm.answer import cached_of, counted, fields_of, finished, named, reason_of, text_of
 from app.llm.base import Call, CallLimits, OnEvent, event_of
 from app.llm.failures import refused, status_of
-from app.llm.http import Endpoint, NotUnderstood, whole
+from app.llm.http import Endpoint, NotUnderstood, trust, whole
 from app.llm.lines import events_of
 
 DEFAULT_MODEL = "claude-haiku-5-5"
@@ -110,7 +111,8 @@ class AnthropicClient(AsyncAnthropic):
     """The SDK's client, configured by our settings alone: by itself it reads ANTHROPIC_CUSTOM_HEADERS."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+        # It sends nothing: without this it would read the authorities again.
+        super().__init__(http_client=httpx2.AsyncClient(verify=trust()), **options)
         self._custom_headers = {}
 
 

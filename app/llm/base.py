@@ -3,7 +3,7 @@
 What wraps a provider (a deadline, a circuit breaker, a fallback) is a provider too.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
@@ -25,7 +25,7 @@ OnEvent = Callable[[Delta], None]
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A tenant's own at a provider, in the place of the service's. `base_url` "": where the service asks."""
+    """A tenant's own at an account, in the place of the service's. `base_url` "": where the service asks."""
 
     api_key: str = field(repr=False)
     base_url: str = ""
@@ -52,11 +52,32 @@ class CallLimits:
         return max(MAX_BYTES, self.output_tokens * BYTES_PER_TOKEN)
 
 
+@dataclass(slots=True)
+class Attempt:
+    """One upstream that was asked, by its label. `answer`: what it had counted when it failed.
+
+    `accepted`: it failed, and what it was at work on may be charged in full.
+    """
+
+    upstream: str
+    answer: Completion | None = None
+    accepted: bool = False
+
+    @property
+    def billed(self) -> bool:
+        """Whether it failed at a price."""
+        return self.accepted or self.answer is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """What a provider is asked, and for which tenant. With `on_event` the answer comes piece by piece.
 
-    `items` are the conversation, oldest first. `model` is a public name; "": the service's default.
+    `items` are the conversation, oldest first. `model` is a public name; "": the service's default. Of its fallbacks
+    those answer that are `allowed`; None: all. `credentials`: the tenant's own, by account; where one is routed to
+    stands in `credential`.
+
+    `attempts` is filled in while it runs, and tells who is at work: the last one.
     """
 
     items: Sequence[Item]
@@ -65,6 +86,9 @@ class Call:
     model: str = ""
     options: Options = NO_OPTIONS
     credential: Credential | None = None
+    credentials: Mapping[str, Credential] = field(default_factory=dict)
+    allowed: frozenset[str] | None = None
+    attempts: list[Attempt] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def messages(self) -> list[Message]:

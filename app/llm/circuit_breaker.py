@@ -24,12 +24,23 @@ class CircuitBreaker(Wrapper):
     close the provider to that tenant, which may have found a prompt that breaks it; those of several close it to all.
 
     A deadline belongs inside: what ends a call from outside is a cancellation, and says nothing about the provider.
+
+    `label`: what metrics and logs call the model. `shown`: whether its circuits are in the metrics.
     """
 
     def __init__(
-        self, provider: LLMProvider, failures: int, seconds: float, clock: Callable[[], float] = time.monotonic
+        self,
+        provider: LLMProvider,
+        failures: int,
+        seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        label: str = "",
+        shown: bool = True,
     ) -> None:
         super().__init__(provider)
+        self._label = label or provider.models[0]
+        self._shown = shown
         self._limit = failures
         self._seconds = seconds
         self._clock = clock
@@ -65,7 +76,7 @@ class CircuitBreaker(Wrapper):
         circuits = [self._shared, self._own[tenant]] if tenant in self._own else [self._shared]
         rest = max(circuit.rest() for circuit in circuits)
         if rest > 0:
-            BREAKER_REFUSALS.add(self.name)
+            BREAKER_REFUSALS.add(self.name, self._label)
             error = ProviderUnavailable()
             error.retry_after = rest
             raise error
@@ -76,10 +87,10 @@ class CircuitBreaker(Wrapper):
 
     def _worked(self, tenant: str, trials: "list[_Circuit]") -> None:
         if self._shared.worked(trial=self._shared in trials):
-            logger.info("provider_circuit_closed", provider=self.name)
+            logger.info("provider_circuit_closed", provider=self.name, model=self._label)
         own = self._own.get(tenant)
         if own is not None and own.worked(trial=own in trials):
-            logger.info("provider_circuit_closed", provider=self.name, tenant_id=tenant)
+            logger.info("provider_circuit_closed", provider=self.name, model=self._label, tenant_id=tenant)
         if own is not None and own.open_until is None:
             del self._own[tenant]
         if trials:
@@ -88,21 +99,29 @@ class CircuitBreaker(Wrapper):
     def _broke(self, tenant: str, trials: "list[_Circuit]") -> None:
         if self._shared.broke(tenant, trial=self._shared in trials):
             self._own.clear()
-            logger.warning("provider_circuit_opened", provider=self.name, seconds=self._seconds)
+            logger.warning("provider_circuit_opened", provider=self.name, model=self._label, seconds=self._seconds)
             self._show()
             return
         own = self._own.setdefault(tenant, self._circuit(shared=False))
         self._own.move_to_end(tenant)
         if own.broke(tenant, trial=own in trials):
-            logger.warning("provider_circuit_opened", provider=self.name, seconds=self._seconds, tenant_id=tenant)
+            logger.warning(
+                "provider_circuit_opened",
+                provider=self.name,
+                model=self._label,
+                seconds=self._seconds,
+                tenant_id=tenant,
+            )
             self._show()
         if len(self._own) > MAX_TENANTS:
             self._own.popitem(last=False)
 
     def _show(self) -> None:
-        BREAKER_OPEN.set(self._shared.open_until is not None, self.name)
+        if not self._shown:
+            return
+        BREAKER_OPEN.set(self._shared.open_until is not None, self.name, self._label)
         own = sum(circuit.open_until is not None for circuit in self._own.values())
-        BREAKER_TENANTS_OPEN.set(own, self.name)
+        BREAKER_TENANTS_OPEN.set(own, self.name, self._label)
 
 
 class _Circuit:

@@ -11,11 +11,13 @@ from app.core.items import Delta
 from app.llm.base import Call, LLMProvider
 from app.observability.instruments import FAILOVERS
 
+MOST_BILLED = 2
+"""So many providers may charge for one call: what is set aside for it covers no more."""
 logger = structlog.get_logger()
 
 
 class Fallback:
-    """Asks the providers in order until one answers.
+    """Asks the providers in order until one answers, or two have failed at a price.
 
     If none does, the first one's error is raised: it is the provider that the operator chose, so its error and its
     Retry-After tell the caller more than a stopgap's that is not even installed. The others are in the log.
@@ -46,9 +48,12 @@ class Fallback:
                 # The reader has the start of this answer; another one cannot follow it.
                 if began:
                     raise
-                FAILOVERS.add(provider.name)
-                logger.warning("provider_failed_over", provider=provider.name, code=error.code)
                 first = first or error
+                if sum(attempt.billed for attempt in call.attempts) >= MOST_BILLED:
+                    break
+                model = provider.models[0]
+                FAILOVERS.add(provider.name, model)
+                logger.warning("provider_failed_over", provider=provider.name, model=model, code=error.code)
         assert first is not None
         raise first
 

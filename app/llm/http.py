@@ -6,9 +6,11 @@ The SDKs know how a request of theirs looks; aiohttp carries it, for a twelfth o
 import asyncio
 import json
 import random
+import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
+from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -141,7 +143,7 @@ class Endpoint:
         self._sessions[own] = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=MAX_CONNECTIONS,
-                ssl=httpcore2.default_ssl_context(),
+                ssl=trust(),
                 resolver=GuardedResolver(self._guard) if own else None,
                 use_dns_cache=not own,
             ),
@@ -159,6 +161,12 @@ class Endpoint:
         for session in self._sessions.values():
             await session.close()
         self._guard.close()
+
+
+@cache
+def trust() -> ssl.SSLContext:
+    """The authorities that are believed. Reading them takes 20 ms, so all endpoints and clients share them."""
+    return httpcore2.default_ssl_context()
 
 
 def whole(take: Callable[[Any], T]) -> Read[T]:

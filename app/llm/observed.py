@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from app.core.completion import Completion
 from app.core.errors import ProviderError
 from app.core.items import AT_WORK, Delta
-from app.llm.base import Call, OnEvent, Wrapper
+from app.llm.base import Call, LLMProvider, OnEvent, Wrapper
 from app.observability import genai, tracing
 from app.observability.instruments import FIRST_TOKEN_SECONDS, PROVIDER_CALLS, PROVIDER_SECONDS
 
@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
 
 class Observed(Wrapper):
-    """Belongs inside the breaker, what that refuses is no call; and outside the deadline, which names every failure."""
+    """Belongs inside the breaker, what that refuses is no call; and outside the deadline, which names every failure.
+
+    `label`: what metrics call the model.
+    """
+
+    def __init__(self, provider: LLMProvider, label: str = "") -> None:
+        super().__init__(provider)
+        self._label = label or provider.models[0]
 
     async def complete(self, call: Call) -> Completion:
         model = self.models[0]
@@ -45,10 +52,10 @@ class Observed(Wrapper):
                 _describe(span, completion)
                 return completion
             finally:
-                PROVIDER_CALLS.add(self.name, model, outcome)
-                PROVIDER_SECONDS.observe(perf_counter() - began, self.name, model)
+                PROVIDER_CALLS.add(self.name, self._label, outcome)
+                PROVIDER_SECONDS.observe(perf_counter() - began, self.name, self._label)
                 if first is not None and first.heard:
-                    FIRST_TOKEN_SECONDS.observe(first.heard - began, self.name, model)
+                    FIRST_TOKEN_SECONDS.observe(first.heard - began, self.name, self._label)
                     if span is not None:
                         span.set_attribute(genai.TIME_TO_FIRST_CHUNK, first.heard - began)
 

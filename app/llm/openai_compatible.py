@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
+import httpx2
 from openai import AsyncOpenAI
 
 from app.core.completion import Completion
 from app.core.items import AT_WORK
 from app.llm.base import Call, CallLimits, OnEvent
-from app.llm.http import Endpoint, NotUnderstood, Read, maker_of, whole
+from app.llm.http import Endpoint, NotUnderstood, Read, maker_of, trust, whole
 from app.llm.lines import events_of
 from app.llm.openai.answer import Reader
 from app.llm.openai.dialect import Dialect, without_hint
@@ -83,7 +84,8 @@ class OpenAIClient(AsyncOpenAI):
     """The SDK's client, configured by our settings alone: by itself it reads OPENAI_ORG_ID and more."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+        # It sends nothing: without this it would read the authorities again.
+        super().__init__(http_client=httpx2.AsyncClient(verify=trust()), **options)
         self.organization = self.project = self.admin_api_key = None
         self._custom_headers = {}
 

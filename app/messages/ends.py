@@ -25,16 +25,15 @@ def completed(llm: LLMService, run: Generation, completion: Completion) -> dict[
 
 def failed(llm: LLMService, run: Generation, error: ProviderError) -> dict[str, Any]:
     """Free is what failed before the provider was at work on it."""
-    answer, cost = error.answer, None
+    answer = error.answer
     if not run.asked:
         return _end(run, MessageStatus.FAILED, None, None) | {"error_code": error.code}
-    if answer is not None:
-        cost = _bounded(run, llm.cost(answer, run.call, run.thoughts))
-    elif run.log.length or run.thoughts:
+    if answer is None and (run.log.length or run.thoughts):
         answer = llm.partial(run.call, run.output)
         cost = _bounded(run, llm.cost(answer, run.call, run.thoughts))
-    elif error.accepted:
-        cost = run.claim
+    else:
+        spent = llm.spent(run.call, answer, run.thoughts).micro_usd
+        cost = None if spent is None else _bounded(run, spent)
     return _end(run, MessageStatus.FAILED, answer, cost) | {"error_code": error.code}
 
 
@@ -42,10 +41,9 @@ def cancelled(llm: LLMService, run: Generation) -> dict[str, Any]:
     """Nobody saw what was written to a call without a stream: it costs what was set aside."""
     if not run.asked:
         return _end(run, MessageStatus.CANCELLED, None, None)
-    answer, cost = llm.partial(run.call, run.output), run.claim
-    if run.streams:
-        cost = _bounded(run, llm.cost(answer, run.call, run.thoughts))
-    return _end(run, MessageStatus.CANCELLED, answer, cost)
+    answer = llm.partial(run.call, run.output)
+    cost = llm.cost(answer, run.call, run.thoughts) if run.streams else llm.unseen(run.call)
+    return _end(run, MessageStatus.CANCELLED, answer, _bounded(run, cost))
 
 
 def uncounted(run: Generation, answer: Completion | None) -> dict[str, Any]:

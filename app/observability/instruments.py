@@ -29,7 +29,8 @@ RATE_LIMITS_SHARED = Gauge(
     merge="livemin",
 )
 
-# --- providers. outcome: ok, cancelled, or the code of the error; model: as it is configured, not as a provider says it
+# --- providers. outcome: ok, cancelled, or the code of the error; model: the public name of what was asked (with /2 for
+# the second of several upstreams), or without a catalogue the model that is configured; never what a provider says
 PROVIDER_CALLS = Counter(
     "llm_saas_provider_calls_total", "Calls of a provider, its retries included", "provider", "model", "outcome"
 )
@@ -47,15 +48,15 @@ FIRST_TOKEN_SECONDS = Histogram(
     "model",
     buckets=FIRST_TOKENS,
 )
-FAILOVERS = Counter("llm_saas_provider_failovers_total", "Calls that went on to the next provider", "provider")
+FAILOVERS = Counter("llm_saas_provider_failovers_total", "Calls that went on to the next provider", "provider", "model")
 BREAKER_OPEN = Gauge(
-    "llm_saas_breaker_open", "1 while a provider is left alone for all tenants", "provider", merge="livemax"
+    "llm_saas_breaker_open", "1 while a provider is left alone for all tenants", "provider", "model", merge="livemax"
 )
 BREAKER_TENANTS_OPEN = Gauge(
-    "llm_saas_breaker_tenants_open", "Tenants for which a provider is left alone", "provider", merge="livemax"
+    "llm_saas_breaker_tenants_open", "Tenants for which a provider is left alone", "provider", "model", merge="livemax"
 )
 BREAKER_REFUSALS = Counter(
-    "llm_saas_breaker_refusals_total", "Calls that were not made: the circuit was open", "provider"
+    "llm_saas_breaker_refusals_total", "Calls that were not made: the circuit was open", "provider", "model"
 )
 
 # --- messages. status: completed, failed, cancelled; error_code: "" if there is none; kind: input, cached, output;

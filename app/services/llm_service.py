@@ -1,20 +1,41 @@
-"""The one way to a language model: the provider that the settings name, and what it costs."""
+"""The one way to a language model: which model a caller gets, what it is asked, and what that costs."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from app.core.completion import Completion
-from app.core.items import Item, Message, text_of
-from app.llm.base import Call, LLMProvider
-from app.llm.pricing import PriceTable, most_input_tokens
+from app.core.errors import ProviderError
+from app.core.items import Item, Message, Options
+from app.core.settings.models import Price
+from app.llm import needs, policy, pricing
+from app.llm.base import Attempt, Call, LLMProvider
+from app.llm.catalogue import Catalogue, Model, Upstream
+from app.llm.fallback import MOST_BILLED
+from app.llm.policy import ANYTHING, ModelPolicy
+from app.llm.pricing import PriceTable
+from app.llm.router import candidates
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """In micro-USD, None without a price; and by which price, as it is stored."""
+
+    micro_usd: int | None
+    price: dict[str, Any] | None = None
 
 
 class LLMService:
-    """Wraps the provider, which holds its own deadline, breaker and fallbacks."""
+    """Wraps the provider, which holds its own deadlines, breakers and fallbacks.
 
-    def __init__(self, provider: LLMProvider, prices: PriceTable, max_output_tokens: int) -> None:
+    `prices`: of models by what a provider calls them, where nobody chose a public name.
+    """
+
+    def __init__(self, provider: LLMProvider, catalogue: Catalogue, prices: PriceTable) -> None:
+        self.catalogue = catalogue
         self._provider = provider
         self._prices = prices
-        self._max_output_tokens = max_output_tokens
+        self._upstreams = {upstream.label: (model, upstream) for model in catalogue.all for upstream in model.upstreams}
 
     @property
     def provider_name(self) -> str:
@@ -22,25 +43,124 @@ class LLMService:
 
     async def complete(self, call: Call) -> Completion:
         """The provider's answer; every failure is a `ProviderError`."""
-        return await self._provider.complete(call)
+        try:
+            return await self._provider.complete(call)
+        except ProviderError as error:
+            if not call.attempts:
+                call.attempts.append(Attempt(self._asked(call)[1].label, error.answer, error.accepted))
+            raise
+
+    # --- before a call
+
+    def model_for(self, name: str, of_tenant: ModelPolicy = ANYTHING, of_key: frozenset[str] | None = None) -> Model:
+        """The model that a caller asks for by its public name; "": its default. Raises `ModelNotFound`."""
+        return policy.chosen(self.catalogue, name, of_tenant, of_key)
+
+    def fitted(self, model: Model, items: Sequence[Item], options: Options) -> Options:
+        """The options as the model takes them; raises `UnsupportedByModel`."""
+        return needs.fitted(model, items, options)
 
     def most_cost(self, call: Call) -> int | None:
-        """The most that answering can cost, in micro-USD; None if a model that may answer has no price."""
-        return self._prices.most(self._provider.models, most_input_tokens(call.items), self._max_output_tokens)
+        """The most that answering can cost, in micro-USD; None if an upstream that may answer has no price.
+
+        Where one may fail at a price and another answer, it is that of the two dearest.
+        """
+        costs = [
+            self._most(model, upstream, call)
+            for model in candidates(self.catalogue, call)
+            for upstream in model.upstreams
+        ]
+        known = sorted((cost for cost in costs if cost is not None), reverse=True)
+        return sum(known[:MOST_BILLED]) if len(known) == len(costs) else None
+
+    # --- after it
 
     def cost(self, completion: Completion, call: Call, thoughts: int = 0) -> int | None:
-        """In micro-USD; None without a price. Of what nobody counted each of its `thoughts` is a token, about."""
-        return self._prices.cost(completion, call.items, self._provider.models, thoughts)
+        """As `charge`, without the price."""
+        return self.charge(completion, call, thoughts).micro_usd
+
+    def charge(self, completion: Completion, call: Call, thoughts: int = 0) -> Charge:
+        """What the call cost, with what failed at a price on its way; None without a price.
+
+        Of what nobody counted each of its `thoughts` is a token, about.
+        """
+        return self._sum([*self._before(call), self._answered(self._asked(call), completion, call, thoughts)])
+
+    def spent(self, call: Call, answer: Completion | None = None, thoughts: int = 0) -> Charge:
+        """What a call cost that failed: None where nothing was charged for. `answer`: what was counted all the same."""
+        if answer is not None and all(attempt.answer is not answer for attempt in call.attempts):
+            return self.charge(answer, call, thoughts)  # it came, and was not taken
+        return self._sum([self._failed(attempt, call, thoughts) for attempt in call.attempts if attempt.billed])
+
+    def unseen(self, call: Call) -> int | None:
+        """What a call costs that was stopped and whose answer nobody saw: what was set aside for it."""
+        most = Charge(self._most(*self._asked(call), call))
+        return self._sum([*self._before(call), most]).micro_usd
 
     def partial(self, call: Call, output: Sequence[Item]) -> Completion:
         """What a call produced that did not come to its end, as far as we know."""
-        text = "".join(text_of(item.content) for item in output if isinstance(item, Message))
-        return Completion(text, call.model or self._provider.models[0], items=tuple(output))
+        model, upstream = self._asked(call)
+        text = "".join(item.text for item in output if isinstance(item, Message))
+        return Completion(text, model.name if model.renames else upstream.model, items=tuple(output))
 
     def asked_for(self, model: str | None) -> str:
-        """The model that is configured for the one that answered, under a name that is the provider's word."""
-        names = [name for name in self._provider.models if model is not None and model.startswith(name)]
-        return max(names, key=len, default=self._provider.models[0])
+        """The configured model for the one that answered, under a name that may be the provider's word."""
+        if model is not None and self.catalogue.find(model) is not None:
+            return model
+        names = [upstream.model for upstream in self.catalogue.upstreams if (model or "").startswith(upstream.model)]
+        return max(names, key=len, default=self.catalogue.default.name)
+
+    # ---
+
+    def _asked(self, call: Call) -> tuple[Model, Upstream]:
+        """Who is at work on it, or was last."""
+        if call.attempts:
+            return self._upstreams[call.attempts[-1].upstream]
+        model = self.catalogue.named(call.model)
+        return model, model.upstreams[0]
+
+    def _most(self, model: Model, upstream: Upstream, call: Call) -> int | None:
+        if upstream.price is None:
+            return None
+        read = pricing.most_input_tokens(call.items, call.options, model.image_tokens)
+        wrote = min(call.options.max_output_tokens or model.max_output_tokens, model.max_output_tokens)
+        return pricing.most(upstream.price.price, read, wrote)
+
+    def _before(self, call: Call) -> list[Charge]:
+        """What failed at a price before the last attempt."""
+        return [self._failed(attempt, call) for attempt in call.attempts[:-1] if attempt.billed]
+
+    def _failed(self, attempt: Attempt, call: Call, thoughts: int = 0) -> Charge:
+        """What an attempt cost that failed: what it had counted, or what was set aside for it."""
+        asked = self._upstreams[attempt.upstream]
+        if attempt.answer is not None:
+            return self._answered(asked, attempt.answer, call, thoughts)
+        return Charge(self._most(*asked, call))
+
+    def _answered(self, asked: tuple[Model, Upstream], answer: Completion, call: Call, thoughts: int) -> Charge:
+        model, upstream = asked
+        price, source = self._price_of(model, upstream, answer)
+        if price is None:
+            return Charge(None)
+        read, wrote = pricing.counted(answer, call.items, thoughts, model.image_tokens)
+        rates = price.rates(read)
+        told = {"model": upstream.model, "source": source, **rates.model_dump(exclude_none=True, exclude={"tiers"})}
+        return Charge(pricing.cost(rates, read, wrote, answer), told)
+
+    def _price_of(self, model: Model, upstream: Upstream, answer: Completion) -> tuple[Price | None, str]:
+        """Where the operator chose no public name, what answered may have a price by what its provider calls it."""
+        by_its_word = None if model.renames else self._prices.price_of(answer.model)
+        if by_its_word is not None:
+            return by_its_word, "LLM_PRICES"
+        found = upstream.price
+        return (found.price, found.source) if found else (None, "")
+
+    def _sum(self, charges: Sequence[Charge]) -> Charge:
+        """None if nothing was charged for, or something without a price."""
+        costs = [charge.micro_usd for charge in charges if charge.micro_usd is not None]
+        if not costs or len(costs) < len(charges):
+            return Charge(None)
+        return Charge(sum(costs), charges[-1].price)
 
     async def close(self) -> None:
         await self._provider.close()

@@ -15,10 +15,9 @@ from fastapi import FastAPI
 from app.application import create_app, lifespan
 from app.core.config import Settings
 from app.llm.base import LLMProvider
-from app.llm.pricing import PriceTable
-from app.services.llm_service import LLMService
 from tests.conftest import client_of
 from tests.helpers import Tenant
+from tests.llm.service import service_of
 from tests.waiting import PATIENCE_SECONDS, until
 
 Serve = Callable[..., AbstractAsyncContextManager[tuple[FastAPI, httpx.AsyncClient]]]
@@ -33,8 +32,9 @@ def serve(settings: Settings) -> Serve:
         configured = settings.model_copy(update={"db_pool_size": 2, **changes})
         app = create_app(configured)
         async with lifespan(app):
-            prices = PriceTable(configured.llm_prices)
-            app.state.container.engine.llm = LLMService(provider, prices, configured.llm_max_output_tokens)
+            app.state.container.engine.llm = service_of(
+                provider, configured.llm_prices, configured.llm_max_output_tokens
+            )
             async with client_of(app) as client:
                 yield app, client
 
@@ -56,8 +56,7 @@ def listen(settings: Settings) -> Serve:
         task = asyncio.create_task(server.serve([listener]))
         await until(lambda: server.started or task.done(), "the server to start")
         assert not task.done()
-        prices = PriceTable(configured.llm_prices)
-        app.state.container.engine.llm = LLMService(provider, prices, configured.llm_max_output_tokens)
+        app.state.container.engine.llm = service_of(provider, configured.llm_prices, configured.llm_max_output_tokens)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         async with httpx.AsyncClient(
             base_url=url, timeout=PATIENCE_SECONDS, limits=httpx.Limits(max_connections=None)

@@ -21,8 +21,7 @@ from app.documents.embedding.embedders import Embedders
 from app.documents.prompt import NOTHING
 from app.documents.shapes import Kind, Vector
 from app.llm.base import LLMProvider
-from app.llm.pricing import PriceTable, most_input_tokens
-from app.services.llm_service import LLMService
+from app.llm.pricing import most_input_tokens
 from app.worker import create_worker
 from tests.api.problems import assert_problem
 from tests.committed.caching import CountingProvider, keep_answers
@@ -34,6 +33,7 @@ from tests.committed.test_webhooks import Receiver
 from tests.conftest import own_database
 from tests.documents.library import HashEmbedder, publish
 from tests.helpers import Member, Tenant, join, make_tenant
+from tests.llm.service import service_of
 from tests.redis_server import RedisServer, needs_redis
 from tests.waiting import until
 
@@ -377,7 +377,7 @@ async def working(settings: Settings, provider: LLMProvider) -> AsyncIterator[Fa
     configured = settings.model_copy(update={"db_pool_size": 2})
     app = create_worker(configured)
     async with lifespan(app):
-        app.state.container.engine.llm = LLMService(provider, PriceTable({}), configured.llm_max_output_tokens)
+        app.state.container.engine.llm = service_of(provider)
         yield app
 
 

@@ -17,11 +17,9 @@ from app.application import lifespan
 from app.core.config import Settings
 from app.db import rls
 from app.llm.base import LLMProvider
-from app.llm.pricing import PriceTable
 from app.messages import doorbell
 from app.messages.sweeper import sweep
 from app.messages.worker import TAKE, TakenRow, Worker
-from app.services.llm_service import LLMService
 from app.worker import create_worker
 from tests.committed.conftest import Serve, rows_of
 from tests.committed.providers import HeldProvider
@@ -29,6 +27,7 @@ from tests.committed.sse import following, rest, text_of
 from tests.committed.test_budgets import CLAIM, PAID, figures, set_budget
 from tests.conftest import own_database
 from tests.helpers import Tenant, make_tenant
+from tests.llm.service import service_of
 from tests.waiting import until
 
 database_url, settings, superuser = own_database()
@@ -45,8 +44,9 @@ def work(settings: Settings) -> Work:
         configured = settings.model_copy(update={"db_pool_size": 2, **changes})
         app = create_worker(configured)
         async with lifespan(app):
-            prices = PriceTable(configured.llm_prices)
-            app.state.container.engine.llm = LLMService(provider, prices, configured.llm_max_output_tokens)
+            app.state.container.engine.llm = service_of(
+                provider, configured.llm_prices, configured.llm_max_output_tokens
+            )
             yield app
 
     return start

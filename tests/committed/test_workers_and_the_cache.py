@@ -7,13 +7,12 @@ import pytest
 
 from app.application import lifespan
 from app.core.config import Settings
-from app.llm.pricing import PriceTable
-from app.services.llm_service import LLMService
 from app.worker import create_worker
 from tests.committed.caching import CountingProvider, ask, keep_answers
 from tests.committed.conftest import Serve
 from tests.conftest import own_database
 from tests.helpers import Tenant, make_tenant
+from tests.llm.service import service_of
 from tests.redis_server import RedisServer, needs_redis
 from tests.waiting import until
 
@@ -45,7 +44,7 @@ async def test_a_worker_keeps_and_shares_answers(server: RedisServer, serve: Ser
     shared = {"redis_url": server.url, "message_workers": True}
     worker = create_worker(settings.model_copy(update={"db_pool_size": 2, **shared}))
     async with serve(provider, **shared) as (_, client), lifespan(worker):
-        worker.state.container.engine.llm = LLMService(provider, PriceTable({}), 1)
+        worker.state.container.engine.llm = service_of(provider, output_tokens=1)
         tenant = await make_tenant(client)
         await keep_answers(client, tenant)
         # The process that queues them does not know yet that the tenant keeps answers.

@@ -10,12 +10,11 @@ from fastapi import FastAPI
 
 from app.core.ids import new_id
 from app.core.settings.llm import Price
-from app.llm.pricing import PriceTable
-from app.services.llm_service import LLMService
 from tests.committed.providers import HeldProvider
 from tests.helpers import PASSWORD, Tenant, join, send, unique_email
+from tests.llm.service import service_of
 
-PRICES = PriceTable({name: Price(input=1, output=1) for name in HeldProvider.models})  # a budget needs one
+PRICES = {name: Price(input=1, output=1) for name in HeldProvider.models}  # a budget needs one
 
 
 @dataclass
@@ -54,7 +53,7 @@ async def message(service: Service, tenant: Tenant, text: str) -> str:
 
 async def running_message(service: Service, tenant: Tenant, text: str) -> str:
     engine = service.app.state.container.engine
-    usual, engine.llm = engine.llm, LLMService(HeldProvider(), PRICES, 100)
+    usual, engine.llm = engine.llm, service_of(HeldProvider(), PRICES)
     try:
         service.running.append(await _created(service, tenant, "/messages", {"content": text, "background": True}))
     finally:

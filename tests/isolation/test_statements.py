@@ -8,11 +8,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.llm.pricing import PriceTable
-from app.services.llm_service import LLMService
 from tests.committed.providers import HeldProvider
 from tests.helpers import PASSWORD, Tenant, join, make_tenant, send, unique_email
 from tests.isolation.world import TENANT_TABLES
+from tests.llm.service import service_of
 from tests.statements import before_statements, statements
 
 
@@ -48,7 +47,7 @@ async def audit(superuser: asyncpg.Connection) -> Audit:
 async def running_message(app: FastAPI, client: httpx.AsyncClient, tenant: Tenant) -> str:
     """A message that its provider does not answer."""
     engine = app.state.container.engine
-    usual, engine.llm = engine.llm, LLMService(HeldProvider(), PriceTable({}), 100)
+    usual, engine.llm = engine.llm, service_of(HeldProvider())
     body = {"content": "Hello", "background": True}
     answer = await client.post("/messages", json=body, headers=tenant.user.headers)
     engine.llm = usual

@@ -23,7 +23,14 @@ async def test_the_next_one_answers_where_one_fails(error: ProviderError) -> Non
     with capture_logs() as logs:
         assert (await chain.complete(Call(TURNS, heard.hear))).text == "ab"
     assert heard == ["a", "b"]
-    assert logs == [{"event": "provider_failed_over", "log_level": "warning", "provider": "first", "code": error.code}]
+    (log,) = logs
+    assert log == {
+        "event": "provider_failed_over",
+        "log_level": "warning",
+        "provider": "first",
+        "model": "first-1",
+        "code": error.code,
+    }
 
 
 async def test_an_answer_that_has_begun_is_not_begun_again() -> None:

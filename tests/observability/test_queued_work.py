@@ -14,17 +14,16 @@ from prometheus_client import CollectorRegistry
 from app.application import lifespan
 from app.core.config import Settings
 from app.llm.observed import Observed
-from app.llm.pricing import PriceTable
 from app.messages.waiting_work import WaitingWork
 from app.observability import tracing
 from app.observability.exposition import family_of
 from app.observability.instruments import QUEUE_AGE, QUEUE_DEPTH, WEBHOOKS_DUE
-from app.services.llm_service import LLMService
 from app.worker import create_worker
 from tests.committed.conftest import Serve, rows_of, serve
 from tests.committed.providers import HeldProvider
 from tests.conftest import own_database
 from tests.helpers import make_tenant
+from tests.llm.service import service_of
 from tests.waiting import until
 
 database_url, settings, superuser = own_database()
@@ -102,6 +101,7 @@ async def worker(settings: Settings, provider: HeldProvider) -> AsyncIterator[No
     configured = settings.model_copy(update={"db_pool_size": 2})
     app = create_worker(configured)
     async with lifespan(app):
-        prices = PriceTable(configured.llm_prices)
-        app.state.container.engine.llm = LLMService(Observed(provider), prices, configured.llm_max_output_tokens)
+        app.state.container.engine.llm = service_of(
+            Observed(provider), configured.llm_prices, configured.llm_max_output_tokens
+        )
         yield

@@ -38,6 +38,7 @@ from app.api.routes import (
     well_known,
 )
 from app.api.v1 import embeddings
+from app.api.v1.chat import routes as chat
 from app.container import Container
 from app.core.config import Settings, get_settings
 from app.core.errors import AppError
@@ -70,6 +71,7 @@ ROUTES: tuple[APIRouter, ...] = tuple(
         admin,
         providers,
         usage,
+        chat,
         embeddings,
         well_known,
         health,

@@ -11,6 +11,7 @@ from app.api.errors import OAUTH_PATH, documented, problem_of, problem_of_status
 from app.api.http.paths import is_v1
 from app.api.v1.described import ERROR, ERROR_SCHEMA, error_example
 from app.api.v1.described import EXAMPLES as V1_EXAMPLES
+from app.api.v1.described import STREAMS as V1_STREAMS
 from app.schemas.document import DocumentCreate, DocumentForm
 from app.schemas.message import MessageCitations, MessageDelta
 from app.schemas.problem import Problem
@@ -117,7 +118,7 @@ def _example(operation_id: str, status: str, kind: str, schema: dict[str, Any]) 
         case "application/problem+json":
             return _problem(operation_id, status)
         case "text/event-stream":
-            return examples.EVENTS
+            return V1_STREAMS.get(operation_id, examples.EVENTS)
         case "application/x-ndjson":
             return examples.LINES
         case "text/plain":

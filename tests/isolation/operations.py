@@ -87,6 +87,7 @@ def _filled(value: Any, value_of: Callable[[str], Any]) -> Any:
 
 PASSWORD = "correct horse battery"
 LIMIT = {"limit_micro_usd": 10**12}
+CHAT = {"model": "mock-echo", "messages": [{"role": "user", "content": "Hello"}]}
 OPEN, MEMBER, OWNER, ADMIN = Access
 
 OPERATIONS = (
@@ -146,6 +147,7 @@ OPERATIONS = (
     Operation("get", "/documents/{id}/content", MEMBER, target="read_document", scope=READ),
     Operation("delete", "/documents/{id}", OWNER, 204, target="document", scope=WRITE),
     Operation("get", "/collections", MEMBER, scope=READ),
+    Operation("post", "/v1/chat/completions", MEMBER, body=CHAT, scope=WRITE),
     Operation("post", "/v1/embeddings", MEMBER, body={"input": "Hello"}, scope=WRITE),
     Operation("get", "/usage", ADMIN),
     Operation("get", "/admin/budget", ADMIN),

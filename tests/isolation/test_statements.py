@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from tests.committed.providers import HeldProvider
 from tests.helpers import PASSWORD, Tenant, join, make_tenant, send, unique_email
+from tests.isolation.operations import CHAT
 from tests.isolation.world import TENANT_TABLES
 from tests.llm.service import service_of
 from tests.statements import before_statements, statements
@@ -134,6 +135,9 @@ async def call_every_route(
         ("get", "/documents/{id}/content"): client.get(f"/documents/{document}/content", headers=user),
         ("delete", "/documents/{id}"): client.delete(f"/documents/{document}", headers=user),
         ("get", "/collections"): client.get("/collections", headers=user),
+        ("post", "/v1/chat/completions"): client.post(
+            "/v1/chat/completions", json={**CHAT, "store": True, "metadata": {"of": "x"}}, headers=user
+        ),
         ("post", "/v1/embeddings"): client.post("/v1/embeddings", json={"input": "Leases"}, headers=user),
         ("get", "/usage"): client.get("/usage?group_by=user", headers=admin),
         ("get", "/admin/budget"): client.get("/admin/budget", headers=admin),
@@ -160,10 +164,10 @@ async def call_every_route(
         assert answer.is_success, answer.text
     replayed = await client.post("/conversations", json={}, headers={**user, "Idempotency-Key": "two"})
     assert replayed.is_success
-    next_page = (await client.get("/messages?limit=1", headers=user)).links
+    next_page = (await client.get("/messages?limit=2", headers=user)).links
     assert not next_page
     await send(client, tenant.user)
-    deep = (await client.get("/messages?limit=1", headers=user)).links["next"]["url"]
+    deep = (await client.get("/messages?limit=2", headers=user)).links["next"]["url"]
     assert (await client.get(deep, headers=user)).status_code == 200
     return set(calls)
 

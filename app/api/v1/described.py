@@ -10,6 +10,7 @@ from app.api.statuses import DETAILS, TITLES
 
 # Of answers, by operation: FastAPI would leave out every null of one that stands in the description of a route.
 EXAMPLES: dict[str, Any] = {}
+STREAMS: dict[str, str] = {}
 NULLABLE = {"type": ["string", "null"]}
 ERROR_SCHEMA: dict[str, Any] = {
     "title": "OpenAIError",

@@ -1,0 +1,161 @@
+"""Chat completions as OpenAI's own client asks for them: nothing of it is changed but base URL and key."""
+
+import asyncio
+from typing import Any
+
+import openai
+import pytest
+
+from tests.api.v1.conftest import Live
+from tests.conftest import client_of
+from tests.helpers import Tenant, make_tenant
+
+HELLO: list[Any] = [{"role": "user", "content": "What is async Python?"}]
+
+
+async def test_a_question_is_answered(live: Live, tenant: Tenant) -> None:
+    async with live.openai(tenant.user) as client:
+        answer = await client.chat.completions.create(model="mock-echo", messages=HELLO)
+        raw = await client.chat.completions.with_raw_response.create(model="mock-echo", messages=HELLO)
+    assert answer.id.startswith("chatcmpl-")
+    (choice,) = answer.choices
+    assert (choice.index, choice.finish_reason, choice.message.role) == (0, "stop", "assistant")
+    assert choice.message.content is not None
+    assert choice.message.content.endswith("What is async Python?")
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens > 0
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+    assert raw.request_id == raw.headers["x-request-id"]
+    assert raw.headers["openai-processing-ms"].isdigit()
+
+
+async def test_a_stream_is_as_openai_streams(live: Live, tenant: Tenant) -> None:
+    async with live.openai(tenant.user) as client:
+        whole = await client.chat.completions.create(model="mock-echo", messages=HELLO)
+        stream = await client.chat.completions.create(
+            model="mock-echo", messages=HELLO, stream=True, stream_options={"include_usage": True}
+        )
+        *chunks, last = [chunk async for chunk in stream]
+        plain = await client.chat.completions.create(model="mock-echo", messages=HELLO, stream=True)
+        without = [chunk async for chunk in plain]
+
+    assert len({chunk.id for chunk in [*chunks, last]}) == 1
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole.choices[0].message.content
+    assert [chunk.choices[0].finish_reason for chunk in chunks] == [None] * (len(chunks) - 1) + ["stop"]
+    assert chunks[-1].choices[0].delta.model_dump(exclude_none=True) == {}
+    assert all("usage" in chunk.model_fields_set and chunk.usage is None for chunk in chunks)
+    assert (last.choices, last.usage) == ([], whole.usage)
+    assert all("usage" not in chunk.model_fields_set for chunk in without)
+    assert without[-1].choices[0].finish_reason == "stop"
+
+
+async def test_it_is_a_message_like_any_other(live: Live, tenant: Tenant) -> None:
+    async with live.openai(tenant.user) as client:
+        kept = await client.chat.completions.create(model="mock-echo", messages=HELLO, store=True)
+        passing = await client.chat.completions.create(model="mock-echo", messages=HELLO)
+    rows = {row["id"]: row for row in (await live.client.get("/messages", headers=tenant.user.headers)).json()}
+    kept_row, passing_row = (rows[each.id.removeprefix("chatcmpl-")] for each in (kept, passing))
+    assert (kept_row["content"], passing_row["content"]) == ("What is async Python?", "")
+    assert kept_row["response"] == kept.choices[0].message.content
+    assert passing_row["response"] == ""
+    for row in (kept_row, passing_row):
+        assert row["status"] == "completed"
+        assert row["output_tokens"] == kept.usage.completion_tokens  # type: ignore[union-attr]
+
+
+async def test_a_key_is_a_key(live: Live, tenant: Tenant) -> None:
+    body = {"name": "a client", "scopes": ["messages:write"]}
+    key = (await live.client.post("/api-keys", json=body, headers=tenant.user.headers)).json()["key"]
+    async with live.openai() as client:
+        client.api_key = key
+        answer = await client.chat.completions.create(model="mock-echo", messages=HELLO)
+    assert answer.choices[0].finish_reason == "stop"
+
+
+# --- what goes wrong
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "code", "param"),
+    [
+        (openai.BadRequestError, {"n": 2}, "unsupported_value", "n"),
+        (openai.BadRequestError, {"temperature": 3}, "invalid_value", "temperature"),
+        (openai.BadRequestError, {"messages": []}, "missing_required_parameter", "messages"),
+    ],
+)
+async def test_errors_are_openais(
+    live: Live, tenant: Tenant, kind: type[openai.APIStatusError], asked: dict[str, Any], code: str, param: str
+) -> None:
+    before = len(live.requests)
+    async with live.openai(tenant.user) as client:
+        with pytest.raises(kind) as refused:
+            await client.chat.completions.create(**{"model": "mock-echo", "messages": HELLO, **asked})
+    assert (refused.value.code, refused.value.param) == (code, param)
+    assert refused.value.request_id
+    assert len(live.requests) == before + 1
+
+
+async def test_who_has_no_key_is_told_so(live: Live) -> None:
+    async with live.openai() as client:
+        with pytest.raises(openai.AuthenticationError) as refused:
+            await client.chat.completions.create(model="mock-echo", messages=HELLO)
+    assert refused.value.code == "invalid_api_key"
+
+
+async def test_a_key_that_only_reads_may_not_ask(live: Live, tenant: Tenant) -> None:
+    body = {"name": "a reader", "scopes": ["messages:read"]}
+    key = (await live.client.post("/api-keys", json=body, headers=tenant.user.headers)).json()["key"]
+    async with live.openai() as client:
+        client.api_key = key
+        with pytest.raises(openai.PermissionDeniedError) as refused:
+            await client.chat.completions.create(model="mock-echo", messages=HELLO)
+    assert refused.value.code == "missing_scope"
+
+
+async def test_over_budget_the_client_asks_once(live: Live) -> None:
+    poor = await make_tenant(live.client)
+    await live.client.put("/admin/budget", json={"limit_micro_usd": 1}, headers=poor.admin.headers)
+    before = len(live.requests)
+    async with live.openai(poor.user) as client:
+        for stream in (False, True):
+            with pytest.raises(openai.RateLimitError) as refused:
+                await client.chat.completions.create(model="mock-echo", messages=HELLO, stream=stream)
+            assert (refused.value.code, refused.value.type) == ("insufficient_quota", "insufficient_quota")
+    assert len(live.requests) == before + 2
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/v1/nothing", 404, "unknown_url"),
+        ("GET", "/v1", 404, "unknown_url"),
+        ("DELETE", "/v1/embeddings", 405, "method_not_supported"),
+    ],
+)
+async def test_what_is_not_there_has_openais_shape(live: Live, method: str, path: str, status: int, code: str) -> None:
+    answer = await live.client.request(method, path)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert "openai-processing-ms" in answer.headers
+
+
+async def test_a_body_that_is_too_large_is_refused_unread(live: Live, tenant: Tenant) -> None:
+    headers = {**tenant.user.headers, "Content-Length": str(2**40)}
+    async with client_of(live.app) as client:
+        answer = await client.post("/v1/chat/completions", content=b"{}", headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "request_too_large")
+
+
+async def test_the_same_request_sent_at_once_under_one_key_is_one_message(live: Live, tenant: Tenant) -> None:
+    once = {"Idempotency-Key": "a-key"}
+    async with live.openai(tenant.user, max_retries=20) as client:
+        answers = await asyncio.gather(
+            *(
+                client.chat.completions.create(model="mock-echo", messages=HELLO, store=True, extra_headers=once)
+                for _ in range(10)
+            )
+        )
+        with pytest.raises(openai.ConflictError) as refused:
+            await client.chat.completions.create(model="mock-echo", messages=HELLO, store=False, extra_headers=once)
+    assert len({answer.model_dump_json() for answer in answers}) == 1
+    assert refused.value.code == "idempotency_key_reused"

@@ -27,7 +27,7 @@ from app.documents.extraction.extract import extract
 from app.documents.failures import ExtractionFailed, FailureCode
 from app.documents.metering import Meter, Payer
 from app.documents.shapes import Embedder, Passage, ReadText
-from app.documents.store import Run
+from app.documents.store import MovedError, Run
 from app.documents.totals import Quotas
 from app.observability.instruments import DOCUMENTS_ENDED, DOCUMENTS_PUT_OFF, EXTRACTION_SECONDS
 
@@ -48,6 +48,10 @@ class LostError(Exception):
 
 class _QuotaUsedUpError(Exception):
     """Of the tenant."""
+
+
+class _UnknownModelError(Exception):
+    """The tenant's vectors in use are of a model that this process does not know: of other settings than another's."""
 
 
 USED_UP = (_QuotaUsedUpError, BudgetExceeded, ModelWithoutPrice)
@@ -143,7 +147,7 @@ class Ingestion:
                 logger.info("document_ready", document_id=claimed.id, tenant_id=claimed.tenant_id)
             else:
                 await claims.give_back(self._database, claimed, monotonic() - began)
-        except (ExtractionFailed, ProviderError, *USED_UP) as failure:
+        except (ExtractionFailed, ProviderError, _UnknownModelError, *USED_UP) as failure:
             code, may_pass = _judged(failure)
             await (self._put_off if may_pass else self._fail)(claimed, code, began)
         except asyncio.CancelledError:
@@ -166,15 +170,24 @@ class Ingestion:
             raise LostError
         if standing.seconds >= self._quotas.seconds:
             raise _QuotaUsedUpError
+        in_use = standing.embedding_model
+        if in_use and self._embedders.of(in_use) is None and claimed.failures < MOST_FAILURES:
+            logger.warning("vectors_of_unknown_model", model=in_use, tenants=1, remedy="EMBEDDING_PREVIOUS")
+            raise _UnknownModelError
         payer = Payer(claimed.tenant_id, loaded.user_id, lambda: self._in_tenant(claimed))
         if not loaded.is_read:
             await self._read(run, claimed, loaded, payer)
-        for embedder in self._wanted(standing.embedding_model):
+        for embedder in self._wanted(in_use):
             if not await self._embed(run, claimed, embedder, payer, began + self._slice):
                 return False
-        async with self._in_tenant(claimed) as connection:
-            _require(await run.publish(connection, self._embedders.current.model))
-            await totals.add_seconds(connection, claimed.tenant_id, monotonic() - began)
+        try:
+            async with self._in_tenant(claimed) as connection:
+                # Of one that nobody has known for as long it has none, and words alone find it.
+                known = () if in_use is None else (in_use,)
+                _require(await run.publish(connection, self._embedders.current.model, *known))
+                await totals.add_seconds(connection, claimed.tenant_id, monotonic() - began)
+        except MovedError:
+            return False
         return True
 
     async def _read(self, run: Run, claimed: ClaimedRow, loaded: LoadedRow, payer: Payer) -> None:
@@ -252,6 +265,8 @@ def _judged(failure: Exception) -> tuple[FailureCode, bool]:
             return failure.code, failure.code is FailureCode.INTERRUPTED
         case ProviderError():
             return FailureCode.EMBEDDER_UNAVAILABLE, failure.transient or failure.unhealthy
+        case _UnknownModelError():
+            return FailureCode.EMBEDDER_UNAVAILABLE, True
         case BudgetExceeded():
             return FailureCode.BUDGET, False
         case ModelWithoutPrice():

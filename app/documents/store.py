@@ -98,6 +98,10 @@ WHERE document_totals.tenant_id = :tenant_id
 """).bindparams(bindparam("model", type_=String))
 
 
+class MovedError(Exception):
+    """The tenant's searches are on a model of which this run made no vectors."""
+
+
 class WaitingChunk(Record):
     __slots__ = ()
 
@@ -153,9 +157,14 @@ class Run:
         await connection.execute(STORE_VECTORS, {**self._of, **values, "model": model})
         return (await connection.execute(NOTE_PROGRESS, {**self._of, "model": model})).one_or_none() is not None
 
-    async def publish(self, connection: Connection, model: str) -> bool:
-        """Let readers find it from its commit on, in the place of those of its name before it; a newer one keeps it."""
-        await totals.lock(connection, self.tenant_id)
+    async def publish(self, connection: Connection, model: str, *others: str) -> bool:
+        """Let readers find it from its commit on, in the place of those of its name before it; a newer one keeps it.
+
+        It has vectors of these models. The lock is the one that a move takes; raises `MovedError`.
+        """
+        in_use = (await totals.lock(connection, self.tenant_id)).embedding_model
+        if in_use not in (None, model, *others):
+            raise MovedError
         if (await connection.execute(HOLD, self._of)).one_or_none() is None:
             return False
         if (await connection.execute(NEWER, self._of)).all():

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 import httpx
@@ -10,12 +11,17 @@ import pytest
 from fastapi import FastAPI
 
 from app.core.provider_errors import ProviderUnavailable
+from app.documents import claims
 from app.documents.embedding.embedders import Embedders
+from app.documents.ingestion import MOST_FAILURES, Ingestion
 from app.documents.reembedding import Reembedding
 from app.documents.shapes import Embedded, Kind
+from app.documents.totals import Quotas
 from tests.documents.library import FREE, HashEmbedder, publish
 from tests.helpers import Tenant
+from tests.waiting import until
 
+QUOTAS = Quotas(1000, 10**9, 10_000, 10_000)
 CONTENTS = ["Tea is served in the garden.", "A machine goes back.", "lease " * 600]
 
 
@@ -167,3 +173,78 @@ async def test_no_tenant_is_moved_from_a_model_that_the_settings_do_not_name(cha
     await Reembedding(change.app.state.container.database, Embedders(change.new), FREE).take_all()
     assert await change.in_use() == "old"
     assert await change.counts() == {"old": 1}
+
+
+def taking_in(change: Change, *embedders: HashEmbedder) -> Ingestion:
+    """Of a process whose settings name these models, its own first."""
+    known = Embedders(embedders[0], embedders[1:])
+    return Ingestion(change.app.state.container.database, known, QUOTAS, FREE, first_pause=0)
+
+
+async def upload(change: Change, content: str) -> Any:
+    """A document that waits, claimed."""
+    answer = await change.client.post(
+        "/documents", json={"name": f"{content}.txt", "text": content}, headers=change.acme.user.headers
+    )
+    assert answer.status_code == 202, answer.text
+    return await until(lambda: of(change, answer.json()["id"]), "its turn")
+
+
+async def of(change: Change, document_id: str) -> Any:
+    database = change.app.state.container.database
+    claimed = await claims.claim(database, timedelta(minutes=10))
+    if claimed is not None and claimed.id != document_id:
+        await claims.give_back(database, claimed, 0, pause=3600)
+        return None
+    return claimed
+
+
+async def state(change: Change, claimed: Any) -> tuple[str, int, int]:
+    query = "SELECT status, failures, attempts FROM documents WHERE id = $1"
+    row = await change.superuser.fetchrow(query, claimed.id)
+    return row["status"], row["failures"], row["attempts"]
+
+
+async def test_a_process_of_the_settings_before_publishes_nothing_for_a_tenant_that_has_moved(change: Change) -> None:
+    await change.add(CONTENTS[0])
+    await change.to(change.new).take_all()
+    claimed = await upload(change, "Coffee is sold in the hall.")
+
+    await taking_in(change, change.old).work(claimed)
+    assert (await state(change, claimed))[:2] == ("processing", 1)
+    claimed = await until(lambda: of(change, claimed.id), "its next turn")
+    await taking_in(change, change.new, change.old).work(claimed)
+
+    assert (await state(change, claimed))[0] == "ready"
+    assert await change.best("Coffee is sold in the hall.") == claimed.id
+
+
+async def test_a_tenant_that_moves_while_a_document_is_embedded_has_it_embedded_for_the_new_model(
+    change: Change,
+) -> None:
+    await change.add(CONTENTS[0])
+    claimed = await upload(change, "Coffee is sold in the hall.")
+
+    async def move() -> None:
+        await change.to(change.new).take_all()
+
+    await taking_in(change, Interrupted(change.old.model, move)).work(claimed)
+    assert await change.in_use() == "new"
+    assert (await state(change, claimed))[:2] == ("processing", 0)
+    claimed = await until(lambda: of(change, claimed.id), "its next turn")
+    await taking_in(change, change.new, change.old).work(claimed)
+
+    assert (await state(change, claimed))[0] == "ready"
+    assert await change.best("Coffee is sold in the hall.") == claimed.id
+
+
+async def test_what_nobody_knows_the_model_for_is_found_by_its_words_in_the_end(change: Change) -> None:
+    await change.add(CONTENTS[0])
+    claimed = await upload(change, "Coffee is sold in the hall.")
+    while (await state(change, claimed))[0] == "processing":
+        await taking_in(change, change.new).work(claimed)
+        claimed = await of(change, claimed.id) or claimed
+
+    assert await state(change, claimed) == ("ready", 0, MOST_FAILURES + 1)
+    assert await change.in_use() == "old"
+    assert await change.best("coffee hall") == claimed.id

@@ -68,15 +68,8 @@ UPDATE documents SET updated_at = now(), progress = 1 + 98 * (
     AND chunk_vectors.document_id = :document_id) / GREATEST(documents.chunks, 1)
 WHERE {MINE} RETURNING documents.id
 """)
-NEWER = text("""
-SELECT newer.id FROM documents AS newer
-  JOIN documents ON documents.tenant_id = newer.tenant_id AND documents.collection = newer.collection
-    AND documents.name = newer.name AND documents.audience = newer.audience
-WHERE newer.tenant_id = :tenant_id AND newer.current
-  AND documents.tenant_id = :tenant_id AND documents.id = :document_id
-  AND (newer.created_at, newer.id) > (documents.created_at, documents.id)
-""")
-# Those that it takes the place of: the one that readers find, and what never came to be found.
+# Those that it takes the place of: the one that readers find, and what never came to be found. A newer one that was
+# published has taken this one's.
 OLDER = text("""
 SELECT older.id FROM documents AS older
   JOIN documents ON documents.tenant_id = older.tenant_id AND documents.collection = older.collection
@@ -158,7 +151,7 @@ class Run:
         return (await connection.execute(NOTE_PROGRESS, {**self._of, "model": model})).one_or_none() is not None
 
     async def publish(self, connection: Connection, model: str, *others: str) -> bool:
-        """Let readers find it from its commit on, in the place of those of its name before it; a newer one keeps it.
+        """Let readers find it from its commit on, in the place of those of its name before it.
 
         It has vectors of these models. The lock is the one that a move takes; raises `MovedError`.
         """
@@ -167,8 +160,6 @@ class Run:
             raise MovedError
         if (await connection.execute(HOLD, self._of)).one_or_none() is None:
             return False
-        if (await connection.execute(NEWER, self._of)).all():
-            return await retire(connection, self.tenant_id, self.document_id)
         for older in (await connection.execute(OLDER, self._of)).scalars():
             await retire(connection, self.tenant_id, older)
         await connection.execute(PUBLISH, self._of)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
 
-from sqlalchemy import Boolean, String, Table, and_, bindparam, func, or_, select, text
+from sqlalchemy import Boolean, DateTime, String, Table, and_, bindparam, func, or_, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app.core.errors import DocumentNotRead, DocumentQuotaUsedUp, NotFound, PermissionDenied
@@ -62,14 +62,19 @@ NEWEST = (
     .order_by(documents.c.created_at.desc(), documents.c.id.desc())
     .limit(1)
 )
-# By the clock, not by the transaction's beginning: while the totals are locked, the later one is the newer one.
+# By the clock, not by the transaction's beginning: while the totals are locked, the later one is the newer one. It is so
+# as well where the clock was put back, or is another server's since.
 INSERT = text(f"""
 INSERT INTO documents (id, tenant_id, user_id, name, collection, visibility, media_type, attributes, content_hash,
-  bytes, created_at, updated_at)
+  bytes, updated_at, created_at)
 VALUES (:id, :tenant_id, :user_id, :name, :collection, :visibility, :media_type, :attributes, :content_hash, :bytes,
-  clock_timestamp(), clock_timestamp())
+  clock_timestamp(), GREATEST(clock_timestamp(), :newest_at + interval '1 microsecond'))
 RETURNING {", ".join(DocumentRow.columns())}
-""").bindparams(bindparam("attributes", type_=JSONB), bindparam("tenant_id", type_=String))
+""").bindparams(
+    bindparam("attributes", type_=JSONB),
+    bindparam("tenant_id", type_=String),
+    bindparam("newest_at", type_=DateTime(timezone=True)),
+)
 INSERT_CONTENT = text("""
 INSERT INTO document_contents (tenant_id, document_id, original) VALUES (:tenant_id, :id, :original)
 """)
@@ -149,6 +154,7 @@ class DocumentService:
             if newest is not None and newest.content_hash == content_hash:
                 return newest, False
             self._require_room(standing, len(new.content))
+            values["newest_at"] = newest and newest.created_at
             made = (await connection.execute(INSERT, values, DocumentRow)).one()
             await connection.execute(INSERT_CONTENT, values)
             await totals.add(connection, self._tenant_id, documents=1, bytes=len(new.content))

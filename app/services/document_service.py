@@ -62,8 +62,8 @@ NEWEST = (
     .order_by(documents.c.created_at.desc(), documents.c.id.desc())
     .limit(1)
 )
-# By the clock, not by the transaction's beginning: while the totals are locked, the later one is the newer one. It is so
-# as well where the clock was put back, or is another server's since.
+# By the clock, not by the transaction's beginning: while the totals are locked, the later one is the newer one. It is
+# so as well where the clock was put back, or is another server's since.
 INSERT = text(f"""
 INSERT INTO documents (id, tenant_id, user_id, name, collection, visibility, media_type, attributes, content_hash,
   bytes, updated_at, created_at)

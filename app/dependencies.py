@@ -8,6 +8,7 @@ from app.callers import BearerToken, container_of, origin_of, shared_of
 from app.core.errors import DocumentsOff, InsufficientScope, PermissionDenied, ProviderKeysOff, SessionRequired
 from app.core.principal import Origin, Principal, Scope
 from app.db.session import TenantSession
+from app.llm.images import RequestImages
 from app.services.api_key_service import ApiKeyService
 from app.services.audit_service import AuditService
 from app.services.auth_service import AuthService
@@ -175,6 +176,10 @@ async def get_messages(request: Request, principal: CurrentUser) -> MessageServi
     )
 
 
+async def get_images(request: Request, principal: CurrentUser) -> RequestImages:
+    return shared_of(request).images.of_request(principal.tenant_id)
+
+
 async def get_conversations(request: Request, principal: CurrentUser) -> ConversationService:
     return ConversationService(messages_db(request, principal), shared_of(request).idempotency_keys)
 
@@ -268,6 +273,7 @@ Audit = Annotated[AuditService, Depends(get_audit)]
 PublicKeys = Annotated[list[dict[str, str]], Depends(get_key_set)]
 WebhookSecretOfTenant = Annotated[WebhookSecretService, Depends(get_webhook_secrets)]
 Messages = Annotated[MessageService, Depends(get_messages)]
+Images = Annotated[RequestImages, Depends(get_images)]
 Conversations = Annotated[ConversationService, Depends(get_conversations)]
 Documents = Annotated[DocumentService, Depends(get_documents)]
 DocumentSearch = Annotated[DocumentSearchService, Depends(get_document_search)]

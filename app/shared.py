@@ -15,7 +15,9 @@ from app.documents.embedding.factory import create_embedders
 from app.documents.metering import Meter
 from app.documents.totals import Quotas
 from app.documents.uploads import Uploads
+from app.llm.checked import Checked
 from app.llm.factory import create_provider
+from app.llm.images import Images
 from app.llm.key_check import KeyCheck
 from app.llm.pricing import PriceTable
 from app.messages.idempotency import IdempotencyKeys
@@ -51,6 +53,7 @@ class Shared:
     """None: this service keeps no secrets of tenants."""
     provider_credentials: ProviderCredentials
     key_check: KeyCheck
+    images: Images
     cache: "ResponseCache | None"
     idempotency_keys: IdempotencyKeys
     ceiling: SpendingCeiling
@@ -89,7 +92,8 @@ class Shared:
             masters=masters,
             provider_credentials=ProviderCredentials(places, masters),
             key_check=KeyCheck(addresses, tuple(settings.webhook_allowed_networks)),
-            llm=LLMService(provider, provider.catalogue, prices),
+            images=Images(settings.llm_image_max_bytes, settings.webhook_allowed_networks),
+            llm=LLMService(Checked(provider), provider.catalogue, prices),
             cache=create_cache(settings, secret_keys, provider.catalogue),
             idempotency_keys=IdempotencyKeys(secret_keys),
             ceiling=ceiling,
@@ -126,6 +130,7 @@ class Shared:
             await self.embedders.close()
         await self.llm.close()
         self.key_check.close()
+        await self.images.close()
         self.passwords.close()
         await self.limits.close()
 

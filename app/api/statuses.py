@@ -39,6 +39,7 @@ STATUSES: dict[type[errors.AppError], int] = {
     errors.InvalidHost: 400,
     errors.InvalidRequest: 400,
     errors.UnsupportedMediaType: 415,
+    errors.InvalidImage: 422,
     errors.InvalidCursor: 422,
     errors.NothingToSearchFor: 422,
     errors.TimeIsPast: 422,
@@ -76,6 +77,7 @@ STATUSES: dict[type[errors.AppError], int] = {
     errors.ProviderKeyUnusable: 503,
     errors.EmptyAnswer: 502,
     errors.OutputMalformed: 502,
+    errors.OutputMismatch: 502,
     errors.MessageInterrupted: 503,
     errors.MessageNotStarted: 503,
 }

@@ -11,7 +11,7 @@ AppError
 │                           ToolResultsMissing, NotStored
 ├── DocumentsOff, ProviderKeysOff
 ├── UntrustedHost, InvalidHost, UnsupportedMediaType, InvalidRequest
-├── InvalidCursor, NothingToSearchFor, TimeIsPast, InvalidPosition, InvalidWebhookUrl, UnknownRegion,
+├── InvalidImage, InvalidCursor, NothingToSearchFor, TimeIsPast, InvalidPosition, InvalidWebhookUrl, UnknownRegion,
 │   IdempotencyKeyReused, InvalidBaseUrl, ProviderKeyRefused, ToolResultsUnasked, NeedsStoring, UnsupportedByModel,
 │   UnknownModel
 ├── ProviderNotReached
@@ -22,7 +22,7 @@ AppError
 ├── BackgroundWorkFailing
 ├── DatabaseUnavailable     DatabaseBusy, StatementTooLong, IsolationUnavailable, TenantMoving
 └── ProviderError           ProviderRejected, ProviderUnavailable, ProviderTimeout, ProviderKeyUnusable, EmptyAnswer,
-                            OutputMalformed, MessageInterrupted, MessageNotStarted
+                            OutputMalformed, OutputMismatch, MessageInterrupted, MessageNotStarted
 """
 
 from collections.abc import Sequence
@@ -43,6 +43,7 @@ from app.core.provider_errors import (
     MessageInterrupted,
     MessageNotStarted,
     OutputMalformed,
+    OutputMismatch,
     ProviderError,
     ProviderKeyUnusable,
     ProviderRejected,
@@ -56,6 +57,7 @@ from app.core.request_errors import (
     InvalidBaseUrl,
     InvalidCursor,
     InvalidHost,
+    InvalidImage,
     InvalidPosition,
     InvalidRequest,
     InvalidWebhookUrl,
@@ -81,6 +83,7 @@ __all__ = [
     "InvalidBaseUrl",
     "InvalidCursor",
     "InvalidHost",
+    "InvalidImage",
     "InvalidPosition",
     "InvalidRequest",
     "InvalidWebhookUrl",
@@ -93,6 +96,7 @@ __all__ = [
     "NotStored",
     "NothingToSearchFor",
     "OutputMalformed",
+    "OutputMismatch",
     "PreviousNotFound",
     "ProviderError",
     "ProviderKeyRefused",

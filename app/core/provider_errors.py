@@ -62,6 +62,13 @@ class OutputMalformed(ProviderError):
     detail = "The LLM provider's answer holds too much, or its pieces are out of order. The message is kept as failed."
 
 
+class OutputMismatch(ProviderError):
+    """It was billed. What was asked for again may fit."""
+
+    code = "output_mismatch"
+    detail = "The LLM provider's answer is not JSON as the output format wants it. The message is kept as failed."
+
+
 class MessageInterrupted(ProviderError):
     code = "interrupted"
     detail = "The message was interrupted before its answer was stored. It is kept as failed."
@@ -88,6 +95,7 @@ _FAILURES = {
         ProviderKeyUnusable,
         EmptyAnswer,
         OutputMalformed,
+        OutputMismatch,
         MessageInterrupted,
         MessageNotStarted,
     )

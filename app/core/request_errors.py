@@ -26,6 +26,10 @@ class InvalidRequest(AppError):
         self.code = code
 
 
+class InvalidImage(AppError):
+    detail = "The image is not valid."
+
+
 class InvalidCursor(AppError):
     detail = "The cursor is not one that a Link header of this list gave."
 

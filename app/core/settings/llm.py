@@ -32,6 +32,7 @@ class LLMSettings(SettingsGroup):
     llm_max_output_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
     llm_context_tokens: Annotated[int, Field(ge=1, le=10_000_000)] = 8192
     llm_max_running_per_tenant: Annotated[int, Field(ge=1)] = 1000
+    llm_image_max_bytes: Annotated[int, Field(ge=1, le=50_000_000)] = 20 * 2**20
     llm_prices: dict[str, Price] = MOCK_PRICES
     llm_mock_latency_seconds: Annotated[float, Field(ge=0, le=3600)] = 0.0
     llm_mock_fail_every: Annotated[int, Field(ge=0)] = 0

@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -209,7 +210,10 @@ async def replay_erasures(settings: Settings, record: Iterable[str]) -> str:
     async with _places(settings) as places, _owners(settings) as owners:
         for region, url in owners.items():
             place = places.chosen(None if region == HOME else region)
-            erased += await erase_again(TenantEraser(place.database, claims=place.claims), url, named)
+            again = await erase_again(TenantEraser(place.database, claims=place.claims), url, named)
+            for tenant_id in again:
+                await DocumentIndexes(url, print).forget(tenant_id)
+            erased += again
     return f"Erased again: {len(erased)} of {len(named)}" + (f" ({', '.join(erased)})" if erased else "")
 
 
@@ -233,6 +237,7 @@ async def move_tenant(arguments: argparse.Namespace, settings: Settings) -> str:
         finally:
             for region in left:
                 await TenantEraser(places.chosen(region).database).erase(arguments.tenant_id)
+                await DocumentIndexes(settings.owner_urls()[region], print).forget(arguments.tenant_id)
     frozen = f", read alone for {moved.frozen_seconds:.1f} s" if moved.frozen_seconds else ""
     return f"Tenant {arguments.tenant_id} lives in {place.region}: {moved.rows} rows copied{frozen}"
 
@@ -244,7 +249,7 @@ async def index_documents(arguments: argparse.Namespace, settings: Settings) -> 
     """
     async with _owners(settings) as owners:
         for region, url in owners.items():
-            indexes = DocumentIndexes(url, lambda line: print(line, flush=True), name=region)
+            indexes = DocumentIndexes(url, partial(print, flush=True), name=region)
             await indexes.bring_up_to_date(arguments.least, arguments.most)
     return "Large tenants have their indexes"
 

@@ -51,7 +51,8 @@ class PassageRow(Record):
 class QuestionRow(Record):
     """A question as the tenant's documents know its words; `model`: of the vectors in use, None without documents.
 
-    `rarest`: the words by which chunks may be looked up. `indexed`: the tenant has indexes of its own.
+    `rarest`: the words by which chunks may be looked up. `chunks`: how many the tenant's readers find.
+    `indexed`: it has indexes of its own.
     """
 
     __slots__ = ()
@@ -61,6 +62,7 @@ class QuestionRow(Record):
     terms: str
     rarest: list[int]
     model: str | None
+    chunks: int
     indexed: bool
 
 

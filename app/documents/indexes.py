@@ -16,10 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.core.ids import is_id
 from app.core.settings.unusable import UnusableSetting
 from app.db.provision import owner_connection
-from app.documents.large import NEAR, WORDS, condition
+from app.documents.large import FEW_CHUNKS, NEAR, WORDS, condition
 
 # A tenant of fewer chunks is searched as fast without; each index costs those who write to the table, and who plan.
-FROM_CHUNKS, MOST_TENANTS = 5000, 100
+FROM_CHUNKS, MOST_TENANTS = FEW_CHUNKS, 100
 # Iterative scans came with it.
 OLDEST_PGVECTOR = (0, 8)
 # Half of a core's memory of two: the graph is made in it, and anew from the disk once it is full.

@@ -6,10 +6,12 @@ finds first may not be seen; then everything that may be is compared, as for any
 """
 
 import hashlib
+import time
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+import structlog
 from sqlalchemy import Integer, TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
@@ -42,11 +44,18 @@ MOST_STATEMENTS = 1000
 # Of so many chunks all are compared: it takes less than to look for them.
 FEW_CHUNKS = 5000
 
+HOUR = 3600.0
+logger = structlog.get_logger()
+
 SIZE = text(f"""
 SELECT COALESCE(sum(documents.chunks), 0) AS chunks FROM documents WHERE {FINDABLE}
 """).bindparams(*WHERE_TO_LOOK)
-# By its document: as a scalar, which no planner turns into a join that would have to read all of them first.
-_MAY_BE_FOUND = f"(SELECT true FROM documents WHERE {FINDABLE} AND documents.id = {{of}}.document_id)"
+# By its key, and no other way: of an equality a planner whose statistics are older than the tenant takes any index that
+# begins with the tenant to be as good. This wants an order, which only the key's has. As a scalar, it is never a join.
+_THE = "{column} BETWEEN {of} AND {of} ORDER BY {column} LIMIT 1"
+_MAY_BE_FOUND = f"""(
+      SELECT true FROM documents WHERE {FINDABLE}
+        AND {_THE.format(column="documents.id", of="{of}.document_id")})"""
 # A condition that a plan for any values can tell to be the index's: both name the tenant, and a digest of the model.
 OF_THE_INDEX = "chunk_vectors.tenant_id = '{tenant_id}' AND left(md5(chunk_vectors.model), 8) = '{digest}'"
 _MEANING = "chunk_vectors.embedding::halfvec({dimensions}) <#> (SELECT CAST(CAST(:vector AS text) AS halfvec))"
@@ -57,7 +66,7 @@ WITH near AS MATERIALIZED (
   FROM chunk_vectors
   WHERE chunk_vectors.tenant_id = :tenant_id AND chunk_vectors.model = :model AND {{of_the_index}}
     AND {_MAY_BE_FOUND.format(of="chunk_vectors")}
-  ORDER BY {_MEANING} LIMIT :candidates
+  ORDER BY {_MEANING} LIMIT {{candidates}}
 ), worded AS MATERIALIZED (
   SELECT hit.chunk_id, hit.document_id, hit.words
   FROM (
@@ -65,27 +74,40 @@ WITH near AS MATERIALIZED (
     FROM chunks_by_words(:rarest, CAST(CAST(:terms AS text) AS sparsevec)) AS hit
     ORDER BY hit.words DESC OFFSET 0
   ) AS hit
-  WHERE {_MAY_BE_FOUND.format(of="hit")} LIMIT :candidates
+  WHERE {_MAY_BE_FOUND.format(of="hit")} LIMIT {{candidates}}
 )
 SELECT best.chunk_id, best.document_id, {COLUMNS}, best.score, (SELECT count(*) FROM near) AS near
 FROM (
-  SELECT chunk_id, document_id,
+  SELECT scored.chunk_id, scored.document_id, scored.score FROM (
+    SELECT chunk_id, document_id,
     COALESCE(near.meaning, (
-      SELECT -({_MEANING}) FROM chunk_vectors WHERE chunk_vectors.tenant_id = :tenant_id
-        AND chunk_vectors.chunk_id = worded.chunk_id AND chunk_vectors.model = :model), 0)
+      SELECT -({_MEANING}) FROM chunk_vectors
+      WHERE chunk_vectors.tenant_id = :tenant_id AND chunk_vectors.model = :model
+        AND {_THE.format(column="chunk_vectors.chunk_id", of="worded.chunk_id")}), 0)
     + :weight * COALESCE(worded.words, (
       SELECT -({_WORDS}) FROM chunk_terms WHERE chunk_terms.tenant_id = :tenant_id
-        AND chunk_terms.chunk_id = near.chunk_id), 0) AS score
-  FROM near FULL JOIN worded USING (chunk_id, document_id)
-  ORDER BY score DESC LIMIT :most
-) AS best {OF_THE_BEST}
+        AND {_THE.format(column="chunk_terms.chunk_id", of="near.chunk_id")}), 0) AS score
+    FROM near FULL JOIN worded USING (chunk_id, document_id)
+    ORDER BY score DESC LIMIT {{candidates}}
+  ) AS scored
+  ORDER BY scored.score DESC LIMIT :most
+) AS best
+  CROSS JOIN LATERAL (
+    SELECT documents.name, documents.collection FROM documents WHERE documents.tenant_id = :tenant_id
+      AND {_THE.format(column="documents.id", of="best.document_id")}
+  ) AS documents
+  CROSS JOIN LATERAL (
+    SELECT document_chunks.* FROM document_chunks WHERE document_chunks.tenant_id = :tenant_id
+      AND {_THE.format(column="document_chunks.id", of="best.chunk_id")}
+  ) AS document_chunks
 ORDER BY best.score DESC, best.chunk_id
 """
 # Document by document: no more is read than what may be found, whatever a planner expects.
 _OF_EACH = """
     SELECT of_one.chunk_id, may.id AS document_id, of_one.score FROM may CROSS JOIN LATERAL (
       SELECT {table}.chunk_id, {score} AS score FROM {table}
-      WHERE {table}.tenant_id = :tenant_id AND {table}.document_id = may.id{of_model} OFFSET 0
+      WHERE {table}.tenant_id = :tenant_id AND {table}.document_id BETWEEN may.id AND may.id{of_model}
+      ORDER BY {table}.document_id OFFSET 0
     ) AS of_one
 """
 EACH = text(f"""
@@ -129,12 +151,26 @@ def condition(tenant_id: str, model: str) -> str:
 
 
 @lru_cache(maxsize=MOST_STATEMENTS)
-def nearest(tenant_id: str, model: str, dimensions: int) -> TextClause:
+def nearest(tenant_id: str, model: str, dimensions: int, candidates: int) -> TextClause:
     """The statement for a tenant, planned once for all of its searches."""
-    sql = _NEAREST.format(dimensions=dimensions, of_the_index=condition(tenant_id, model))
-    return text(sql.replace("::", r"\:\:")).bindparams(
-        *WHERE_TO_LOOK, MOST, bindparam("candidates", type_=Integer), bindparam("rarest", type_=ARRAY(Integer))
-    )
+    sql = _NEAREST.format(dimensions=dimensions, of_the_index=condition(tenant_id, model), candidates=candidates)
+    return text(sql.replace("::", r"\:\:")).bindparams(*WHERE_TO_LOOK, MOST, bindparam("rarest", type_=ARRAY(Integer)))
+
+
+class Hourly:
+    """Says once an hour of a tenant that its search would take indexes, if the operator made them."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, float] = {}
+
+    def say(self, tenant_id: str, chunks: int) -> None:
+        now = time.monotonic()
+        if chunks < FEW_CHUNKS or now - self._said.get(tenant_id, -HOUR) < HOUR:
+            return
+        if len(self._said) >= MOST_STATEMENTS:
+            self._said.clear()
+        self._said[tenant_id] = now
+        logger.warning("large_tenant_unindexed", tenant_id=tenant_id, chunks=chunks, remedy="index-documents")
 
 
 class Large:
@@ -147,10 +183,9 @@ class Large:
         """The best, best first, none below the values' floor."""
         if is_narrowed and await self._findable() <= FEW_CHUNKS:
             return await self._of_each()
-        candidates = max(CANDIDATES, 4 * self._values["most"])
-        values = {**self._values, "candidates": candidates}
-        statement = nearest(values["tenant_id"], values["model"], self._dimensions)
-        rows = (await self._connection.execute(statement, values, NearestRow)).all()
+        candidates = CANDIDATES if self._values["most"] * 4 <= CANDIDATES else 2 * CANDIDATES
+        statement = nearest(self._values["tenant_id"], self._values["model"], self._dimensions, candidates)
+        rows = (await self._connection.execute(statement, self._values, NearestRow)).all()
         if not rows or rows[0].near < candidates:
             return await self._of_each()
         return [row for row in rows if row.score >= self._values["floor"]]

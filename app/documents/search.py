@@ -22,12 +22,13 @@ from app.documents.found import (
     QuestionRow,
     written,
 )
-from app.documents.large import Large
+from app.documents.large import Hourly, Large
 from app.documents.shapes import Vector
 from app.documents.terms import QUESTION
 
 WORD_WEIGHT, MOST_WORD_WEIGHT = 0.12, 0.9
 MAX_RESULTS = 100
+UNINDEXED = Hourly()
 # `+ 0`: exact, so that no plan can choose an index of neighbours, which under a filter finds some of them.
 # (SELECT ...): read once. In a plan that is kept for all parameters it would be read again for each chunk.
 # Added up by chunk, and (... IN ...) IS TRUE, which is hashed: in a join of these, a planner that expects few rows, of
@@ -90,4 +91,6 @@ async def passages_for(
     }
     if question.indexed and vector is not None:
         return await Large(connection, values, len(vector)).passages(is_narrowed=bool(narrowed))
+    if not question.indexed:
+        UNINDEXED.say(caller.tenant_id, question.chunks)
     return (await connection.execute(SEARCH, values, PassageRow)).all()

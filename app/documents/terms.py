@@ -58,16 +58,17 @@ WHERE known.tenant_id = :tenant_id
 # start helpers takes longer than a small tenant's search; a large one would take all.
 QUESTION = text(f"""
 WITH used AS MATERIALIZED (
-  SELECT found.model, found.indexed, CASE WHEN found.indexed THEN {SETTINGS} END AS set
+  SELECT found.model, found.chunks, found.indexed, CASE WHEN found.indexed THEN {SETTINGS} END AS set
   FROM (
-    SELECT document_totals.embedding_model AS model, {IS_INDEXED} AS indexed
+    SELECT document_totals.embedding_model AS model, document_totals.current_chunks AS chunks, {IS_INDEXED} AS indexed
     FROM document_totals WHERE document_totals.tenant_id = :tenant_id
   ) AS found
 )
 SELECT count(*) AS words, COALESCE(sum(idf) * {SATURATION + 1}, 0)::float8 AS most,
   '{{' || COALESCE(string_agg(place || '\\:' || idf::real, ',' ORDER BY place), '') || '}}/{2**20}' AS terms,
   COALESCE(array_agg(place) FILTER (WHERE standing <= {WORD_CANDIDATES}), '{{}}') AS rarest,
-  (SELECT used.model FROM used) AS model, COALESCE((SELECT used.indexed FROM used), false) AS indexed,
+  (SELECT used.model FROM used) AS model, COALESCE((SELECT used.chunks FROM used), 0) AS chunks,
+  COALESCE((SELECT used.indexed FROM used), false) AS indexed,
   set_config('max_parallel_workers_per_gather', '0', true) AS alone
 FROM (
   SELECT asked.place, ln(1 + (document_totals.current_chunks - term_frequencies.chunks + 0.5)

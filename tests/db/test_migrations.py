@@ -11,13 +11,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
 from alembic import command
-from app.core.errors import AuthenticationError
+from app.core.errors import AuthenticationError, PermissionDenied
 from app.core.ids import new_id
 from app.core.principal import Origin, Principal
 from app.core.security import PasswordHasher
 from app.db import rls
 from app.db.provision import ALEMBIC_INI, migrate, newest_revision, provision
 from app.db.session import Database
+from app.documents.indexes import DocumentIndexes
 from app.residency.places import OnePlace
 from app.services.tenant_service import FirstAdmin, TenantService
 from tests.conftest import dsn, execute
@@ -70,6 +71,11 @@ async def test_a_plain_owner_provisions_a_database_for_a_separate_runtime_login(
     await provision(owner, runtime)
     await provision(owner, runtime)  # again, as every deployment does
     await use(runtime)
+    said: list[str] = []
+    await DocumentIndexes(owner.render_as_string(hide_password=False), said.append).bring_up_to_date()
+    assert said == ["no tenant has 5000 chunks"]
+    with pytest.raises(PermissionDenied):
+        await DocumentIndexes(runtime.render_as_string(hide_password=False), said.append).bring_up_to_date()
 
 
 async def test_the_database_itself_is_created_where_it_is_missing(fresh) -> None:

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 from sqlalchemy import URL, text
+from structlog.testing import capture_logs
 
 from app.core.principal import Principal
 from app.db import rls
@@ -26,6 +27,12 @@ MODEL = EMBEDDER.model
 WORDS = [f"word{n}" for n in range(400)]
 DOCUMENTS, PASSAGES, CANDIDATES = 20, 8, 50
 NOWHERE_ELSE = Narrowed()
+# Rows of chunks that the connection has read, by any index of theirs.
+FETCHED = text(r"""
+SELECT sum(pg_stat_get_xact_tuples_fetched(relation.oid)) FROM pg_class AS relation
+  LEFT JOIN pg_index ON pg_index.indexrelid = relation.oid
+WHERE COALESCE(pg_index.indrelid, relation.oid) IN ('chunk_vectors'\:\:regclass, 'chunk_terms'\:\:regclass)
+""")
 # How often the connection has scanned each of a tenant's two indexes.
 SCANNED = text("""
 SELECT pg_stat_get_xact_numscans(oid) FROM pg_class WHERE relname ~ ('^(near|words)_' || :tenant_id) ORDER BY relname
@@ -262,3 +269,50 @@ async def test_the_model_in_use_has_the_index(
     await superuser.execute(set_model, crowd.id, MODEL)
     await superuser.execute("DELETE FROM chunk_vectors WHERE tenant_id = $1 AND model <> $2", crowd.id, MODEL)
     await index(database_url)
+
+
+async def test_who_is_gone_leaves_no_index(
+    app: FastAPI, client: httpx.AsyncClient, crowd: Tenant, database_url: URL, superuser: asyncpg.Connection
+) -> None:
+    gone = await make_tenant(client)
+    await add(app, gone.user, a_text(random.Random(5)))
+    await index(database_url, least=5)
+    assert len(await names(superuser, gone.id)) == 2
+    erased = await client.delete(f"/tenants/{gone.id}", params={"name": gone.name}, headers=gone.admin.headers)
+    assert erased.status_code == 204, erased.text
+
+    said: list[str] = []
+    await DocumentIndexes(database_url.render_as_string(hide_password=False), said.append).forget(gone.id)
+
+    assert len(said) == 2
+    assert (await names(superuser, gone.id), len(await names(superuser, crowd.id))) == ([], 2)
+
+
+async def test_the_operator_hears_once_of_a_large_tenant_without_indexes(
+    app: FastAPI, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant = await make_tenant(client)
+    await add(app, tenant.user, a_text(random.Random(6)))
+    with capture_logs() as logs:
+        for chunks in (PASSAGES + 1, PASSAGES, PASSAGES):
+            monkeypatch.setattr(large, "FEW_CHUNKS", chunks)
+            answer = await client.post("/search", json={"query": "word1"}, headers=tenant.user.headers)
+            assert answer.status_code == 200
+    said = [line for line in logs if line["event"] == "large_tenant_unindexed"]
+    assert [(line["tenant_id"], line["chunks"], line["remedy"]) for line in said] == [
+        (tenant.id, PASSAGES, "index-documents")
+    ]
+
+
+async def test_it_reads_few_of_its_chunks(app: FastAPI, crowd: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the planner believes: these tables were never analysed."""
+    monkeypatch.setattr(large, "CANDIDATES", 10)
+    (vector,) = (await EMBEDDER.embed(["word399"], "query")).vectors
+    async with app.state.container.database.session(rls.enter_tenant(crowd.id)) as connection:
+        asked = await read_question(connection, crowd.id, "word399")
+        before = (await connection.execute(FETCHED)).scalar_one()
+        rows = await passages_for(connection, admin_of(crowd), asked, vector, NOWHERE_ELSE, most=2, floor=0.0)
+        read = (await connection.execute(FETCHED)).scalar_one() - before
+    assert len(rows) == 2
+    # Ten by each half, the other half of each, and what has the word.
+    assert 20 <= read <= 60 < 2 * DOCUMENTS * PASSAGES

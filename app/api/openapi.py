@@ -13,7 +13,7 @@ from app.api.v1.described import ERROR, ERROR_SCHEMA, error_example
 from app.api.v1.described import EXAMPLES as V1_EXAMPLES
 from app.api.v1.described import STREAMS as V1_STREAMS
 from app.schemas.document import DocumentCreate, DocumentForm
-from app.schemas.message import MessageCitations, MessageDelta
+from app.schemas.message import MessageCitations, MessageDelta, MessageReasoning, MessageToolCall
 from app.schemas.problem import Problem
 
 SUMMARY = "Tenants, their users and their LLM messages side by side in one PostgreSQL, isolated by construction."
@@ -76,7 +76,9 @@ def _complete_schemas(schema: dict[str, Any]) -> None:
         schemas.pop(name, None)
     for derived, name in FORM_NAMES.items():
         schemas[name] = {**schemas.pop(derived), "title": name}
-    for model in (Problem, MessageDelta, MessageCitations, DocumentCreate, DocumentForm):
+    for model in (
+        Problem, MessageDelta, MessageReasoning, MessageToolCall, MessageCitations, DocumentCreate, DocumentForm
+    ):  # fmt: skip
         described = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(described.pop("$defs", {}))
         schemas[model.__name__] = described

@@ -195,9 +195,9 @@ class Log:
     def _write(self, kind: Kind, number: int | None, text: str) -> None:
         if not text:
             return
+        self._require_room(text)
         if not self._is_open(kind, number):
             self._open(kind, number)
-        self._require_room(text)
         if self._held or not text.isascii():
             text, self._held = _split_pair(self._held + text)
         self._add(storable(text))

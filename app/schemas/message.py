@@ -1,15 +1,15 @@
 from typing import Annotated, Self
 
-from pydantic import Field, StrictBool, model_validator
+from pydantic import BeforeValidator, Field, StrictBool, computed_field, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.core.completion import FinishReason
 from app.documents.asked import DEFAULT_PASSAGES, MAX_PASSAGES, Asked
 from app.models import MessageStatus
 from app.schemas.base import ANY_CASE, STORABLE, ReadModel, RequestBody, Timestamp
+from app.schemas.message_items import MAX_RESULTS, ContentAsked, OutputItem, ToolCallRead, ToolResultAsked, shown_output
+from app.schemas.message_options import MessageOptions
 from app.schemas.search import MAX_ATTRIBUTES, MAX_IDS, Name, Value
-
-MAX_CONTENT_CHARACTERS = 100_000
 
 
 class SendMode(RequestBody):
@@ -40,10 +40,19 @@ class DocumentsAsked(RequestBody):
     ] = None
 
 
-class MessageCreate(SendMode):
+class MessageCreate(MessageOptions, SendMode):
     content: Annotated[
-        str, Field(min_length=1, max_length=MAX_CONTENT_CHARACTERS, examples=["What is async Python?"]), STORABLE
-    ]
+        ContentAsked | None,
+        Field(examples=["What is async Python?"], description="A text, or parts of text and images."),
+    ] = None
+    tool_results: Annotated[
+        list[ToolResultAsked] | None,
+        Field(
+            min_length=1,
+            max_length=MAX_RESULTS,
+            description="What the tools came to that the last message of the conversation called: of all its calls.",
+        ),
+    ] = None
     conversation_id: Annotated[
         str | None, Field(max_length=36, description="Send the conversation's earlier turns along."), STORABLE, ANY_CASE
     ] = None
@@ -56,6 +65,16 @@ class MessageCreate(SendMode):
         StrictBool | DocumentsAsked,
         Field(description="Answer from the tenant's documents: `true`, or where in them; the answer has `citations`."),
     ] = False
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.content is None and self.tool_results is None:
+            raise PydanticCustomError("missing", "A message needs content, or tool_results")
+        if self.tool_results is not None and self.conversation_id is None:
+            raise PydanticCustomError("no_conversation", "tool_results need the conversation_id that they belong to")
+        if self.documents and self.content is None:
+            raise PydanticCustomError("nothing_asked", "Documents are asked by content")
+        return self
 
     def asked(self) -> Asked | None:
         if isinstance(self.documents, DocumentsAsked):
@@ -105,6 +124,9 @@ class MessageRead(ReadModel):
     input_tokens: Annotated[int | None, Field(description="As the provider counted, of all attempts.")]
     cached_tokens: Annotated[int | None, Field(description="Those of `input_tokens` that the provider had cached.")]
     output_tokens: int | None
+    reasoning_tokens: Annotated[
+        int | None, Field(description="Those of `output_tokens` that went into thoughts; null: nobody said.")
+    ] = None
     cost_micro_usd: Annotated[int | None, Field(description="Millionths of a US dollar; null: no price is set.")]
     cached: Annotated[bool, Field(description="The answer had been kept of an equal prompt: it costs nothing.")]
     attempts: int
@@ -112,8 +134,39 @@ class MessageRead(ReadModel):
         list[Citation] | None,
         Field(description="The passages that its prompt had; empty: none was found; null: it did not ask documents."),
     ] = None
+    output: Annotated[
+        list[OutputItem] | None,
+        Field(description="All that the model said, in order; null: `response` is all of it. Lists leave it out."),
+        BeforeValidator(shown_output),
+    ] = None
+    api: Annotated[str, Field(description="The interface that it came by.")] = "messages"
+    metadata: dict[str, str] | None = None
+    previous_id: Annotated[str | None, Field(description="The message that it goes on with, below `/v1`.")] = None
+    stored: Annotated[bool, Field(description="False: its texts were never kept.")] = True
     created_at: Timestamp
     updated_at: Timestamp
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def tool_calls(self) -> list[ToolCallRead] | None:
+        """What the model wants to have called; null: nothing."""
+        calls = [item for item in self.output or () if item.type == "tool_call"]
+        return [ToolCallRead.model_validate(call) for call in calls] or None
+
+
+class MessageReasoning(ReadModel):
+    """The data of a stream's `reasoning` event."""
+
+    text: Annotated[str, Field(description="The next piece of the model's thoughts.")]
+
+
+class MessageToolCall(ReadModel):
+    """The data of a stream's `tool_call` event: its first has `id` and `name`, the others a piece of the arguments."""
+
+    index: Annotated[int, Field(description="Of the answer's calls, from 0.")]
+    id: str | None = None
+    name: str | None = None
+    arguments: str
 
 
 class MessageDelta(ReadModel):

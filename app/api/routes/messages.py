@@ -2,9 +2,11 @@ from fastapi import APIRouter, Request, Response, status
 from fastapi.responses import JSONResponse
 
 from app.api.errors import documented
+from app.api.leaving import outcome_of
 from app.api.negotiation import prefers_events
 from app.api.pagination import link_next
 from app.api.parameters import Filter, IdempotencyKey, LastEventId, Paging, PathId
+from app.api.prompting import prompt_of
 from app.api.routing import CallerFirst
 from app.api.sse import EventStream, position_of
 from app.cache.control import CacheControl
@@ -13,11 +15,14 @@ from app.messages.generation import Reader
 from app.messages.idempotency import IdempotentRequest
 from app.models import MessageStatus
 from app.schemas.message import MessageCreate, MessageRead, MessageRetry, SendMode
+from app.schemas.message_options import MessageOptions
 from app.services.message_service import MessageService
-from app.services.prompts import Prompt, Sent
+from app.services.prompts import Sent
 
 router = APIRouter(tags=["messages"], route_class=CallerFirst)
 
+# Fields that a request may have since requests are kept by their digest.
+LATER = ("documents", "tool_results", *MessageOptions.model_fields)
 EVENT_STREAM = {
     "type": "string",
     # Of the data of its events.
@@ -25,13 +30,21 @@ EVENT_STREAM = {
     "contentSchema": {
         "anyOf": [
             {"$ref": f"#/components/schemas/{name}"}
-            for name in ("MessageRead", "MessageCitations", "MessageDelta", "Problem")
+            for name in (
+                "MessageRead",
+                "MessageCitations",
+                "MessageReasoning",
+                "MessageToolCall",
+                "MessageDelta",
+                "Problem",
+            )
         ]
     },
 }
 EVENTS = {
     "description": "With `stream`, 200: Server-Sent Events `message` (MessageRead), with `documents`"
-    " `citations` (MessageCitations), `delta` (MessageDelta) ..., then"
+    " `citations` (MessageCitations), `reasoning` (MessageReasoning), `delta` (MessageDelta),"
+    " `tool_call` (MessageToolCall) ..., then"
     " `completed` or `cancelled` (MessageRead) or `failed` (Problem)",
     "content": {"text/event-stream": {"schema": EVENT_STREAM}},
 }
@@ -60,7 +73,11 @@ ACCEPTED = {"model": MessageRead, "description": "With `background`: the pending
     },
 )
 async def send_message(
-    body: MessageCreate, service: Messages, request: Request, response: Response, key: IdempotencyKey = None
+    body: MessageCreate,
+    service: Messages,
+    request: Request,
+    response: Response,
+    key: IdempotencyKey = None,
 ) -> MessageRead | Response:
     """Answers once the message has ended; with `stream` (or `Accept: text/event-stream`) as it is written.
 
@@ -72,15 +89,7 @@ async def send_message(
     """
     streams = _wants_events(body, request)
     sent = await service.send(
-        Prompt(
-            body.content,
-            body.conversation_id,
-            body.webhook_url,
-            streams or body.background,
-            body.background,
-            CacheControl.of(request.headers.getlist("Cache-Control")),
-            body.asked(),
-        ),
+        prompt_of(body, CacheControl.of(request.headers.getlist("Cache-Control")), streams=streams),
         IdempotentRequest.of(key, "POST /messages", body.model_dump(exclude=_unsaid(body))),
     )
     return await _answer(service, sent, body, request, response, streams=streams)
@@ -165,8 +174,9 @@ async def delete_message(message_id: PathId, service: Messages) -> None:
 
 
 def _unsaid(body: MessageCreate) -> set[str]:
-    """A request that asks no documents is the one that it was before there were any."""
-    return set() if body.documents else {"documents"}
+    """A request that says nothing of what came later is the one that it was before."""
+    fields = MessageCreate.model_fields
+    return {name for name in LATER if getattr(body, name) == fields[name].default}
 
 
 async def _answer(
@@ -188,7 +198,7 @@ async def _answer(
         accepted = _read(request, sent.row, waited, always_accepted=True)
         _say_cache(accepted, sent, hit=sent.cache == "hit")
         return accepted
-    message = MessageRead.model_validate((await sent.outcome()).row)
+    message = MessageRead.model_validate((await outcome_of(service, sent, request)).row)
     _say_cache(response, sent, hit=sent.cache == "hit" or (sent.cache == "miss" and message.cached))
     return message
 

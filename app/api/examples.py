@@ -11,7 +11,15 @@ from pydantic import BaseModel
 from app.core import errors
 from app.core.completion import FinishReason
 from app.core.rate_limits.policy import Policy, Standing
-from app.models import DocumentStatus, DocumentVisibility, MessageStatus, MessageVisibility, RegistrationMode, UserRole
+from app.models import (
+    DocumentStatus,
+    DocumentVisibility,
+    MessageStatus,
+    MessageVisibility,
+    PeriodUnit,
+    RegistrationMode,
+    UserRole,
+)
 from app.schemas.api_key import ApiKeyCreate, ApiKeyCreated, ApiKeyRead
 from app.schemas.audit import AuditEntryRead
 from app.schemas.conversation import ConversationCreate, ConversationRead, ConversationUpdate
@@ -195,6 +203,8 @@ ANSWERS: tuple[BaseModel, ...] = (
     ),
     BudgetRead(
         user_id=None,
+        api_key_id=None,
+        period=PeriodUnit.MONTH,
         limit_micro_usd=1_000_000,
         ceiling_micro_usd=None,
         spent_micro_usd=22,

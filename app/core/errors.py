@@ -26,8 +26,8 @@ AppError
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
+from app.core.budget_errors import BudgetExceeded
 from app.core.error_base import AppError, Conflict, NotFound
 from app.core.message_errors import (
     ConversationBusy,
@@ -75,6 +75,7 @@ from app.core.request_errors import (
 # What this tree has from its other files; its own are importable as ever.
 __all__ = [
     "AppError",
+    "BudgetExceeded",
     "Conflict",
     "ConversationBusy",
     "EmptyAnswer",
@@ -224,17 +225,6 @@ class DocumentQuotaUsedUp(Conflict):
 
 class DocumentNotRead(Conflict):
     detail = "The document's text has not been read yet, or could not be: its status says which."
-
-
-class BudgetExceeded(AppError):
-    """`resets_at` is when the next month begins."""
-
-    detail = "The budget of this month does not cover the message."
-
-    def __init__(self) -> None:
-        super().__init__()
-        now = datetime.now(UTC)
-        self.resets_at = datetime(now.year + now.month // 12, now.month % 12 + 1, 1, tzinfo=UTC)
 
 
 class TooManyRunning(AppError):

@@ -7,7 +7,7 @@ from asyncpg.exceptions import (
     OutdatedSchemaCacheError,
 )
 
-from app.core.errors import AppError, DatabaseUnavailable, StatementTooLong
+from app.core.errors import AppError, BudgetExceeded, DatabaseUnavailable, StatementTooLong
 from app.db import rls
 
 IntegrityViolation = IntegrityConstraintViolationError
@@ -46,7 +46,8 @@ def domain_error(error: BaseException) -> BaseException:
     if isinstance(error, asyncpg.PostgresError):
         state = state_of(error)
         if state in MEANINGS:
-            return MEANINGS[state]()
+            meaning = MEANINGS[state]
+            return meaning.told(error.detail) if meaning is BudgetExceeded else meaning()
         return DatabaseUnavailable() if state.startswith(UNAVAILABLE) else error
     if isinstance(error, (OSError, asyncpg.InterfaceError)) and not _is_unfit(error):
         return DatabaseUnavailable()

@@ -30,7 +30,7 @@ UPDATE messages SET
   status = 'pending', error_code = NULL, finish_reason = NULL, response = '', attempts = messages.attempts + 1,
   cancel_requested = false, claim_micro_usd = :claim, claimed_at = now(),
   lease_expires_at = clock_timestamp() + :lease, queue_tag = {TAG}, taken_at = NULL, cache_use = NULL,
-  citations = :citations,
+  citations = :citations, api_key_line = NULLIF(current_setting('app.key_line', true), ''),
   updated_at = now(), webhook_due_at = NULL, webhook_attempts = 0, traceparent = :traceparent
 WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.status IN ('failed', 'cancelled')
 RETURNING {COLUMNS}

@@ -10,6 +10,7 @@ from app.db.base import Base, TimestampMixin
 class ApiKey(TimestampMixin, Base):
     """A machine's credential, acting for its user. What it may do never changes: another needs another key.
 
+    `line_id` is set where it took the place of another: the id of the first of them. Their budgets are one.
     `key_hash` is the SHA-256 in hex; `prefix` is what of the key may be shown. Deleting the row revokes it.
     """
 
@@ -29,6 +30,7 @@ class ApiKey(TimestampMixin, Base):
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     tenant_id: Mapped[str] = mapped_column(String(36), ForeignKey("tenants.id", ondelete="CASCADE"))
     user_id: Mapped[str] = mapped_column(String(36))
+    line_id: Mapped[str | None] = mapped_column(String(36))
     name: Mapped[str] = mapped_column(String(255))
     prefix: Mapped[str] = mapped_column(String(20))
     key_hash: Mapped[str] = mapped_column(String(64), unique=True)

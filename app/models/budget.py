@@ -1,9 +1,27 @@
 from datetime import date
+from enum import StrEnum
 
-from sqlalchemy import BigInteger, Date, ForeignKey, ForeignKeyConstraint, String, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Date,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    String,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, TimestampMixin
+
+
+class PeriodUnit(StrEnum):
+    """How long a budget lasts: a day, a week from Monday on, a month; all in UTC."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
 
 
 class Budget(TimestampMixin, Base):
@@ -25,6 +43,31 @@ class Budget(TimestampMixin, Base):
     user_id: Mapped[str | None] = mapped_column(String(36))
     limit_micro_usd: Mapped[int | None] = mapped_column(BigInteger)
     ceiling_micro_usd: Mapped[int | None] = mapped_column(BigInteger)
+    period: Mapped[date] = mapped_column(Date)
+    spent_micro_usd: Mapped[int] = mapped_column(BigInteger)
+    reserved_micro_usd: Mapped[int] = mapped_column(BigInteger)
+
+
+class PeriodBudget(TimestampMixin, Base):
+    """What a tenant or a user may spend in a day or a week, and an API key in any period, in micro-USD.
+
+    `holder`: "" for the tenant's own, else the id of the user, or of the line of keys: a key and what took its place.
+    `user_id` is the user, or the key's. The rest is as in `Budget`.
+    """
+
+    __tablename__ = "period_budgets"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id", "user_id"], ["users.tenant_id", "users.id"], ondelete="CASCADE"),
+        CheckConstraint("period_unit IN ('day', 'week', 'month')", name="period_unit"),
+        CheckConstraint("(holder = '') = (user_id IS NULL)", name="holder"),
+        Index("ix_period_budgets_tenant_id_user_id", "tenant_id", "user_id"),
+    )
+
+    tenant_id: Mapped[str] = mapped_column(String(36), ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True)
+    holder: Mapped[str] = mapped_column(String(36), primary_key=True)
+    period_unit: Mapped[str] = mapped_column(String(5), primary_key=True)
+    user_id: Mapped[str | None] = mapped_column(String(36))
+    limit_micro_usd: Mapped[int | None] = mapped_column(BigInteger)
     period: Mapped[date] = mapped_column(Date)
     spent_micro_usd: Mapped[int] = mapped_column(BigInteger)
     reserved_micro_usd: Mapped[int] = mapped_column(BigInteger)

@@ -104,6 +104,10 @@ class Message(TimestampMixin, Base):
     user_id: Mapped[str] = mapped_column(String(36))
     tenant_id: Mapped[str] = mapped_column(String(36), ForeignKey("tenants.id", ondelete="CASCADE"))
     conversation_id: Mapped[str | None] = mapped_column(String(36))
+    # Whose budgets it claims from beside the tenant's and the user's: of the transaction that reserves it.
+    api_key_line: Mapped[str | None] = mapped_column(
+        String(36), server_default=text("NULLIF(current_setting('app.key_line', true), '')")
+    )
     status: Mapped[str] = mapped_column(String(20), server_default=MessageStatus.PENDING.value)
     error_code: Mapped[str | None] = mapped_column(String(50))
     finish_reason: Mapped[str | None] = mapped_column(String(20))

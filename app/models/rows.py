@@ -151,11 +151,13 @@ class AuditRow(PagedRow):
 
 
 class BudgetRow(Record):
-    """In micro-USD, of this month."""
+    """In micro-USD, of the period that it is now."""
 
     __slots__ = ()
 
     user_id: str | None
+    api_key_id: str | None
+    period: str
     limit_micro_usd: int | None
     ceiling_micro_usd: int | None
     spent_micro_usd: int

@@ -32,7 +32,7 @@ LARGE = {
 # Types for which the driver has no binary form.
 AS_TEXT = (TSVECTOR, HalfVector, SparseVector)
 # Made of other rows: after them.
-DERIVED = {"budgets", "usage_days", "usage_ends", "search_blocks"}
+DERIVED = {"budgets", "period_budgets", "usage_days", "usage_ends", "search_blocks"}
 
 
 class Diverged(Exception):

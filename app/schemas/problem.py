@@ -23,4 +23,6 @@ class Problem(BaseModel):
     request_id: str
     errors: Annotated[list[FieldError] | None, Field(description="With status 422.")] = None
     message_id: Annotated[str | None, Field(description="The message that this is about.")] = None
-    resets_at: Annotated[Timestamp | None, Field(description="With status 402: when the next month begins.")] = None
+    resets_at: Annotated[
+        Timestamp | None, Field(description="With status 402: when the budget's next period begins.")
+    ] = None

@@ -2,6 +2,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from app.models import PeriodUnit
 from app.schemas.base import ReadModel, RequestBody, Timestamp
 
 MAX_LIMIT = 2**53 - 1
@@ -34,14 +35,17 @@ class BudgetUpdate(RequestBody):
             description="One US dollar is 1,000,000; null: no limit.",
         ),
     ]
+    period: PeriodUnit = PeriodUnit.MONTH
 
 
 class BudgetRead(ReadModel):
-    user_id: Annotated[str | None, Field(description="null: the tenant's.")]
+    user_id: Annotated[str | None, Field(description="Of a user, or of the user of a key; null: the tenant's.")]
+    api_key_id: str | None
+    period: Annotated[PeriodUnit, Field(description="A day, a week from Monday on, a calendar month; all in UTC.")]
     limit_micro_usd: int | None
     ceiling_micro_usd: Annotated[
-        int | None, Field(description="The operator's, of a tenant; the smaller of it and the limit holds.")
+        int | None, Field(description="The operator's, of a tenant's month; the smaller of it and the limit holds.")
     ]
-    spent_micro_usd: Annotated[int, Field(description="In this calendar month (UTC).")]
+    spent_micro_usd: Annotated[int, Field(description="In the present period.")]
     reserved_micro_usd: Annotated[int, Field(description="Set aside for messages that are being answered.")]
     resets_at: Timestamp

@@ -34,13 +34,14 @@ from app.residency.claims import Claims
 from app.residency.directory import Claim
 from app.residency.places import Places
 from app.services.audit_service import record_by
+from app.services.period_budgets import FORGET as FORGET_BUDGETS
 from app.services.session_service import SessionService
 
 keys, users = cast("Table", ApiKey.__table__), cast("Table", User.__table__)
 
 KEYS_PER_USER = 50
 KNOWN_KEYS_KEPT = 10_000
-SHOWN = [column for column in keys.c if column.name != "key_hash"]
+SHOWN = [column for column in keys.c if column.name not in ("key_hash", "line_id")]
 IN_TENANT = keys.c.tenant_id == bindparam("tenant_id")
 OWN = keys.c.user_id == bindparam("user_id")
 ALL_LISTED = NewestFirst(select(*SHOWN).where(IN_TENANT), keys)
@@ -62,7 +63,8 @@ LOCK_MAKER = (
 COUNT_OWN = select(func.count()).select_from(ApiKey).where(IN_TENANT, OWN)
 REVOKE_ALL_KEYS = delete(ApiKey).where(IN_TENANT, OWN)
 REVOKE_ADMIN_KEYS = REVOKE_ALL_KEYS.where(keys.c.scopes.contains(["admin"]))
-REVOKE_ANY = delete(ApiKey).where(IN_TENANT, keys.c.id == bindparam("key_id")).returning(keys.c.id)
+LINE = func.coalesce(keys.c.line_id, keys.c.id)
+REVOKE_ANY = delete(ApiKey).where(IN_TENANT, keys.c.id == bindparam("key_id")).returning(LINE)
 REVOKE_OWN = REVOKE_ANY.where(OWN)
 # Across tenants, by a SECURITY DEFINER function: a key names no tenant.
 LOOKUP = text("SELECT id, tenant_id, user_id, scopes FROM api_key_lookup(:key_hash)")
@@ -162,8 +164,10 @@ class ApiKeyService:
             raise NotFound
         statement = REVOKE_ANY if self._caller.is_admin else REVOKE_OWN
         async with self._db.begin() as connection:
-            if (await connection.execute(statement, {**self._own, "key_id": key_id})).one_or_none() is None:
+            line = (await connection.execute(statement, {**self._own, "key_id": key_id})).scalar_one_or_none()
+            if line is None:
                 raise NotFound
+            await connection.execute(FORGET_BUDGETS, {"tenant_id": self._own["tenant_id"], "line": line})
             await record_by(self._db, connection, "api_key.revoked", key_id)
 
 

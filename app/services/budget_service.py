@@ -1,6 +1,11 @@
-"""What a tenant and its users may spend in a month. Messages claim it and settle it when they commit."""
+"""What a tenant, its users and its API keys may spend in a period. Messages claim it and settle it when they commit.
+
+The month's budgets of tenants and users are rows of `budgets`, all others of `period_budgets`.
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import BigInteger, String, TextClause, bindparam, text
 
@@ -8,13 +13,15 @@ from app.core.errors import NotFound
 from app.core.ids import is_id, new_id
 from app.db.execution import Connection
 from app.db.session import Session, TenantSession
+from app.models import PeriodUnit
 from app.models.rows import BudgetRow
+from app.services import period_budgets as of_periods
 from app.services.audit_service import record_by
 
 _MONTH = "date_trunc('month', now() AT TIME ZONE 'UTC')"
 _RESETS_AT = f"({_MONTH} + interval '1 month') AT TIME ZONE 'UTC'"
 _SHOWN = f"""
-  budgets.user_id, budgets.limit_micro_usd,
+  budgets.user_id, CAST(NULL AS varchar) AS api_key_id, 'month' AS period, budgets.limit_micro_usd,
   CASE WHEN budgets.user_id IS NULL THEN COALESCE(budgets.ceiling_micro_usd, :ceiling) END AS ceiling_micro_usd,
   CASE WHEN budgets.period = {_MONTH}::date THEN budgets.spent_micro_usd ELSE 0 END AS spent_micro_usd,
   CASE WHEN budgets.period = {_MONTH}::date THEN budgets.reserved_micro_usd ELSE 0 END AS reserved_micro_usd,
@@ -46,7 +53,8 @@ SELECT {_SHOWN} FROM budgets
 WHERE budgets.tenant_id = :tenant_id AND budgets.user_id IS NOT DISTINCT FROM CAST(:user_id AS varchar)
 """).bindparams(_CEILING)
 READ_WITHOUT = text(f"""
-SELECT CAST(:user_id AS varchar) AS user_id, NULL::bigint AS limit_micro_usd,
+SELECT CAST(:user_id AS varchar) AS user_id, CAST(NULL AS varchar) AS api_key_id, 'month' AS period,
+       NULL::bigint AS limit_micro_usd,
        CASE WHEN CAST(:user_id AS varchar) IS NULL THEN CAST(:ceiling AS bigint) END AS ceiling_micro_usd,
        ({_SPENT}) AS spent_micro_usd, 0::bigint AS reserved_micro_usd, {_RESETS_AT} AS resets_at
 """).bindparams(_CEILING)
@@ -77,43 +85,86 @@ USER_EXISTS = text("SELECT users.id FROM users WHERE users.tenant_id = :tenant_i
 KEEP_USER = text(f"{USER_EXISTS.text} FOR KEY SHARE")
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Whose a budget is: the tenant's own, a user's, or an API key's."""
+
+    user_id: str | None = None
+    key_id: str | None = None
+
+
+TENANT = Holder()
+
+
 class BudgetService:
-    """What the caller's tenant and its users may spend; `user_id` None is the tenant's own budget."""
+    """What the caller's tenant, its users and its keys may spend."""
 
     def __init__(self, db: TenantSession, ceiling: "SpendingCeiling") -> None:
         self._db = db
         self._ceiling = ceiling
         self._tenant_id = db.principal.tenant_id
 
-    async def get(self, user_id: str | None = None) -> BudgetRow:
-        """The budget in this month, in micro-USD; raises `NotFound` for a user who is not the tenant's."""
-        values = {"tenant_id": self._tenant_id, "user_id": user_id, "ceiling": self._ceiling.micro_usd}
+    async def get(self, holder: Holder = TENANT, period: PeriodUnit = PeriodUnit.MONTH) -> BudgetRow:
+        """The budget in the present period, in micro-USD; raises `NotFound` for another tenant's user or key."""
         async with self._db.begin() as connection:
-            await self._require_user(connection, user_id, USER_EXISTS)
-            found = (await connection.execute(READ, values, BudgetRow)).one_or_none()
-            return found or (await connection.execute(READ_WITHOUT, values, BudgetRow)).one()
+            values = await self._values_of(connection, holder, period, keep=False)
+            read, without = (READ, READ_WITHOUT) if _is_monthly(holder, period) else (of_periods.READ, of_periods.NONE)
+            found = (await connection.execute(read, values, BudgetRow)).one_or_none()
+            return found or (await connection.execute(without, values, BudgetRow)).one()
 
-    async def _require_user(self, connection: Connection, user_id: str | None, query: TextClause) -> None:
-        if user_id is None:
-            return
-        values = {"tenant_id": self._tenant_id, "user_id": user_id}
-        if not is_id(user_id) or (await connection.execute(query, values)).one_or_none() is None:
+    async def _values_of(
+        self, connection: Connection, holder: Holder, period: PeriodUnit, *, keep: bool
+    ) -> dict[str, Any]:
+        """What its statements take. `keep`: who holds it stays to the end of the transaction."""
+        values: dict[str, Any] = {"tenant_id": self._tenant_id, "user_id": holder.user_id}
+        if holder.key_id is not None:
+            query = of_periods.KEEP_KEY if keep else of_periods.KEY
+            key = await self._one(connection, query, {"key_id": holder.key_id})
+            return values | {
+                "user_id": key.user_id,
+                "holder": key.line,
+                "line": key.line,
+                "key_id": holder.key_id,
+                "period": period,
+            }
+        if holder.user_id is not None:
+            await self._one(connection, KEEP_USER if keep else USER_EXISTS, {"user_id": holder.user_id})
+        if _is_monthly(holder, period):
+            return values | {"ceiling": self._ceiling.micro_usd}
+        return values | {"holder": holder.user_id or "", "line": None, "key_id": None, "period": period}
+
+    async def _one(self, connection: Connection, query: TextClause, named: dict[str, str]) -> Any:
+        found = None
+        if all(map(is_id, named.values())):
+            found = (await connection.execute(query, {"tenant_id": self._tenant_id, **named})).one_or_none()
+        if found is None:
             raise NotFound
+        return found
 
 
 class BudgetAdminService(BudgetService):
     """As `BudgetService`, for who may set them."""
 
-    async def set(self, limit_micro_usd: int | None, user_id: str | None = None) -> BudgetRow:
-        """Set the limit (None: none) from now on; raises `NotFound` for a user who is not the tenant's."""
-        values = {"tenant_id": self._tenant_id, "user_id": user_id, "ceiling": self._ceiling.micro_usd}
-        values |= {"id": new_id(), "limit": limit_micro_usd}
+    async def set(
+        self, limit_micro_usd: int | None, holder: Holder = TENANT, period: PeriodUnit = PeriodUnit.MONTH
+    ) -> BudgetRow:
+        """Set the limit (None: none) from now on; raises as `get`."""
         async with self._db.begin() as connection:
-            await self._require_user(connection, user_id, KEEP_USER)
+            values = await self._values_of(connection, holder, period, keep=True)
             await connection.execute(LOCK, {"tenant_id": self._tenant_id})
-            budget = (await connection.execute(SET, values, BudgetRow)).one()
-            await record_by(self._db, connection, "budget.set", user_id, limit_micro_usd=limit_micro_usd)
+            values |= {"limit": limit_micro_usd}
+            if _is_monthly(holder, period):
+                budget = (await connection.execute(SET, values | {"id": new_id()}, BudgetRow)).one()
+            else:
+                budget = (await connection.execute(of_periods.SET, values, BudgetRow)).one()
+            target = holder.key_id or holder.user_id
+            details = {"limit_micro_usd": limit_micro_usd, "period": period.value}
+            await record_by(self._db, connection, "budget.set", target, **details)
             return budget
+
+
+def _is_monthly(holder: Holder, period: PeriodUnit) -> bool:
+    return period == PeriodUnit.MONTH and holder.key_id is None
 
 
 class SpendingCeiling:

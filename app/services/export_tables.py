@@ -117,7 +117,7 @@ EXPORTED = (
     ExportedTable(
         "message",
         _table(models.Message),
-        ("id", "tenant_id", "user_id", "conversation_id", "content", "response", "status", "error_code",
+        ("id", "tenant_id", "user_id", "conversation_id", "api_key_line", "content", "response", "status", "error_code",
          "finish_reason", "model", "input_tokens", "cached_tokens", "output_tokens", "cost_micro_usd", "cached",
          "api", "asked_model", "reasoning_tokens", "metadata", "previous_id", "stored",
          "attempts", "documents", "citations", "cancel_requested", "claim_micro_usd", "claimed_at", "lease_expires_at",
@@ -169,9 +169,16 @@ EXPORTED = (
         ("user_id",),
     ),
     ExportedTable(
+        "period_budget",
+        _table(models.PeriodBudget),
+        ("tenant_id", "holder", "user_id", "period_unit", "limit_micro_usd", "period", "spent_micro_usd",
+         "reserved_micro_usd", *_TIMES),
+        ("holder", "period_unit"),
+    ),
+    ExportedTable(
         "api_key",
         _table(models.ApiKey),
-        ("id", "tenant_id", "user_id", "name", "prefix", "scopes", "expires_at", "last_used_at", *_TIMES),
+        ("id", "tenant_id", "user_id", "line_id", "name", "prefix", "scopes", "expires_at", "last_used_at", *_TIMES),
     ),
     ExportedTable(
         "session",

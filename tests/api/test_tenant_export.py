@@ -46,6 +46,7 @@ async def furnish(client: httpx.AsyncClient, superuser: asyncpg.Connection, tena
     await client.post("/messages", json=body, headers={**user, "Idempotency-Key": "one"})
     await client.delete(f"/messages/{(await send(client, tenant.user))['id']}", headers=user)
     await client.put("/admin/budget", json={"limit_micro_usd": 10**9}, headers=admin)
+    await client.put("/admin/budget", json={"limit_micro_usd": 10**9, "period": "day"}, headers=admin)
     await client.put(f"/admin/users/{tenant.user.id}/budget", json={"limit_micro_usd": 7}, headers=admin)
     await client.post("/api-keys", json={"name": "a key", "scopes": ["messages:read"]}, headers=user)
     await client.post("/admin/invites", json={"email": unique_email()}, headers=admin)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.conftest import MASTER_KEY
 from tests.waiting import PATIENCE_SECONDS, until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,6 +37,8 @@ class ServerProcess:
             "PORT": str(self.port),
             "BCRYPT_ROUNDS": "4",
             "RATE_LIMIT_ENABLED": "false",
+            # Of the databases that tests share: what other processes have sealed there must open.
+            "MASTER_KEY": MASTER_KEY,
             **{name.upper(): value for name, value in settings.items()},
         }
         self.process: subprocess.Popen[bytes] | None = None

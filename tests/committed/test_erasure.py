@@ -54,6 +54,7 @@ async def furnish(client: httpx.AsyncClient, superuser: asyncpg.Connection, tena
     admin, user = tenant.admin.headers, tenant.user.headers
     await client.put("/admin/budget", json={"limit_micro_usd": 10**9}, headers=admin)
     await client.put(f"/admin/users/{tenant.user.id}/budget", json={"limit_micro_usd": 10**9}, headers=admin)
+    await client.put("/admin/budget", json={"limit_micro_usd": 10**9, "period": "day"}, headers=admin)
     body = {"api_key": "sk-of-the-tenants-own"}
     await client.put("/admin/providers/openai", params={"test": False}, json=body, headers=admin)
     talk = (await client.post("/conversations", json={}, headers={**user, "Idempotency-Key": "one"})).json()["id"]
@@ -67,6 +68,10 @@ async def furnish(client: httpx.AsyncClient, superuser: asyncpg.Connection, tena
         tenant.id,
         tenant.user.id,
         talk,
+    )
+    await superuser.execute(
+        "INSERT INTO message_contents (tenant_id, message_id) SELECT tenant_id, id FROM messages WHERE tenant_id = $1",
+        tenant.id,
     )
     await superuser.execute(
         "INSERT INTO deleted_usage (id, tenant_id, user_id) VALUES ($1, $2, $3)", new_id(), tenant.id, tenant.user.id

@@ -154,6 +154,8 @@ OPERATIONS = (
     Operation("put", "/admin/budget", ADMIN, body=LIMIT, scope=SESSION),
     Operation("get", "/admin/users/{id}/budget", ADMIN, target="user"),
     Operation("put", "/admin/users/{id}/budget", ADMIN, target="user", body=LIMIT, scope=SESSION),
+    Operation("get", "/admin/api-keys/{id}/budget", ADMIN, target="api_key"),
+    Operation("put", "/admin/api-keys/{id}/budget", ADMIN, target="api_key", body=LIMIT, scope=SESSION),
     Operation("get", "/admin/webhook-secret", ADMIN, scope=SESSION),
     Operation("post", "/admin/webhook-secret", ADMIN, scope=SESSION),
     Operation("get", "/admin/providers", ADMIN),

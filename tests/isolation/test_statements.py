@@ -72,6 +72,7 @@ async def call_every_route(
     granted = (await client.post("/login", json={"email": tenant.user.email, "password": PASSWORD})).json()
     key = {"name": "a key", "scopes": ["messages:read"]}
     key_id = (await client.post("/api-keys", json=key, headers=user)).json()["id"]
+    kept_key = (await client.post("/api-keys", json=key, headers=user)).json()["id"]
     note = {"name": "note.md", "text": "# Leases"}
     document = (await client.post("/documents", json=note, headers=user)).json()["id"]
     read = "UPDATE document_contents SET text = 'Leases' WHERE document_id = $1"
@@ -145,6 +146,10 @@ async def call_every_route(
         ("get", "/admin/users/{id}/budget"): client.get(f"/admin/users/{tenant.user.id}/budget", headers=admin),
         ("put", "/admin/users/{id}/budget"): client.put(
             f"/admin/users/{tenant.user.id}/budget", json={"limit_micro_usd": None}, headers=admin
+        ),
+        ("get", "/admin/api-keys/{id}/budget"): client.get(f"/admin/api-keys/{kept_key}/budget", headers=admin),
+        ("put", "/admin/api-keys/{id}/budget"): client.put(
+            f"/admin/api-keys/{kept_key}/budget", json={"limit_micro_usd": 10**9, "period": "day"}, headers=admin
         ),
         ("put", "/admin/providers/{name}"): client.put(
             "/admin/providers/openai?test=false", json={"api_key": "sk-none"}, headers=admin

@@ -39,6 +39,8 @@ from app.api.routes import (
 )
 from app.api.v1 import embeddings
 from app.api.v1.chat import routes as chat
+from app.api.v1.responses import conversations as conversations_of_responses
+from app.api.v1.responses import routes as responses
 from app.container import Container
 from app.core.config import Settings, get_settings
 from app.core.errors import AppError
@@ -72,6 +74,8 @@ ROUTES: tuple[APIRouter, ...] = tuple(
         providers,
         usage,
         chat,
+        responses,
+        conversations_of_responses,
         embeddings,
         well_known,
         health,

@@ -25,6 +25,7 @@ from app.services.message_service import MessageService
 from app.services.provider_key_service import ProviderKeyService
 from app.services.quoting import Quoting
 from app.services.registration_service import RegistrationService
+from app.services.said_service import SaidService
 from app.services.session_service import SessionService
 from app.services.tenant_service import TenantAdminService, TenantService, TenantSettingsService
 from app.services.usage_service import UsageService
@@ -184,6 +185,10 @@ async def get_conversations(request: Request, principal: CurrentUser) -> Convers
     return ConversationService(messages_db(request, principal), shared_of(request).idempotency_keys)
 
 
+async def get_said(request: Request, principal: CurrentUser) -> SaidService:
+    return SaidService(messages_db(request, principal))
+
+
 async def get_documents(request: Request, principal: CurrentUser) -> DocumentService:
     container = container_of(request)
     if container.ingestion is None:
@@ -275,6 +280,7 @@ WebhookSecretOfTenant = Annotated[WebhookSecretService, Depends(get_webhook_secr
 Messages = Annotated[MessageService, Depends(get_messages)]
 Images = Annotated[RequestImages, Depends(get_images)]
 Conversations = Annotated[ConversationService, Depends(get_conversations)]
+WhatWasSaid = Annotated[SaidService, Depends(get_said)]
 Documents = Annotated[DocumentService, Depends(get_documents)]
 DocumentSearch = Annotated[DocumentSearchService, Depends(get_document_search)]
 Embeddings = Annotated[EmbeddingService, Depends(get_embeddings)]

@@ -96,7 +96,7 @@ class Attempts:
     def _foreign_path(self) -> Exchange:
         operation = self._dice.choice(self._by_path)
         tenant, other = self._two()
-        path = operation.path.replace("{id}", self._id(operation.target, other))
+        path = operation.path_to(self._id(operation.target, other))
         path += "?" + "&".join(f"{name}=x" for name in operation.query) if operation.query else ""
         attempt = Attempt("another tenant's id in the path", operation, tenant, operation.foreign, own=False)
         return self._request(attempt, path, self._body(operation, tenant))
@@ -151,9 +151,7 @@ class Attempts:
         return identifier(kind, tenant, self._dice.randrange(NUMBERS.get(kind, 1)))
 
     def _own_path(self, operation: Operation, tenant: int, query: str = "") -> str:
-        path = (
-            operation.path.replace("{id}", self._id(operation.target, tenant)) if operation.target else operation.path
-        )
+        path = operation.path_to(self._id(operation.target, tenant)) if operation.target else operation.path
         limit = "limit=3" if operation.name in self._lists else ""  # more rows prove no more, and cost
         query = "&".join(filter(None, (QUERY.get(operation.name), limit, query)))
         return f"{path}?{query}" if query else path

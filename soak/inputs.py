@@ -84,7 +84,7 @@ class Fuzz:
         self._tenant = fuzzer.tenant(self._target, dice)
         row = self._target.row
         self._method = row.method.upper()
-        self._path = row.path.replace("{id}", self._id(row.target)) if row.target else row.path
+        self._path = row.path_to(self._id(row.target)) if row.target else row.path
         self._query = ""
         self._headers = [("Host", "soak"), ("Authorization", f"Bearer {fuzzer.token(self._tenant, dice)}")]
         self._content_type = "application/x-www-form-urlencoded" if row.form else "application/json"
@@ -152,7 +152,7 @@ class Fuzz:
         piece = _quoted(text) + (self._dice.choice(hostile.ESCAPES) if self._dice.random() < 0.4 else "")
         row = self._target.row
         if row.target and self._dice.random() < 0.8:
-            self._path = row.path.replace("{id}", piece)
+            self._path = row.path_to(piece)
         else:
             cut = self._dice.randrange(len(self._path) + 1)
             self._path = (

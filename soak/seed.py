@@ -29,6 +29,17 @@ KINDS = {
     "invite": 8,
     "document": 11,
     "read_document": 11,
+    "response": 12,
+    "running_response": 12,
+    "conversation_of_responses": 4,
+    "conversation_item": 4,
+}
+# The ids of things that have another name elsewhere; of one that is within another, both.
+FORMS = {
+    "response": "resp_{}",
+    "running_response": "resp_{}",
+    "conversation_of_responses": "conv_{}",
+    "conversation_item": "conv_{}/msg_{}_i0",
 }
 
 NUMBERS = {"message": MESSAGES, "running_message": MESSAGES, "conversation": CONVERSATIONS}
@@ -68,6 +79,10 @@ INSERT INTO messages (id, content, response, user_id, tenant_id, status, error_c
   SELECT pg_temp.ident(mark, 5, 0), mark || ' question', mark, pg_temp.ident(mark, 2, 0), pg_temp.ident(mark, 0, 0),
          'failed', 'provider_error'
   FROM t;
+INSERT INTO messages (id, content, response, user_id, tenant_id, status, api, model)
+  SELECT pg_temp.ident(mark, 12, 0), mark || ' question', mark || ' answer', pg_temp.ident(mark, 2, 0),
+         pg_temp.ident(mark, 0, 0), 'completed', 'responses', 'mock-echo'
+  FROM t;
 INSERT INTO documents (id, tenant_id, user_id, name, collection, media_type, content_hash, bytes, status, progress, current)
   SELECT pg_temp.ident(mark, 11, 0), pg_temp.ident(mark, 0, 0), pg_temp.ident(mark, 2, 0), mark || ' document',
          mark || ' shelf', 'text/plain', mark, 20, 'ready', 100, true FROM t;
@@ -89,7 +104,9 @@ def mark(tenant: int) -> bytes:
 
 
 def identifier(kind: str, tenant: int, number: int = 0) -> str:
-    return f"5eed5eed-{tenant:04x}-7{KINDS[kind]:03x}-8000-{number:012d}"
+    row = f"5eed5eed-{tenant:04x}-7{KINDS[kind]:03x}-8000-{number:012d}"
+    # The first conversation has the first message.
+    return FORMS.get(kind, "{}").format(row, identifier("message", tenant) if kind == "conversation_item" else "")
 
 
 def principal(tenant: int, role: Role = "user") -> Principal:

@@ -1,6 +1,7 @@
 from datetime import datetime
 
 from sqlalchemy import DateTime, ForeignKey, ForeignKeyConstraint, Index, String, Text, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, TimestampMixin
@@ -9,6 +10,7 @@ from app.db.base import Base, TimestampMixin
 class Conversation(TimestampMixin, Base):
     """Messages that are sent with the turns before them. `system_prompt` opens each call.
 
+    `said_of_it`: up to 16 pairs of who made it.
     `deleting_at`: since when its many messages are being deleted, and nobody finds it any more.
     """
 
@@ -31,4 +33,5 @@ class Conversation(TimestampMixin, Base):
     user_id: Mapped[str] = mapped_column(String(36))
     title: Mapped[str | None] = mapped_column(String(255))
     system_prompt: Mapped[str | None] = mapped_column(Text)
+    said_of_it: Mapped[dict[str, str] | None] = mapped_column("metadata", JSONB(none_as_null=True))
     deleting_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

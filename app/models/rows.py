@@ -112,6 +112,7 @@ class ConversationRow(PagedRow):
     user_id: str
     title: str | None
     system_prompt: str | None
+    metadata: dict[str, str] | None
     deleting_at: datetime | None
     updated_at: datetime
 

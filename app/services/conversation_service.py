@@ -36,8 +36,8 @@ LOCK_TO_DELETE = Visible(
 )
 LISTED = Visible(_ALL, conversations, lambda visible: NewestFirst(visible, conversations, ("system_prompt",)))
 INSERT = (
-    insert(Conversation)
-    .values({name: bindparam(name) for name in ("id", "tenant_id", "user_id", "title", "system_prompt")})
+    insert(conversations)
+    .values({name: bindparam(name) for name in ("id", "tenant_id", "user_id", "title", "system_prompt", "metadata")})
     .returning(*conversations.c)
 )
 OWN = (conversations.c.tenant_id == bindparam("in_tenant"), conversations.c.id == bindparam("conversation_id"))
@@ -63,7 +63,11 @@ class ConversationService:
         self._tenant_id = db.principal.tenant_id
 
     async def create(
-        self, title: str | None, system_prompt: str | None, request: IdempotentRequest | None = None
+        self,
+        title: str | None,
+        system_prompt: str | None,
+        request: IdempotentRequest | None = None,
+        metadata: dict[str, str] | None = None,
     ) -> ConversationRow:
         """A new one of the caller's; raises `TooManyConversations`."""
         values = {
@@ -72,6 +76,7 @@ class ConversationService:
             "user_id": self._db.principal.user_id,
             "title": title,
             "system_prompt": system_prompt,
+            "metadata": metadata,
         }
         async with self._db.begin() as connection:
             made_before = await self._keys.claim(connection, self._db.principal, request, str(values["id"]))
@@ -94,13 +99,13 @@ class ConversationService:
             rows = (await connection.execute(statement, values, ConversationRow)).all()
         return page_of(rows, page)
 
-    async def change(self, conversation_id: str, changes: dict[str, str | None]) -> ConversationRow:
-        """Set some of `title` and `system_prompt`; raises `NotFound`, `PermissionDenied`."""
+    async def change(self, conversation_id: str, changes: dict[str, Any]) -> ConversationRow:
+        """Set some of `title`, `system_prompt` and `metadata`; raises `NotFound`, `PermissionDenied`."""
         async with self._db.begin() as connection:
             found = await find_to_change(connection, self._db.principal, conversation_id)
             if not changes:
                 return found
-            statement = update(Conversation).where(*OWN).values(changes).returning(*conversations.c)
+            statement = update(conversations).where(*OWN).values(changes).returning(*conversations.c)
             await record_if_of_another(self._db, connection, "conversation.changed", found)
             return (await connection.execute(statement, self._own(conversation_id), ConversationRow)).one()
 

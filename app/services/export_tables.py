@@ -112,7 +112,9 @@ EXPORTED = (
         ("id", "tenant_id", "email", "role", "token_version", "disabled_at", *_TIMES),
     ),
     ExportedTable(
-        "conversation", _table(models.Conversation), ("id", "tenant_id", "user_id", "title", "system_prompt", *_TIMES)
+        "conversation",
+        _table(models.Conversation),
+        ("id", "tenant_id", "user_id", "title", "system_prompt", "metadata", *_TIMES),
     ),
     ExportedTable(
         "message",

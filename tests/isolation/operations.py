@@ -28,11 +28,13 @@ class Operation:
     """One operation.
 
     ok       what a caller who may gets for a thing of the own tenant
-    target   what `{id}` in the path names: a kind of `resources.py`; another tenant's is 403 for `tenant`, else 404
+    target   what `{id}` in the path names: a kind of `resources.py`; another tenant's is 403 for `tenant`, else 404.
+             Of a thing within another it is both ids, with a slash between them
     body     a valid body; `<kind>` stands for the id of such a thing, `<email>` and `<name>` for ones not taken
     form     the body goes as a form
     query    what must stand in the query, written as a body
     differs  each answer tells of the calls before it: no two are the same
+    foreign_in_body  what another tenant's id in the body gives
     scope    what an API key needs: a scope, "" (any key; for admins: ADMIN_SCOPE), SESSION (no key will do)
     answers  exceptions: kind of caller (`callers.py`) -> status
     named    the path has a name that each tenant may have, and no id: another tenant's is not told apart from the own
@@ -48,6 +50,7 @@ class Operation:
     form: bool = False
     query: dict[str, str] = field(default_factory=dict)
     differs: bool = False
+    foreign_in_body: int = 404
     scope: str = ""
     answers: dict[str, int] = field(default_factory=dict)
     ends: str = ""
@@ -56,6 +59,12 @@ class Operation:
     @property
     def name(self) -> str:
         return f"{self.method.upper()} {self.path}"
+
+    def path_to(self, target: str) -> str:
+        if "{item_id}" not in self.path:
+            return self.path.replace("{id}", target).replace("{name}", target)
+        outer, _, inner = target.partition("/")
+        return self.path.replace("{id}", outer).replace("{item_id}", inner or outer)
 
     @property
     def is_ours(self) -> bool:
@@ -140,6 +149,32 @@ OPERATIONS = (
     Operation("get", "/conversations/{id}", MEMBER, target="conversation", scope=READ),
     Operation("patch", "/conversations/{id}", OWNER, target="conversation", body={"title": "New"}, scope=WRITE),
     Operation("delete", "/conversations/{id}", OWNER, 204, target="conversation", scope=WRITE),
+    Operation(
+        "post",
+        "/v1/responses",
+        MEMBER,
+        body={"input": "Hello", "previous_response_id": "<response>"},
+        scope=WRITE,
+        foreign_in_body=400,
+    ),
+    Operation("post", "/v1/responses/input_tokens", MEMBER, body={"input": "Hello"}, scope=WRITE),
+    Operation("get", "/v1/responses/{id}", MEMBER, target="response", scope=READ),
+    Operation("delete", "/v1/responses/{id}", OWNER, target="response", scope=WRITE),
+    Operation("post", "/v1/responses/{id}/cancel", OWNER, target="running_response", scope=WRITE),
+    Operation("get", "/v1/responses/{id}/input_items", MEMBER, target="response", scope=READ),
+    Operation("post", "/v1/conversations", MEMBER, body={"metadata": {"topic": "Talk"}}, scope=WRITE),
+    Operation("get", "/v1/conversations/{id}", MEMBER, target="conversation_of_responses", scope=READ),
+    Operation(
+        "post",
+        "/v1/conversations/{id}",
+        OWNER,
+        target="conversation_of_responses",
+        body={"metadata": {"topic": "New"}},
+        scope=WRITE,
+    ),
+    Operation("delete", "/v1/conversations/{id}", OWNER, target="conversation_of_responses", scope=WRITE),
+    Operation("get", "/v1/conversations/{id}/items", MEMBER, target="conversation_of_responses", scope=READ),
+    Operation("get", "/v1/conversations/{id}/items/{item_id}", MEMBER, target="conversation_item", scope=READ),
     Operation("post", "/search", MEMBER, body={"query": "Hello"}, scope=READ),
     Operation("post", "/documents", MEMBER, 202, body={"name": "<name>", "text": "Machines."}, scope=WRITE),
     Operation("get", "/documents", MEMBER, scope=READ),

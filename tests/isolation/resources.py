@@ -72,6 +72,32 @@ async def conversation(service: Service, tenant: Tenant, text: str) -> str:
     return await _created(service, tenant, "/conversations", {"title": text, "system_prompt": text})
 
 
+async def response(service: Service, tenant: Tenant, text: str) -> str:
+    return await _created(service, tenant, "/v1/responses", {"input": text, "metadata": {"of": text}})
+
+
+async def running_response(service: Service, tenant: Tenant, text: str) -> str:
+    engine = service.app.state.container.engine
+    usual, engine.llm = engine.llm, service_of(HeldProvider(), PRICES)
+    try:
+        made = await _created(service, tenant, "/v1/responses", {"input": text, "background": True})
+    finally:
+        engine.llm = usual
+    service.running.append(made.removeprefix("resp_"))
+    return made
+
+
+async def conversation_of_responses(service: Service, tenant: Tenant, text: str) -> str:
+    items = [{"role": "system", "content": text}]
+    return await _created(service, tenant, "/v1/conversations", {"items": items, "metadata": {"of": text}})
+
+
+async def conversation_item(service: Service, tenant: Tenant, text: str) -> str:
+    conversation_id = await conversation_of_responses(service, tenant, text)
+    made = await _created(service, tenant, "/v1/responses", {"input": text, "conversation": conversation_id})
+    return f"{conversation_id}/{made.replace('resp_', 'msg_')}_i0"
+
+
 async def document(service: Service, tenant: Tenant, text: str) -> str:
     body = {"name": new_id(), "text": text, "collection": text, "attributes": {"of": text}}
     return await _created(service, tenant, "/documents", body)
@@ -144,6 +170,10 @@ MAKERS: dict[str, Callable[[Service, Tenant, str], Awaitable[str]]] = {
     "running_message": running_message,
     "failed_message": failed_message,
     "conversation": conversation,
+    "response": response,
+    "running_response": running_response,
+    "conversation_of_responses": conversation_of_responses,
+    "conversation_item": conversation_item,
     "document": document,
     "read_document": read_document,
     "user": user,

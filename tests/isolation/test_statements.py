@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from tests.committed.providers import HeldProvider
-from tests.helpers import PASSWORD, Tenant, join, make_tenant, send, unique_email
+from tests.helpers import PASSWORD, Member, Tenant, join, make_tenant, send, unique_email
 from tests.isolation.operations import CHAT
 from tests.isolation.world import TENANT_TABLES
 from tests.llm.service import service_of
@@ -45,15 +45,17 @@ async def audit(superuser: asyncpg.Connection) -> Audit:
     return Audit(("tenants", *(row[0] for row in await superuser.fetch(TENANT_TABLES))))
 
 
-async def running_message(app: FastAPI, client: httpx.AsyncClient, tenant: Tenant) -> str:
+async def running_message(
+    app: FastAPI, client: httpx.AsyncClient, member: Member, path: str = "/messages", **said: str
+) -> str:
     """A message that its provider does not answer."""
     engine = app.state.container.engine
     usual, engine.llm = engine.llm, service_of(HeldProvider())
-    body = {"content": "Hello", "background": True}
-    answer = await client.post("/messages", json=body, headers=tenant.user.headers)
+    body = {**(said or {"content": "Hello"}), "background": True}
+    answer = await client.post(path, json=body, headers=member.headers)
     engine.llm = usual
-    assert answer.status_code == 202, answer.text
-    return str(answer.json()["id"])
+    assert answer.is_success, answer.text
+    return str(answer.json()["id"]).removeprefix("resp_")
 
 
 async def call_every_route(
@@ -67,7 +69,16 @@ async def call_every_route(
     conversation = (await client.post("/conversations", json={"title": "Talk"}, headers=user)).json()["id"]
     in_conversation = {"content": "Hello", "conversation_id": conversation, "webhook_url": "https://hook.invalid/"}
     in_conversation["documents"] = True
-    pending = await running_message(app, client, tenant)
+    pending = await running_message(app, client, tenant.user)
+    talk = (await client.post("/v1/conversations", json={"metadata": {"of": "Talk"}}, headers=admin)).json()["id"]
+    wanted = {"input": "Hello", "conversation": talk}
+    response = (await client.post("/v1/responses", json=wanted, headers=admin)).json()["id"]
+    item = response.replace("resp_", "msg_") + "_i0"
+    goes_on = {"input": [{"type": "item_reference", "id": item}], "previous_response_id": response}
+    once = {"Idempotency-Key": "three"}
+    listed = {"after": item, "order": "asc"}
+    deleted = (await client.post("/v1/responses", json={"input": "Hello"}, headers=admin)).json()["id"]
+    running = f"resp_{await running_message(app, client, tenant.admin, '/v1/responses', input='Hello')}"
     leaving, going = await join(client, tenant.id), await join(client, tenant.id)
     granted = (await client.post("/login", json={"email": tenant.user.email, "password": PASSWORD})).json()
     key = {"name": "a key", "scopes": ["messages:read"]}
@@ -129,6 +140,26 @@ async def call_every_route(
             f"/conversations/{conversation}", json={"title": "New"}, headers=user
         ),
         ("delete", "/conversations/{id}"): client.delete(f"/conversations/{conversation}", headers=user),
+        ("post", "/v1/responses"): client.post("/v1/responses", json=goes_on, headers={**admin, **once}),
+        ("post", "/v1/responses/input_tokens"): client.post(
+            "/v1/responses/input_tokens", json={"input": "Hello"}, headers=admin
+        ),
+        ("get", "/v1/responses/{id}"): client.get(f"/v1/responses/{response}?stream=true", headers=admin),
+        ("get", "/v1/responses/{id}/input_items"): client.get(f"/v1/responses/{response}/input_items", headers=admin),
+        ("post", "/v1/responses/{id}/cancel"): client.post(f"/v1/responses/{running}/cancel", headers=admin),
+        ("delete", "/v1/responses/{id}"): client.delete(f"/v1/responses/{deleted}", headers=admin),
+        ("post", "/v1/conversations"): client.post("/v1/conversations", json={}, headers=admin),
+        ("get", "/v1/conversations/{id}"): client.get(f"/v1/conversations/{talk}", headers=admin),
+        ("post", "/v1/conversations/{id}"): client.post(
+            f"/v1/conversations/{talk}", json={"metadata": {"of": "New"}}, headers=admin
+        ),
+        ("get", "/v1/conversations/{id}/items"): client.get(
+            f"/v1/conversations/{talk}/items", params=listed, headers=admin
+        ),
+        ("get", "/v1/conversations/{id}/items/{item_id}"): client.get(
+            f"/v1/conversations/{talk}/items/{item}", headers=admin
+        ),
+        ("delete", "/v1/conversations/{id}"): client.delete(f"/v1/conversations/{talk}", headers=admin),
         ("post", "/search"): client.post("/search", json={"query": "lease"}, headers=user),
         ("post", "/documents"): client.post("/documents", json={**note, "visibility": "private"}, headers=user),
         ("get", "/documents"): client.get("/documents?collection=default&status=queued", headers=user),

@@ -87,7 +87,7 @@ class World:
         content = await self.body_of(operation, tenant) if body is None else body
         answer = await self.service.client.request(
             operation.method,
-            operation.path.format(id=target, name=target),
+            operation.path_to(target or ""),
             params={**await self._filled_query(operation, tenant), **(query or {})},
             headers=headers,
             **({} if content is None else {"data" if operation.form else "json": content}),

@@ -39,6 +39,7 @@ FORMS: dict[type[errors.AppError], Form] = {
     errors.ConversationBusy: Form("conversation_locked", retries=True),
     errors.IdempotencyKeyInFlight: Form(retries=True),
     errors.IdempotencyKeyReused: Form(status=409, param="Idempotency-Key", retries=False),
+    errors.PreviousNotFound: Form("previous_response_not_found", status=400, param="previous_response_id"),
     errors.InvalidCursor: Form("invalid_value", param="after"),
     errors.DocumentsOff: Form(retries=False),
     errors.ProviderRejected: Form(retries=False),

@@ -1,0 +1,165 @@
+"""`/v1/conversations`: the conversations of the service as OpenAI's clients have them.
+
+What is said in one comes by responses and by messages, and goes with them: no item is added or deleted alone.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+
+from app.api.parameters import IdempotencyKey, PathId
+from app.api.routing import CallerFirst
+from app.api.v1.body import idempotent, read_object
+from app.api.v1.described import errors
+from app.api.v1.fields import Fields, log_unknown
+from app.api.v1.responses.described import (
+    A_CONVERSATION,
+    A_DELETION,
+    AN_ITEM,
+    CONVERSATION_CHANGE,
+    CONVERSATION_WANTED,
+    SOME_ITEMS,
+)
+from app.api.v1.responses.ids import CONVERSATION, ItemId, conversation_id_of
+from app.api.v1.responses.lists import Order, page_of_items
+from app.api.v1.responses.reading import Reference, read_items
+from app.api.v1.responses.request import read_metadata
+from app.api.v1.responses.writing import asked_of, output_of
+from app.core.errors import NotFound
+from app.core.items import Message
+from app.dependencies import Conversations, WhatWasSaid
+from app.models.rows import ConversationRow
+from app.services.said_service import Said, SaidService
+
+router = APIRouter(prefix="/v1/conversations", tags=["openai"], route_class=CallerFirst)
+BY_RESPONSES = "what is said in a conversation comes by responses; it may begin with system messages"
+
+
+@router.post(
+    "",
+    summary="Create a conversation for responses",
+    responses={200: A_CONVERSATION, **errors(400, 403, 409, 413, 415)},
+    response_class=JSONResponse,
+    response_model=None,
+    openapi_extra=CONVERSATION_WANTED,
+)
+async def create_openai_conversation(
+    request: Request, service: Conversations, key: IdempotencyKey = None
+) -> JSONResponse:
+    """Its `items` may be system and developer messages: they open each of its responses."""
+    fields = await read_object(request)
+    opening, metadata = _opening(fields), read_metadata(fields)
+    log_unknown("conversations", fields)
+    once = idempotent(request, key, "POST /v1/conversations")
+    return JSONResponse(_conversation(await service.create(None, opening or None, once, metadata)))
+
+
+@router.get(
+    "/{id}",
+    summary="Get a conversation of responses",
+    responses={200: A_CONVERSATION, **errors(403, 404)},
+    response_class=JSONResponse,
+    response_model=None,
+)
+async def get_openai_conversation(conversation_id: PathId, service: Conversations) -> JSONResponse:
+    return JSONResponse(_conversation(await service.get(conversation_id_of(conversation_id))))
+
+
+@router.post(
+    "/{id}",
+    summary="Change the metadata of a conversation",
+    responses={200: A_CONVERSATION, **errors(400, 403, 404, 413, 415)},
+    response_class=JSONResponse,
+    response_model=None,
+    openapi_extra=CONVERSATION_CHANGE,
+)
+async def change_openai_conversation(conversation_id: PathId, request: Request, service: Conversations) -> JSONResponse:
+    fields = await read_object(request)
+    metadata = read_metadata(fields)
+    log_unknown("conversations", fields)
+    return JSONResponse(
+        _conversation(await service.change(conversation_id_of(conversation_id), {"metadata": metadata}))
+    )
+
+
+@router.delete(
+    "/{id}",
+    summary="Delete a conversation of responses",
+    responses={200: A_DELETION, **errors(403, 404, 409)},
+    response_class=JSONResponse,
+    response_model=None,
+)
+async def delete_openai_conversation(conversation_id: PathId, service: Conversations) -> JSONResponse:
+    """With the responses in it."""
+    await service.delete(conversation_id_of(conversation_id))
+    return JSONResponse({"id": conversation_id, "object": "conversation.deleted", "deleted": True})
+
+
+@router.get(
+    "/{id}/items",
+    summary="List what was said in a conversation",
+    responses={200: SOME_ITEMS, **errors(400, 403, 404)},
+    response_class=JSONResponse,
+    response_model=None,
+)
+async def list_conversation_items(
+    conversation_id: PathId,
+    service: WhatWasSaid,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    order: Order = "desc",
+    after: Annotated[str | None, Query(max_length=100)] = None,
+) -> JSONResponse:
+    start = None
+    if after is not None:
+        named = ItemId.read(after)
+        start = named.message_id if named else after
+    # Each turn has an item at least, and the first may be behind the reader.
+    turns = await service.turns(conversation_id_of(conversation_id), limit + 2, start, newest_first=order == "desc")
+    items = [item for said in (reversed(turns) if order == "desc" else turns) for item in _items(said)]
+    return JSONResponse(page_of_items(items, limit, order, after))
+
+
+@router.get(
+    "/{id}/items/{item_id}",
+    summary="Get what was said in a conversation",
+    responses={200: AN_ITEM, **errors(403, 404)},
+    response_class=JSONResponse,
+    response_model=None,
+)
+async def get_conversation_item(conversation_id: PathId, item_id: str, service: WhatWasSaid) -> JSONResponse:
+    return JSONResponse(await _item(service, conversation_id, item_id))
+
+
+async def _item(service: SaidService, conversation_id: str, item_id: str) -> dict[str, Any]:
+    named = ItemId.read(item_id)
+    if named is None:
+        raise NotFound
+    turns = await service.turns(conversation_id_of(conversation_id), 1, named.message_id, newest_first=False)
+    found = next((item for said in turns for item in _items(said) if item["id"] == item_id), None)
+    if found is None:
+        raise NotFound
+    return found
+
+
+def _opening(fields: Fields) -> str:
+    opening = []
+    for number, item in enumerate(read_items(fields, "items")):
+        if isinstance(item, Reference) or not isinstance(item, Message) or item.role != "system":
+            fields.refuse(f"items[{number}]", BY_RESPONSES, "unsupported_value")
+        opening.append(item.text)
+    return "\n\n".join(opening)
+
+
+def _conversation(row: ConversationRow) -> dict[str, Any]:
+    return {
+        "id": CONVERSATION + row.id,
+        "object": "conversation",
+        "created_at": int(row.created_at.timestamp()),
+        "metadata": row.metadata or {},
+    }
+
+
+def _items(said: Said) -> Sequence[dict[str, Any]]:
+    return [*asked_of(said.asked, said.message_id), *output_of(said.output, said.message_id, with_seal=True)]

@@ -1,0 +1,3 @@
+from tests.committed.conftest import listen
+
+__all__ = ["listen"]

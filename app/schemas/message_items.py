@@ -22,7 +22,18 @@ class TextPart(RequestBody):
     text: Words
 
 
-PartAsked = TextPart
+class ImageUrl(RequestBody):
+    url: Annotated[
+        str, Field(min_length=1, description="`data:image/png;base64,...`, or https: PNG, JPEG, WebP or GIF."), STORABLE
+    ]
+
+
+class ImagePart(RequestBody):
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+PartAsked = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
 def _kind(value: Any) -> str:

@@ -1,40 +1,33 @@
 """How a message is to be answered, as `POST /messages` takes it."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.core.items import Effort, Options, OutputFormat, Tool, ToolChoice
+from app.llm.schemas import check_parameters, check_schema
 from app.schemas.base import STORABLE, RequestBody
 
 MAX_TOOLS = 128
 MAX_PAIRS = 16
-MAX_DEPTH, MAX_VALUES = 32, 10_000
 NAME = r"^[a-zA-Z0-9_-]{1,64}$"
 
 
-def _bounded(value: dict[str, Any]) -> dict[str, Any]:
-    """A schema is walked again by whoever reads it: a deep one by recursion."""
-    left: list[tuple[Any, int]] = [(value, 1)]
-    count = 0
-    while left:
-        each, depth = left.pop()
-        count += 1
-        if depth > MAX_DEPTH or count > MAX_VALUES:
-            raise PydanticCustomError(
-                "schema_too_large", f"A schema may be {MAX_DEPTH} deep and hold {MAX_VALUES} values"
-            )
-        if isinstance(each, dict):
-            left += ((inner, depth + 1) for inner in (*each, *each.values()))
-        elif isinstance(each, list):
-            left += ((inner, depth + 1) for inner in each)
-        elif isinstance(each, str) and "\x00" in each:
-            raise PydanticCustomError("nul_character", "The text must not contain the NUL character")
-    return value
+def _held_to(check: Callable[[object], None]) -> AfterValidator:
+    def checked(schema: dict[str, Any]) -> dict[str, Any]:
+        try:
+            check(schema)
+        except ValueError as error:
+            raise PydanticCustomError("invalid_schema", "{reason}", {"reason": str(error)}) from None
+        return schema
+
+    return AfterValidator(checked)
 
 
-Schema = Annotated[dict[str, Any], AfterValidator(_bounded)]
+Parameters = Annotated[dict[str, Any], _held_to(check_parameters)]
+Schema = Annotated[dict[str, Any], _held_to(check_schema)]
 Description = Annotated[str, Field(max_length=10_000), STORABLE]
 
 
@@ -43,7 +36,7 @@ class ToolAsked(RequestBody):
 
     name: Annotated[str, Field(pattern=NAME)]
     description: Description = ""
-    parameters: Annotated[Schema | None, Field(description="A JSON schema of its arguments.")] = None
+    parameters: Annotated[Parameters | None, Field(description="A JSON schema of its arguments.")] = None
     strict: bool | None = None
 
 

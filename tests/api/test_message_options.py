@@ -5,11 +5,16 @@ from typing import Any
 import httpx
 import pytest
 
-from app.schemas.message_options import MAX_DEPTH
+from app.llm.schemas import MAX_DEPTH
 from tests.api.problems import assert_problem
 from tests.helpers import Tenant
 from tests.statements import statements
 
+PIXEL = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ"
+    "AAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+SVG = "data:image/svg+xml;base64,PHN2ZyB4bWxucz0iaHR0cDovL3d3dy53My5vcmcvMjAwMC9zdmciLz4="
 TOOL = {"name": "look"}
 
 
@@ -59,16 +64,36 @@ async def send(client: httpx.AsyncClient, tenant: Tenant, **body: Any) -> httpx.
         {"content": "x", "tools": [{"name": f"t{number}"} for number in range(129)]},
         {"content": "x", "tools": [{**TOOL, "parameters": nested(MAX_DEPTH)}]},
         {"content": "x", "tools": [{**TOOL, "parameters": {"a": [0] * 20_000}}]},
-        {"content": "x", "tools": [{**TOOL, "parameters": {"a\x00": 1}}]},
         {"content": "x", "tool_choice": "required"},
         {"content": "x", "tools": [TOOL], "tool_choice": {"name": "other"}},
         {"content": "x", "output_format": {"json_schema": nested(2 * MAX_DEPTH)}},
         {"content": "x", "output_format": {"schema": {}}},
+        {"content": "x", "output_format": {"json_schema": {"type": "no type"}}},
         {"content": "x", "n": 10**9},
     ],
 )
 async def test_what_is_no_message_is_refused(client: httpx.AsyncClient, acme: Tenant, body: dict[str, Any]) -> None:
     assert_problem(await send(client, acme, **body), 422, "invalid-input")
+    assert (await client.get("/messages", headers=acme.user.headers)).json() == []
+
+
+async def test_an_image_is_a_part_and_the_text_is_found(client: httpx.AsyncClient, acme: Tenant) -> None:
+    parts = [
+        {"type": "text", "text": "What is on "},
+        {"type": "image_url", "image_url": {"url": PIXEL}},
+        {"type": "text", "text": "this picture?"},
+    ]
+    sent = await send(client, acme, content=parts)
+    assert sent.status_code == 201, sent.text
+    assert sent.json()["content"] == "What is on this picture?"
+    found = (await client.get("/messages", params={"q": "picture"}, headers=acme.user.headers)).json()
+    assert [row["id"] for row in found] == [sent.json()["id"]]
+
+
+@pytest.mark.parametrize("url", [SVG, "data:image/png;base64,eA==", "data:,x", "http://127.0.0.1/x.png", "ftp://x"])
+async def test_what_is_no_image_is_refused(client: httpx.AsyncClient, acme: Tenant, url: str) -> None:
+    answer = await send(client, acme, content=[{"type": "image_url", "image_url": {"url": url}}])
+    assert answer.status_code == 422
     assert (await client.get("/messages", headers=acme.user.headers)).json() == []
 
 

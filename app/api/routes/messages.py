@@ -10,7 +10,7 @@ from app.api.prompting import prompt_of
 from app.api.routing import CallerFirst
 from app.api.sse import EventStream, position_of
 from app.cache.control import CacheControl
-from app.dependencies import Messages
+from app.dependencies import Images, Messages
 from app.messages.generation import Reader
 from app.messages.idempotency import IdempotentRequest
 from app.models import MessageStatus
@@ -75,6 +75,7 @@ ACCEPTED = {"model": MessageRead, "description": "With `background`: the pending
 async def send_message(
     body: MessageCreate,
     service: Messages,
+    images: Images,
     request: Request,
     response: Response,
     key: IdempotencyKey = None,
@@ -89,7 +90,7 @@ async def send_message(
     """
     streams = _wants_events(body, request)
     sent = await service.send(
-        prompt_of(body, CacheControl.of(request.headers.getlist("Cache-Control")), streams=streams),
+        await prompt_of(body, images, CacheControl.of(request.headers.getlist("Cache-Control")), streams=streams),
         IdempotentRequest.of(key, "POST /messages", body.model_dump(exclude=_unsaid(body))),
     )
     return await _answer(service, sent, body, request, response, streams=streams)

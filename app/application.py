@@ -31,6 +31,7 @@ from app.api.routes import (
     documents,
     health,
     messages,
+    models,
     providers,
     search,
     tenants,
@@ -64,6 +65,7 @@ ROUTES: tuple[APIRouter, ...] = tuple(
     module.router
     for module in (
         messages,
+        models,
         conversations,
         documents,
         search,
@@ -160,6 +162,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             logger.warning("unknown_setting", name=name, near=meant)
         for opening in openings(settings):
             logger.warning("open_in_production", opening=opening)
+        containers[0].shared.llm.tell()
         logger.info("ready", environment=settings.environment, llm_provider=settings.llm_provider)
         app.state.on_ready()
         yield

@@ -104,6 +104,7 @@ class Container:
                 shared.ceiling,
                 settings.llm_context_tokens,
                 passages,
+                shared.model_policies,
                 doorbell if queues else None,
                 cache,
             ),

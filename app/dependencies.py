@@ -22,6 +22,7 @@ from app.services.export_service import ExportService
 from app.services.health_service import HealthService
 from app.services.invite_service import InviteService
 from app.services.message_service import MessageService
+from app.services.model_service import ModelService
 from app.services.provider_key_service import ProviderKeyService
 from app.services.quoting import Quoting
 from app.services.registration_service import RegistrationService
@@ -110,7 +111,8 @@ async def get_tenant_settings(request: Request, principal: CurrentUser) -> Tenan
 
 
 async def get_tenant_admin(request: Request, principal: FreshAdmin) -> TenantAdminService:
-    return TenantAdminService(tenant_db(request, principal), container_of(request).claims)
+    names = shared_of(request).llm.catalogue.names
+    return TenantAdminService(tenant_db(request, principal), container_of(request).claims, names)
 
 
 async def get_export(request: Request, principal: FreshAdmin) -> ExportService:
@@ -144,8 +146,9 @@ async def get_login_session(request: Request, principal: CurrentUser) -> TenantS
 
 
 async def get_api_keys(request: Request, principal: CurrentUser) -> ApiKeyService:
-    claims = container_of(request).claims
-    return ApiKeyService(session_db(request, principal), shared_of(request).sessions, claims)
+    shared = shared_of(request)
+    claims, models = container_of(request).claims, shared.llm.catalogue.names
+    return ApiKeyService(session_db(request, principal), shared.sessions, claims, models)
 
 
 async def get_health(request: Request) -> HealthService:
@@ -179,6 +182,11 @@ async def get_messages(request: Request, principal: CurrentUser) -> MessageServi
 
 async def get_images(request: Request, principal: CurrentUser) -> RequestImages:
     return shared_of(request).images.of_request(principal.tenant_id)
+
+
+async def get_models(request: Request, principal: CurrentUser) -> ModelService:
+    shared = shared_of(request)
+    return ModelService(scoped_db(request, principal, "messages:read"), shared.llm, shared.model_policies)
 
 
 async def get_conversations(request: Request, principal: CurrentUser) -> ConversationService:
@@ -279,6 +287,7 @@ PublicKeys = Annotated[list[dict[str, str]], Depends(get_key_set)]
 WebhookSecretOfTenant = Annotated[WebhookSecretService, Depends(get_webhook_secrets)]
 Messages = Annotated[MessageService, Depends(get_messages)]
 Images = Annotated[RequestImages, Depends(get_images)]
+Models = Annotated[ModelService, Depends(get_models)]
 Conversations = Annotated[ConversationService, Depends(get_conversations)]
 WhatWasSaid = Annotated[SaidService, Depends(get_said)]
 Documents = Annotated[DocumentService, Depends(get_documents)]

@@ -26,6 +26,7 @@ from app.services.api_key_service import ApiKeyAuthenticator
 from app.services.audit_tally import AuditTally
 from app.services.budget_service import SpendingCeiling
 from app.services.llm_service import LLMService
+from app.services.model_service import ModelPolicies
 from app.services.provider_credentials import ProviderCredentials
 from app.services.session_service import SessionLives, SessionService
 from app.services.tenant_service import CreationPolicy
@@ -49,6 +50,7 @@ class Shared:
     limits: RateLimiter
     refused: RefusedCredentials
     llm: LLMService
+    model_policies: ModelPolicies
     masters: MasterKeys | None
     """None: this service keeps no secrets of tenants."""
     provider_credentials: ProviderCredentials
@@ -73,9 +75,10 @@ class Shared:
             longest=timedelta(days=settings.session_expire_days),
             fresh=timedelta(minutes=settings.fresh_login_minutes),
         )
-        provider, prices = create_provider(settings), PriceTable(settings.llm_prices)
+        prices, masters = PriceTable(settings.llm_prices), settings.master_keys()
+        credentials = ProviderCredentials(places, masters)
+        provider = create_provider(settings, credentials.of)
         ceiling = SpendingCeiling(settings.tenant_budget_ceiling_micro_usd)
-        masters = settings.master_keys()
         addresses = {"openai": settings.openai_base_url, "anthropic": settings.anthropic_base_url}
         return cls(
             settings=settings,
@@ -90,9 +93,10 @@ class Shared:
             limits=RateLimiter(settings),
             refused=RefusedCredentials(),
             masters=masters,
-            provider_credentials=ProviderCredentials(places, masters),
+            provider_credentials=credentials,
             key_check=KeyCheck(addresses, tuple(settings.webhook_allowed_networks)),
             images=Images(settings.llm_image_max_bytes, settings.webhook_allowed_networks),
+            model_policies=ModelPolicies(),
             llm=LLMService(Checked(provider), provider.catalogue, prices),
             cache=create_cache(settings, secret_keys, provider.catalogue),
             idempotency_keys=IdempotencyKeys(secret_keys),
@@ -115,6 +119,7 @@ class Shared:
         self.api_keys.forget_tenant(tenant_id)
         self.provider_credentials.forget(tenant_id)
         self.places.forget_tenant(tenant_id)
+        self.model_policies.forget_tenant(tenant_id)
 
     async def open(self) -> None:
         """Raise `UnusableSetting` for what can never work as it is set."""

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from app.api import examples, examples_of_keys
+from app.api import examples, examples_of_keys, examples_of_models
 from app.api.errors import OAUTH_PATH, documented, problem_of, problem_of_status
 from app.api.http.paths import is_v1
 from app.api.v1.described import ERROR, ERROR_SCHEMA, error_example
@@ -30,6 +30,7 @@ TAGS = [
     {"name": "tenants", "description": "Companies that share the service: creation, settings, export, erasure."},
     {"name": "auth", "description": "Registration, login, sessions and the caller's own account."},
     {"name": "messages", "description": "Prompts and their answers: at once, as a stream or in the background."},
+    {"name": "models", "description": "What may be asked for: bounds, abilities and prices."},
     {"name": "conversations", "description": "Messages that are sent together with the turns before them."},
     {"name": "documents", "description": "What the tenant knows, and finding it by meaning and by words."},
     {"name": "api keys", "description": "Credentials for machines, which act for their user within scopes."},
@@ -41,7 +42,7 @@ TAGS = [
 REPLACED = ("HTTPValidationError", "ValidationError")
 FORM_NAMES = {"Body_token_token_post": "TokenForm"}
 BEARER = {"type": "http", "scheme": "bearer", "description": "Paste an access token, or an API key."}
-_ANSWERS = (*examples.ANSWERS, *examples_of_keys.ANSWERS)
+_ANSWERS = (*examples.ANSWERS, *examples_of_keys.ANSWERS, *examples_of_models.ANSWERS)
 _REQUESTS = (*examples.REQUESTS, *examples_of_keys.REQUESTS)
 EXAMPLES = {type(example).__name__: example.model_dump(mode="json") for example in _ANSWERS}
 BODIES = {type(example).__name__: example.model_dump(mode="json", exclude_unset=True) for example in _REQUESTS}

@@ -100,6 +100,7 @@ BLAMED: dict[type[errors.AppError], list[str | int]] = {
     errors.InvalidPosition: ["header", "Last-Event-ID"],
     errors.InvalidWebhookUrl: ["body", "webhook_url"],
     errors.UnknownRegion: ["body", "region"],
+    errors.UnknownModel: ["body", "allowed_models"],
     errors.InvalidBaseUrl: ["body", "base_url"],
     errors.ProviderKeyRefused: ["body", "api_key"],
     errors.IdempotencyKeyReused: ["header", "Idempotency-Key"],

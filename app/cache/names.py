@@ -37,7 +37,7 @@ def shareable(call: Call) -> bool:
 class Names:
     """`secret_keys`: the present one first; what was kept under those before it is still found.
 
-    `parameters`: of every call of this process, beside its turns: whatever else an answer depends on.
+    `parameters`: by model, whatever else an answer depends on than its call.
     """
 
     def __init__(self, secret_keys: Sequence[str], parameters: Mapping[str, Any]) -> None:
@@ -47,7 +47,7 @@ class Names:
     def of(self, tenant_id: str, epoch: str, sharer: str, call: Call) -> list[Name]:
         """One for each secret key. `sharer`: who alone may have the answer; "": the tenant's users."""
         said = [[type(item).__name__, asdict(item)] for item in call.items]
-        asked = [VERSION, self._parameters, sharer, said, call.model, asdict(call.options)]
+        asked = [VERSION, self._parameters.get(call.model), sharer, said, call.model, asdict(call.options)]
         canonical = json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()
         return [_name(key, tenant_id, epoch, canonical) for key in self._secret_keys]
 

@@ -33,7 +33,7 @@ class Principal:
     """A verified caller. `tenant_id` is the only source of the tenant in every query.
 
     It came with an access token (`session_id`) or with an API key (`key_id`). A key acts as an admin only with the
-    scope `admin`; `scopes` limit keys, never people.
+    scope `admin`; `scopes` and `allowed_models` (public names; None: what the tenant allows) limit keys, never people.
     """
 
     user_id: str
@@ -43,6 +43,7 @@ class Principal:
     session_id: str | None = None
     key_id: str | None = None
     scopes: frozenset[Scope] = EVERYTHING
+    allowed_models: frozenset[str] | None = None
 
     @property
     def is_admin(self) -> bool:

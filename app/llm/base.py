@@ -3,7 +3,7 @@
 What wraps a provider (a deadline, a circuit breaker, a fallback) is a provider too.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
@@ -74,8 +74,7 @@ class Call:
     """What a provider is asked, and for which tenant. With `on_event` the answer comes piece by piece.
 
     `items` are the conversation, oldest first. `model` is a public name; "": the service's default. Of its fallbacks
-    those answer that are `allowed`; None: all. `credentials`: the tenant's own, by account; where one is routed to
-    stands in `credential`.
+    those answer that are `allowed`; None: all. `credential`: the tenant's own, as the router found it.
 
     `attempts` is filled in while it runs, and tells who is at work: the last one.
     """
@@ -86,7 +85,6 @@ class Call:
     model: str = ""
     options: Options = NO_OPTIONS
     credential: Credential | None = None
-    credentials: Mapping[str, Credential] = field(default_factory=dict)
     allowed: frozenset[str] | None = None
     attempts: list[Attempt] = field(default_factory=list, compare=False, repr=False)
 

@@ -74,6 +74,11 @@ class Catalogue:
         return [model for model in self._models.values() if model.listed]
 
     @property
+    def names(self) -> frozenset[str]:
+        """That callers may name."""
+        return frozenset(model.name for model in self.listed)
+
+    @property
     def upstreams(self) -> list[Upstream]:
         return [upstream for model in self._models.values() for upstream in model.upstreams]
 

@@ -11,14 +11,17 @@ from app.llm.circuit_breaker import CircuitBreaker
 from app.llm.deadline import Deadline
 from app.llm.mock import MockProvider
 from app.llm.observed import Observed
-from app.llm.router import Router
+from app.llm.router import Credentials, Router
 
 LEAVE_TO_THE_NEXT = 0.0
 """Seconds of a Retry-After that are waited for where another upstream can be asked at once."""
 
 
-def create_provider(settings: Settings) -> Router:
-    """What routes to the models of `LLM_MODELS`, or to that of `LLM_PROVIDER` with `LLM_FALLBACKS` behind it."""
+def create_provider(settings: Settings, credentials: Credentials | None = None) -> Router:
+    """What routes to the models of `LLM_MODELS`, or to that of `LLM_PROVIDER` with `LLM_FALLBACKS` behind it.
+
+    `credentials`: where tenants' own are found.
+    """
     catalogue = catalogue_of(settings)
     for provider in {upstream.provider for upstream in catalogue.upstreams}:
         _import(provider)
@@ -30,21 +33,19 @@ def create_provider(settings: Settings) -> Router:
         failures, seconds = settings.llm_breaker_failures, settings.llm_breaker_seconds
         return CircuitBreaker(provider, failures, seconds, label=upstream.label, shown=everybodys)
 
-    return Router(catalogue, make, guard)
+    return Router(catalogue, make, guard, credentials)
 
 
 def parameters_of(settings: Settings, catalogue: Catalogue) -> dict[str, Any]:
-    """All that an answer depends on beside its call."""
+    """All that an answer depends on beside its call, by the model that is asked."""
     return {
-        "models": {model.name: _identity(catalogue, model) for model in catalogue.all},
-        "default": catalogue.default.name,
-        "context_tokens": settings.llm_context_tokens,
+        model.name: {
+            "upstreams": [[one.provider, one.model, one.base_url] for one in catalogue.reach(model)],
+            "output_tokens": model.max_output_tokens,
+            "context_tokens": model.context_tokens or settings.llm_context_tokens,
+        }
+        for model in catalogue.all
     }
-
-
-def _identity(catalogue: Catalogue, model: Model) -> list[Any]:
-    reach = [[upstream.provider, upstream.model, upstream.base_url] for upstream in catalogue.reach(model)]
-    return [reach, model.max_output_tokens, model.context_tokens]
 
 
 def _bounded(settings: Settings, upstream: Upstream, model: Model) -> LLMProvider:

@@ -33,18 +33,23 @@ def needs_of(items: Sequence[Item], options: Options) -> set[Capability]:
     return needs
 
 
-def fitted(model: Model, items: Sequence[Item], options: Options) -> Options:
-    """The options as the model takes them: its bound on the answer at most, and without what it does not know.
-
-    Raises:
-        UnsupportedByModel: it cannot do what is asked, or not with so much.
-    """
+def require(model: Model, items: Sequence[Item], options: Options) -> None:
+    """Raise `UnsupportedByModel` if the model cannot do what is asked, or not with so much."""
     for need in sorted(needs_of(items, options) - model.capabilities):
         raise UnsupportedByModel(f"The model {model.name} cannot {WORDS[need]}.")
     if model.context_tokens is not None and estimated_input(items) * SURE > model.context_tokens:
         raise UnsupportedByModel(f"The input is longer than what the model {model.name} reads.")
+
+
+def fitted(model: Model, options: Options) -> Options:
+    """The options as the model takes them: its bound on the answer at most, and without what it does not know."""
     most = min(options.max_output_tokens or model.max_output_tokens, model.max_output_tokens)
     options = replace(options, max_output_tokens=most)
     if "sampling" not in model.capabilities:
         options = replace(options, temperature=None, top_p=None, frequency_penalty=None, presence_penalty=None)
     return options if "seed" in model.capabilities else replace(options, seed=None)
+
+
+def room(model: Model, tokens: int) -> int:
+    """Of `tokens` for a conversation, what the model can read beside its answer."""
+    return tokens if model.context_tokens is None else min(tokens, model.context_tokens - model.max_output_tokens)

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.core.errors import ModelNotFound
+from app.core.items import Item, Options
+from app.llm.base import Call
 from app.llm.catalogue import Catalogue, Model
+from app.llm.needs import fitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,11 @@ class ModelPolicy:
 
 
 ANYTHING = ModelPolicy()
+
+
+def call_to(model: Model, policy: ModelPolicy, items: Sequence[Item], options: Options, tenant_id: str) -> Call:
+    """What a model is asked for a tenant, as the model takes it, and what may answer in its place."""
+    return Call(items, tenant_id=tenant_id, model=model.name, options=fitted(model, options), allowed=policy.allowed)
 
 
 def usable(catalogue: Catalogue, policy: ModelPolicy, of_key: frozenset[str] | None = None) -> list[Model]:

@@ -3,12 +3,12 @@
 Each upstream has a deadline, a circuit breaker and connections of its own. They cost nothing until it is asked.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from app.core.completion import Completion
 from app.core.errors import ProviderError
-from app.llm.base import Attempt, Call, LLMProvider, Wrapper
+from app.llm.base import Attempt, Call, Credential, LLMProvider, Wrapper
 from app.llm.catalogue import Catalogue, Model, Upstream
 from app.llm.fallback import Fallback
 from app.llm.needs import needs_of
@@ -16,17 +16,21 @@ from app.llm.own_accounts import OwnAccounts
 
 Make = Callable[[Upstream, Model], LLMProvider]
 """A provider under its deadline."""
+Credentials = Callable[[str, str], Awaitable[Credential | None]]
+"""A tenant's own credential at an account; None: it has none there. Raises `ProviderError` for one that is no use."""
 Guard = Callable[[LLMProvider, Upstream, bool], LLMProvider]
 """The same behind a breaker: everybody's, which is shown in the metrics, or one tenant's."""
 
 
 class Router:
-    def __init__(self, catalogue: Catalogue, make: Make, guard: Guard) -> None:
+    def __init__(self, catalogue: Catalogue, make: Make, guard: Guard, credentials: Credentials | None = None) -> None:
         self.catalogue = catalogue
         self.name: str = catalogue.default.upstreams[0].provider
         self.models: tuple[str, ...] = tuple(upstream.label for upstream in catalogue.reach(catalogue.default))
         self._stations = {
-            model.name: [Station(upstream, model, make(upstream, model), guard) for upstream in model.upstreams]
+            model.name: [
+                Station(upstream, model, make(upstream, model), guard, credentials) for upstream in model.upstreams
+            ]
             for model in catalogue.all
         }
         self._turns = {model.name: Turns([upstream.weight for upstream in model.upstreams]) for model in catalogue.all}
@@ -56,7 +60,9 @@ def candidates(catalogue: Catalogue, call: Call) -> list[Model]:
 class Station(Wrapper):
     """One upstream on a call's way: notes that it was asked, and answers under the public name."""
 
-    def __init__(self, upstream: Upstream, model: Model, provider: LLMProvider, guard: Guard) -> None:
+    def __init__(
+        self, upstream: Upstream, model: Model, provider: LLMProvider, guard: Guard, credentials: Credentials | None
+    ) -> None:
         super().__init__(provider)
         self.models = (upstream.label,)
         self._upstream = upstream
@@ -64,6 +70,7 @@ class Station(Wrapper):
         self._guard = guard
         self._everybodys = guard(provider, upstream, True)
         self._own = OwnAccounts()
+        self._credentials = credentials if upstream.account else None
 
     async def complete(self, call: Call) -> Completion:
         attempt = Attempt(self._upstream.label)
@@ -76,7 +83,9 @@ class Station(Wrapper):
         return replace(completion, model=self._model.name) if self._model.renames else completion
 
     async def _asked(self, call: Call) -> Completion:
-        credential = call.credentials.get(self._upstream.account)
+        credential = None
+        if self._credentials is not None:
+            credential = await self._credentials(call.tenant_id, self._upstream.account)
         if credential is None:
             return await self._everybodys.complete(call)
         own = self._own.of(call.tenant_id, credential, lambda: self._guard(self.inner, self._upstream, False))

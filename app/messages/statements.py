@@ -24,13 +24,18 @@ TAG = "CASE WHEN :queued THEN next_queue_tag() END"
 CACHING = """, (SELECT json_build_array(tenants.cache_ttl_seconds, tenants.cache_epoch, tenants.message_visibility)
  FROM tenants WHERE tenants.id = :tenant_id) AS caching"""
 
+# Which models the tenant allows, and which answers where none is named.
+MODELS = """, (SELECT json_build_array(tenants.allowed_models, tenants.default_model)
+ FROM tenants WHERE tenants.id = :tenant_id) AS models"""
+
 RETRY = text(f"""
 WITH again AS (
 UPDATE messages SET
   status = 'pending', error_code = NULL, finish_reason = NULL, response = '', attempts = messages.attempts + 1,
   cancel_requested = false, claim_micro_usd = :claim, claimed_at = now(),
   lease_expires_at = clock_timestamp() + :lease, queue_tag = {TAG}, taken_at = NULL, cache_use = NULL,
-  citations = :citations, api_key_line = NULLIF(current_setting('app.key_line', true), ''),
+  citations = :citations, asked_model = :asked_model,
+  api_key_line = NULLIF(current_setting('app.key_line', true), ''),
   updated_at = now(), webhook_due_at = NULL, webhook_attempts = 0, traceparent = :traceparent
 WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.status IN ('failed', 'cancelled')
 RETURNING {COLUMNS}
@@ -38,8 +43,8 @@ RETURNING {COLUMNS}
   UPDATE message_contents SET output = NULL FROM again WHERE again.has_contents
     AND message_contents.tenant_id = :tenant_id AND message_contents.message_id = again.id
 )
-SELECT {NAMES} FROM again
-""").bindparams(LEASE, CLAIM, QUEUED, CITATIONS)
+SELECT {NAMES}{MODELS} FROM again
+""").bindparams(LEASE, CLAIM, QUEUED, CITATIONS, bindparam("asked_model", type_=String))
 
 # One worker begins it: who comes second finds no row. Nobody does once its tenant is being erased, which may take long.
 BEGIN = text(f"""
@@ -47,7 +52,7 @@ UPDATE messages SET queue_tag = NULL, lease_expires_at = clock_timestamp() + :le
 WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.attempts = :attempt
   AND messages.status = 'pending' AND messages.queue_tag IS NOT NULL
   AND EXISTS (SELECT FROM tenants WHERE tenants.id = :tenant_id AND tenants.erasing_at IS NULL)
-RETURNING {COLUMNS}, {REQUEST} AS request, claim_micro_usd, traceparent, cache_use{CACHING},
+RETURNING {COLUMNS}, {REQUEST} AS request, claim_micro_usd, traceparent, cache_use{CACHING}{MODELS},
   (SELECT conversations.system_prompt FROM conversations
    WHERE conversations.tenant_id = :tenant_id AND conversations.id = messages.conversation_id) AS system_prompt
 """).bindparams(LEASE)
@@ -62,7 +67,7 @@ _END = """
 UPDATE messages SET
   status = {status}, error_code = {error_code}, finish_reason = {finish_reason}, response = {response},
   lease_expires_at = NULL, queue_tag = NULL, updated_at = now(),
-  model = COALESCE(:model, messages.model),
+  model = COALESCE(:model, messages.model), price = COALESCE(:price, messages.price),
   input_tokens = {sum_input_tokens}, cached_tokens = {sum_cached_tokens}, output_tokens = {sum_output_tokens},
   reasoning_tokens = {sum_reasoning_tokens}, cost_micro_usd = {sum_cost_micro_usd}, cached = {cached}{further},
   webhook_due_at = CASE WHEN messages.webhook_url IS NULL THEN NULL ELSE now() END
@@ -91,6 +96,7 @@ _NUMBERS = dict.fromkeys(_TOKENS, 2**31 - 1) | {"cost_micro_usd": 2**63 - 1}
 _TYPES: tuple[BindParameter[Any], ...] = (
     *(bindparam(name, type_=BigInteger if name == "cost_micro_usd" else Integer) for name in _NUMBERS),
     bindparam("model", type_=String),
+    bindparam("price", type_=JSON),
 )
 
 
@@ -182,7 +188,7 @@ END_WAITING = text(
     )
     + f"RETURNING {COLUMNS}, {_TELL}"
 ).bindparams(*_TYPES)
-UNUSED: dict[str, Any] = dict.fromkeys((*_NUMBERS, "model"))
+UNUSED: dict[str, Any] = dict.fromkeys((*_NUMBERS, "model", "price"))
 """The figures of what no provider was asked for here."""
 
 # A message that runs is not deleted under its provider's hands: the row is where its answer goes. Its figures stay.

@@ -10,7 +10,7 @@ from sqlalchemy import BindParameter, Boolean, Interval, String, TextClause, bin
 
 from app.messages.columns import COLUMNS, NAMES
 from app.messages.idempotency import CLAIM_SQL
-from app.messages.statements import CACHING, CITATIONS, CLAIM, JSON, LEASE, QUEUED, TAG
+from app.messages.statements import CACHING, CITATIONS, CLAIM, JSON, LEASE, MODELS, QUEUED, TAG
 
 # `queued`: it waits for a worker, for as long as its lease.
 _TO_RUN = {"claim_micro_usd": ":claim", "lease_expires_at": "clock_timestamp() + :lease", "queue_tag": TAG}
@@ -54,11 +54,11 @@ def storing(*, once: bool, caches: bool, answered: bool, further: bool) -> TextC
     values = ", ".join(columns.values())
     insert = f"""INSERT INTO messages ({", ".join(columns)})
 {f"SELECT {values} WHERE EXISTS (SELECT FROM claimed)" if once else f"VALUES ({values})"}
-RETURNING {COLUMNS}{CACHING if caches else ""}"""
+RETURNING {COLUMNS}{MODELS}{CACHING if caches else ""}"""
     before = [f"claimed AS ({CLAIM_SQL})"] if once else []
     if further:
         before.append(f"made AS ({insert}){_KEPT}")
-        insert = f"SELECT {NAMES}{', caching' if caches else ''} FROM made"
+        insert = f"SELECT {NAMES}, models{', caching' if caches else ''} FROM made"
     with_ = f"WITH {', '.join(before)}" if before else ""
     return text(f"{with_} {insert}").bindparams(*_types(columns, once=once, answered=answered, further=further))
 

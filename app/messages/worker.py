@@ -22,7 +22,9 @@ from app.db.execution import Connection, Record
 from app.db.session import Database
 from app.documents.asked import quote_again
 from app.documents.prompt import Quoted
+from app.llm import needs
 from app.llm.base import Call
+from app.llm.policy import ModelPolicy, call_to
 from app.messages.contents import Request
 from app.messages.engine import MessageEngine
 from app.messages.generation import Generation
@@ -155,7 +157,8 @@ class Worker:
     async def _call(self, connection: Connection, row: QueuedMessageRow, quoted: Quoted | None) -> Call:
         """What it asked when it was stored, with what was said before."""
         request = Request.of(row.content, row.request)
-        room = self._context_tokens - tokens_of(request.items) - (quoted.tokens if quoted else 0)
+        model = self._engine.llm.catalogue.named(row.asked_model or "")
+        room = needs.room(model, self._context_tokens) - tokens_of(request.items) - (quoted.tokens if quoted else 0)
         earlier: Earlier = NOTHING_EARLIER
         if row.conversation_id is not None:
             conversation = Conversation(row.tenant_id, row.conversation_id, row.system_prompt)
@@ -163,7 +166,7 @@ class Worker:
         elif row.previous_id is not None:
             earlier = await chain_before(connection, row.tenant_id, row.previous_id, room)
         items = items_of(earlier, request, quoted)
-        return Call(items, tenant_id=row.tenant_id, model=row.asked_model or "", options=request.options)
+        return call_to(model, ModelPolicy.of(row.models), items, request.options, row.tenant_id)
 
     async def _quote(self, connection: Connection, row: MessageRow, citations: list[dict[str, Any]]) -> Quoted:
         """The passages that were found when it was stored; what is gone by now is not cited either."""

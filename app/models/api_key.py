@@ -35,5 +35,7 @@ class ApiKey(TimestampMixin, Base):
     prefix: Mapped[str] = mapped_column(String(20))
     key_hash: Mapped[str] = mapped_column(String(64), unique=True)
     scopes: Mapped[list[str]] = mapped_column(ARRAY(String(50)))
+    # Public names; NULL: those of its tenant.
+    allowed_models: Mapped[list[str] | None] = mapped_column(ARRAY(String(128)))
     expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     last_used_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

@@ -116,6 +116,8 @@ class Message(TimestampMixin, Base):
     output_tokens: Mapped[int | None] = mapped_column(Integer)
     cached_tokens: Mapped[int | None] = mapped_column(Integer)
     cost_micro_usd: Mapped[int | None] = mapped_column(BigInteger)
+    # By which its last run was settled.
+    price: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     cached: Mapped[bool] = mapped_column(Boolean, server_default="false")
     attempts: Mapped[int] = mapped_column(Integer, server_default="1")
     cancel_requested: Mapped[bool] = mapped_column(Boolean, server_default="false")

@@ -43,7 +43,15 @@ class MessageRow(PagedRow):
     updated_at: datetime
 
 
-class CachingMessageRow(MessageRow):
+class ReservedMessageRow(MessageRow):
+    """With `allowed_models` and `default_model` of its tenant."""
+
+    __slots__ = ()
+
+    models: list[Any]
+
+
+class CachingMessageRow(ReservedMessageRow):
     """With `cache_ttl_seconds`, `cache_epoch` and `message_visibility` of its tenant."""
 
     __slots__ = ()
@@ -51,7 +59,7 @@ class CachingMessageRow(MessageRow):
     caching: list[Any]
 
 
-class QueuedMessageRow(MessageRow):
+class QueuedMessageRow(ReservedMessageRow):
     """One that a worker begins, with the system prompt of its conversation, and `caching` as above."""
 
     __slots__ = ()
@@ -102,6 +110,8 @@ class TenantRow(NewTenantRow):
     message_visibility: str
     cache_ttl_seconds: int | None
     message_retention_days: int | None
+    allowed_models: list[str] | None
+    default_model: str | None
     updated_at: datetime
 
 
@@ -127,6 +137,7 @@ class ApiKeyRow(PagedRow):
     name: str
     prefix: str
     scopes: list[str]
+    allowed_models: list[str] | None
     expires_at: datetime | None
     last_used_at: datetime | None
 

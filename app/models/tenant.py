@@ -2,6 +2,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import CheckConstraint, DateTime, Index, Integer, String, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, TimestampMixin
@@ -48,6 +49,9 @@ class Tenant(TimestampMixin, Base):
     cache_ttl_seconds: Mapped[int | None] = mapped_column(Integer)
     cache_epoch: Mapped[str | None] = mapped_column(String(36))
     message_retention_days: Mapped[int | None] = mapped_column(Integer)
+    # Public names; NULL: all models, and the service's default.
+    allowed_models: Mapped[list[str] | None] = mapped_column(ARRAY(String(128)))
+    default_model: Mapped[str | None] = mapped_column(String(128))
     erasing_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     moving: Mapped[str | None] = mapped_column(String(10))
     moving_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

@@ -4,14 +4,18 @@ from pydantic import AwareDatetime, Field
 
 from app.core.principal import Scope
 from app.schemas.base import EARLIEST, LATEST, STORABLE, ReadModel, RequestBody, Timestamp
+from app.schemas.model import AllowedModels
 
 
 class ApiKeyCreate(RequestBody):
-    """`expires_at` left out: it does not expire."""
+    """`expires_at` left out: it does not expire. `allowed_models`: it asks for those alone; left out: what its tenant
+    allows.
+    """
 
     name: Annotated[str, Field(min_length=1, max_length=255, examples=["nightly import"]), STORABLE]
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=10, examples=[["messages:read", "messages:write"]])]
     expires_at: Annotated[AwareDatetime | None, Field(ge=EARLIEST, le=LATEST)] = None
+    allowed_models: Annotated[AllowedModels | None, Field(examples=[["mock-echo"]])] = None
 
 
 class ApiKeyRead(ReadModel):
@@ -21,6 +25,7 @@ class ApiKeyRead(ReadModel):
     name: str
     prefix: str
     scopes: list[Scope]
+    allowed_models: list[str] | None
     user_id: str
     expires_at: Timestamp | None
     last_used_at: Timestamp | None

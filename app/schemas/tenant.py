@@ -4,11 +4,12 @@ from pydantic import Field, StringConstraints
 
 from app.models import MessageVisibility, RegistrationMode
 from app.schemas.base import STORABLE, ReadModel, RequestBody, Timestamp
+from app.schemas.model import AllowedModels, ModelName
 from app.schemas.user import Credentials, UserRead
 
 MAX_CACHE_SECONDS = 24 * 60 * 60
 MAX_RETENTION_DAYS = 36500
-NULL_MEANS_NO_MORE = ("cache_ttl_seconds", "message_retention_days")
+NULL_MEANS_NO_MORE = ("cache_ttl_seconds", "message_retention_days", "allowed_models", "default_model")
 TenantName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), STORABLE]
 
 
@@ -32,13 +33,16 @@ class TenantSettings(TenantRead):
     """`registration`: who may register; `message_visibility`: whose messages and conversations users see.
 
     `cache_ttl_seconds`: for how long answers are kept for equal prompts; null: not at all. `message_retention_days`:
-    messages are deleted once they are older; null: never.
+    messages are deleted once they are older; null: never. `allowed_models`: public names that its users may ask for;
+    null: all. `default_model`: what answers where none is named; null: the service's default.
     """
 
     registration: RegistrationMode
     message_visibility: MessageVisibility
     cache_ttl_seconds: int | None
     message_retention_days: int | None
+    allowed_models: list[str] | None
+    default_model: str | None
     updated_at: Timestamp
 
 
@@ -68,6 +72,18 @@ class TenantUpdate(RequestBody):
             examples=[365],
             description="Delete messages, for good, once they are so many days old; null: no more.",
         ),
+    ] = None
+
+    allowed_models: Annotated[
+        AllowedModels | None,
+        Field(
+            examples=[["mock-echo"]],
+            description="Public names of GET /models that may be asked for, and may stand in for others; null: all.",
+        ),
+    ] = None
+    default_model: Annotated[
+        ModelName | None,
+        Field(examples=["mock-echo"], description="What answers where none is named; null: the service's default."),
     ] = None
 
     def changes(self) -> dict[str, Any]:

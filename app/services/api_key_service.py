@@ -20,6 +20,7 @@ from app.core.errors import (
     TenantMoving,
     TimeIsPast,
     TooManyApiKeys,
+    UnknownModel,
 )
 from app.core.ids import is_id, new_id
 from app.core.principal import Principal, Role, Scope
@@ -46,7 +47,7 @@ IN_TENANT = keys.c.tenant_id == bindparam("tenant_id")
 OWN = keys.c.user_id == bindparam("user_id")
 ALL_LISTED = NewestFirst(select(*SHOWN).where(IN_TENANT), keys)
 OWN_LISTED = NewestFirst(select(*SHOWN).where(IN_TENANT, OWN), keys)
-INSERTED = ("id", "tenant_id", "user_id", "name", "prefix", "key_hash", "scopes", "expires_at")
+INSERTED = ("id", "tenant_id", "user_id", "name", "prefix", "key_hash", "scopes", "allowed_models", "expires_at")
 INSERT = insert(ApiKey).values({name: bindparam(name) for name in INSERTED}).returning(*SHOWN)
 # Takes turns with demoting, disabling and a new password, which end keys, and with the user's other new keys.
 LOCK_MAKER = (
@@ -67,7 +68,7 @@ LINE = func.coalesce(keys.c.line_id, keys.c.id)
 REVOKE_ANY = delete(ApiKey).where(IN_TENANT, keys.c.id == bindparam("key_id")).returning(LINE)
 REVOKE_OWN = REVOKE_ANY.where(OWN)
 # Across tenants, by a SECURITY DEFINER function: a key names no tenant.
-LOOKUP = text("SELECT id, tenant_id, user_id, scopes FROM api_key_lookup(:key_hash)")
+LOOKUP = text("SELECT id, tenant_id, user_id, scopes, allowed_models FROM api_key_lookup(:key_hash)")
 # Who finds the row locked leaves the noting to the other.
 NOTED_FOR_SECONDS = 60
 NOTE_USE = text("""
@@ -86,6 +87,7 @@ class KeyOwnerRow(Record):
     tenant_id: str
     user_id: str
     scopes: list[Scope]
+    allowed_models: list[str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +104,26 @@ class ApiKeyService:
     Only a session may make and revoke keys: a key that leaked cannot outlive its revocation in another.
     """
 
-    def __init__(self, db: TenantSession, sessions: SessionService, claims: Claims) -> None:
+    def __init__(self, db: TenantSession, sessions: SessionService, claims: Claims, models: frozenset[str]) -> None:
+        """`models`: public names, of which a key may be made for some."""
         self._db = db
+        self._models = models
         self._sessions = sessions
         self._claims = claims
         self._caller = db.principal
         self._own = {"tenant_id": db.principal.tenant_id, "user_id": db.principal.user_id}
 
-    async def create(self, name: str, scopes: Sequence[Scope], expires_at: datetime | None) -> NewKey:
-        """A key of the caller.
+    async def create(
+        self,
+        name: str,
+        scopes: Sequence[Scope],
+        expires_at: datetime | None,
+        allowed_models: Sequence[str] | None = None,
+    ) -> NewKey:
+        """A key of the caller. It asks for these models, as far as its tenant allows them; None: for all of those.
 
         Raises:
+            UnknownModel
             PermissionDenied: the scope `admin` of a user.
             TimeIsPast: it would have expired already.
             FreshLoginRequired: a token that somebody found makes nothing that outlives it.
@@ -122,6 +133,8 @@ class ApiKeyService:
             raise PermissionDenied
         if expires_at is not None and expires_at <= datetime.now(UTC):
             raise TimeIsPast
+        if not self._models.issuperset(allowed_models or ()):
+            raise UnknownModel
         await self._sessions.require_fresh(self._db)
         secret, key_id = opaque_tokens.new_api_key(), new_id()
         claim = Claim("api_key", opaque_tokens.digest(secret), key_id)
@@ -132,6 +145,7 @@ class ApiKeyService:
             "prefix": secret[: opaque_tokens.SHOWN_CHARACTERS],
             "key_hash": claim.value,
             "scopes": sorted(set(scopes)),
+            "allowed_models": None if allowed_models is None else sorted(set(allowed_models)),
             "expires_at": expires_at,
         }
         async with (
@@ -141,7 +155,8 @@ class ApiKeyService:
             await held.secure(connection)
             await self._require_room(connection)
             row = (await connection.execute(INSERT, values, ApiKeyRow)).one()
-            await record_by(self._db, connection, "api_key.created", key_id, name=name, scopes=values["scopes"])
+            said = {field: values[field] for field in ("scopes", "allowed_models") if values[field] is not None}
+            await record_by(self._db, connection, "api_key.created", key_id, name=name, **said)
         return NewKey(row, secret)
 
     async def _require_room(self, connection: Connection) -> None:
@@ -205,7 +220,8 @@ class ApiKeyAuthenticator:
             raise AuthenticationError
         scopes = frozenset(found.scopes)
         role: Role = "admin" if "admin" in scopes else "user"
-        return Principal(found.user_id, found.tenant_id, role, 0, key_id=found.id, scopes=scopes)
+        models = None if found.allowed_models is None else frozenset(found.allowed_models)
+        return Principal(found.user_id, found.tenant_id, role, 0, key_id=found.id, scopes=scopes, allowed_models=models)
 
     async def _note_use(self, principal: Principal) -> None:
         """In a transaction of its own: the request's would hold the row while it waits for others, who wait for it.

@@ -103,7 +103,8 @@ EXPORTED = (
     ExportedTable(
         "tenant",
         _table(models.Tenant),
-        ("id", "name", "registration", "message_visibility", "cache_ttl_seconds", "message_retention_days", *_TIMES),
+        ("id", "name", "registration", "message_visibility", "cache_ttl_seconds", "message_retention_days",
+         "allowed_models", "default_model", *_TIMES),
         ("id",),
     ),
     ExportedTable(
@@ -120,8 +121,8 @@ EXPORTED = (
         "message",
         _table(models.Message),
         ("id", "tenant_id", "user_id", "conversation_id", "api_key_line", "content", "response", "status", "error_code",
-         "finish_reason", "model", "input_tokens", "cached_tokens", "output_tokens", "cost_micro_usd", "cached",
-         "api", "asked_model", "reasoning_tokens", "metadata", "previous_id", "stored",
+         "finish_reason", "model", "input_tokens", "cached_tokens", "output_tokens", "cost_micro_usd", "price",
+         "cached", "api", "asked_model", "reasoning_tokens", "metadata", "previous_id", "stored",
          "attempts", "documents", "citations", "cancel_requested", "claim_micro_usd", "claimed_at", "lease_expires_at",
          "webhook_url", "webhook_due_at", "webhook_attempts", *_TIMES),
     ),
@@ -180,7 +181,8 @@ EXPORTED = (
     ExportedTable(
         "api_key",
         _table(models.ApiKey),
-        ("id", "tenant_id", "user_id", "line_id", "name", "prefix", "scopes", "expires_at", "last_used_at", *_TIMES),
+        ("id", "tenant_id", "user_id", "line_id", "name", "prefix", "scopes", "allowed_models", "expires_at",
+         "last_used_at", *_TIMES),
     ),
     ExportedTable(
         "session",

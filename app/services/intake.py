@@ -8,6 +8,7 @@ from app.messages.doorbell import Doorbell
 from app.messages.idempotency import IdempotencyKeys
 from app.observability import tracing
 from app.services.budget_service import SpendingCeiling
+from app.services.model_service import ModelPolicies
 from app.services.webhook_service import WebhookService
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Intake:
     ceiling: SpendingCeiling
     context_tokens: int
     passages: PassageLimits
+    model_policies: ModelPolicies
     workers: Doorbell | None = None
     """Who answers background messages; None: this process."""
     cache: "ResponseCache | None" = None

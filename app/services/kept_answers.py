@@ -16,16 +16,13 @@ from app.llm.base import Call
 from app.messages.generation import Generation
 from app.messages.log import storable
 from app.messages.storing import storing
-from app.models.rows import CachingMessageRow, MessageRow
+from app.models.rows import CachingMessageRow, MessageRow, ReservedMessageRow
 from app.observability.instruments import CACHE_REQUESTS, MESSAGES_ENDED
+from app.services.model_service import Outdated
 from app.services.prompts import Prompt, Sent
 
 if TYPE_CHECKING:
     from app.cache.cache import Lookup, ResponseCache
-
-
-class Outdated(Exception):
-    """An answer was found by what the tenant no longer wants."""
 
 
 class KeptAnswers:
@@ -44,7 +41,7 @@ class KeptAnswers:
 
     def reserving(
         self, lookup: "Lookup | None", prompt: Prompt, *, once: bool
-    ) -> tuple[TextClause, dict[str, Any], type[MessageRow]]:
+    ) -> tuple[TextClause, dict[str, Any], type[ReservedMessageRow]]:
         """The statement that stores the prompt, what it needs of an answer that was found, and what it returns."""
         further = prompt.stored_further()
         values: dict[str, Any] = {} if further is None else further
@@ -53,7 +50,7 @@ class KeptAnswers:
             once=once, caches=self._cache is not None, answered=entry is not None, further=further is not None
         )
         if self._cache is None:
-            return statement, values, MessageRow
+            return statement, values, ReservedMessageRow
         if entry is None:
             # For the worker that may run it: it does not know the key that sent it.
             use = prompt.cache.use if prompt.background and "messages:read" in self._caller.scopes else None

@@ -4,17 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
+
 from app.core.completion import Completion
 from app.core.errors import ProviderError
-from app.core.items import Item, Message, Options
-from app.core.settings.models import Price
-from app.llm import needs, policy, pricing
+from app.core.items import Item, Message
+from app.core.settings.models import Price, Rates
+from app.llm import policy, pricing
 from app.llm.base import Attempt, Call, LLMProvider
 from app.llm.catalogue import Catalogue, Model, Upstream
 from app.llm.fallback import MOST_BILLED
 from app.llm.policy import ANYTHING, ModelPolicy
 from app.llm.pricing import PriceTable
 from app.llm.router import candidates
+
+logger = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +54,27 @@ class LLMService:
                 call.attempts.append(Attempt(self._asked(call)[1].label, error.answer, error.accepted))
             raise
 
+    def tell(self) -> None:
+        """Log, of each place that is asked, by which price: published ones are found by rules of prefixes."""
+        for model in self.catalogue.all:
+            for upstream in model.upstreams:
+                found = upstream.price
+                told = _told(found.price.rates(0)) | {"tiers": len(found.price.tiers or ())} if found else {}
+                logger.info(
+                    "model_offered",
+                    model=upstream.label,
+                    provider=upstream.provider,
+                    upstream=upstream.model,
+                    price_source=found.source if found else None,
+                    matched=found.matched if found else None,
+                    **told,
+                )
+
     # --- before a call
 
     def model_for(self, name: str, of_tenant: ModelPolicy = ANYTHING, of_key: frozenset[str] | None = None) -> Model:
         """The model that a caller asks for by its public name; "": its default. Raises `ModelNotFound`."""
         return policy.chosen(self.catalogue, name, of_tenant, of_key)
-
-    def fitted(self, model: Model, items: Sequence[Item], options: Options) -> Options:
-        """The options as the model takes them; raises `UnsupportedByModel`."""
-        return needs.fitted(model, items, options)
 
     def most_cost(self, call: Call) -> int | None:
         """The most that answering can cost, in micro-USD; None if an upstream that may answer has no price.
@@ -75,10 +91,6 @@ class LLMService:
 
     # --- after it
 
-    def cost(self, completion: Completion, call: Call, thoughts: int = 0) -> int | None:
-        """As `charge`, without the price."""
-        return self.charge(completion, call, thoughts).micro_usd
-
     def charge(self, completion: Completion, call: Call, thoughts: int = 0) -> Charge:
         """What the call cost, with what failed at a price on its way; None without a price.
 
@@ -92,10 +104,10 @@ class LLMService:
             return self.charge(answer, call, thoughts)  # it came, and was not taken
         return self._sum([self._failed(attempt, call, thoughts) for attempt in call.attempts if attempt.billed])
 
-    def unseen(self, call: Call) -> int | None:
+    def unseen(self, call: Call) -> Charge:
         """What a call costs that was stopped and whose answer nobody saw: what was set aside for it."""
         most = Charge(self._most(*self._asked(call), call))
-        return self._sum([*self._before(call), most]).micro_usd
+        return self._sum([*self._before(call), most])
 
     def partial(self, call: Call, output: Sequence[Item]) -> Completion:
         """What a call produced that did not come to its end, as far as we know."""
@@ -144,7 +156,7 @@ class LLMService:
             return Charge(None)
         read, wrote = pricing.counted(answer, call.items, thoughts, model.image_tokens)
         rates = price.rates(read)
-        told = {"model": upstream.model, "source": source, **rates.model_dump(exclude_none=True, exclude={"tiers"})}
+        told = {"model": upstream.model, "source": source, **_told(rates)}
         return Charge(pricing.cost(rates, read, wrote, answer), told)
 
     def _price_of(self, model: Model, upstream: Upstream, answer: Completion) -> tuple[Price | None, str]:
@@ -164,3 +176,7 @@ class LLMService:
 
     async def close(self) -> None:
         await self._provider.close()
+
+
+def _told(rates: Rates) -> dict[str, Any]:
+    return rates.model_dump(exclude_none=True, exclude={"tiers"})

@@ -7,6 +7,8 @@ settle    a short transaction stores the answer, or why there is none, and what 
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from app.core.errors import (
@@ -35,7 +37,8 @@ from app.models import MessageStatus
 from app.models.rows import MessageRow
 from app.services.audit_service import record_if_of_another
 from app.services.intake import Intake
-from app.services.kept_answers import KeptAnswers, Outdated
+from app.services.kept_answers import KeptAnswers
+from app.services.model_service import Chosen, ModelService, Outdated
 from app.services.prompts import Prompt, Sent
 from app.services.quoting import Quoting
 from app.services.stored_messages import StoredMessages
@@ -60,6 +63,7 @@ class MessageService(StoredMessages):
         self._intake = intake
         self._quoting = quoting
         self._kept = KeptAnswers(intake.cache, db.principal)
+        self._models = ModelService(db, engine.llm, intake.model_policies)
 
     # --- sending
 
@@ -73,6 +77,7 @@ class MessageService(StoredMessages):
             ToolResultsMissing, ToolResultsUnasked: it does not bring what the model waits for.
             IdempotencyKeyInFlight, IdempotencyKeyReused, InvalidWebhookUrl
             NeedsStoring: of a message that is not to be stored.
+            ModelNotFound, UnsupportedByModel
         """
         _require_storing(prompt)
         return await self._admitted(self._send(prompt, request))
@@ -107,15 +112,24 @@ class MessageService(StoredMessages):
                 before = await self._quoting.said_before(connection, prompt)
             author = self._db.principal.user_id
             quoted = await self._quoting.quote(prompt.documents, prompt.content, author, before)
-        if not prompt.goes_on:
-            kept = await self._kept.before(self._reserving.call_of(prompt, NOTHING_EARLIER, quoted), prompt.caching)
-        try:
-            return await self._send_knowing(kept, prompt, quoted, request)
-        except Outdated:
-            return await self._send_knowing(None, prompt, quoted, request)
+        known = True
+        while True:
+            chosen = await self._models.choose(prompt.model)
+            if known and not prompt.goes_on:
+                first = self._reserving.call_of(prompt, chosen, NOTHING_EARLIER, quoted)
+                kept = await self._kept.before(first, prompt.caching)
+            try:
+                return await self._send_knowing(kept, replace(prompt, model=chosen.asked), chosen, quoted, request)
+            except Outdated:
+                known, kept = False, None
 
     async def _send_knowing(
-        self, kept: "Lookup | None", prompt: Prompt, quoted: Quoted | None, request: IdempotentRequest | None
+        self,
+        kept: "Lookup | None",
+        prompt: Prompt,
+        chosen: Chosen,
+        quoted: Quoted | None,
+        request: IdempotentRequest | None,
     ) -> Sent:
         message_id = new_id()
         once = request is not None and not prompt.goes_on
@@ -135,7 +149,7 @@ class MessageService(StoredMessages):
             elif made := await self._intake.keys.claim(connection, self._db.principal, request, message_id):
                 # Before the conversation is looked at: what it was made for may be busy or gone by now.
                 return await self._replay(connection, made, prompt)
-            call = await self._reserving.call(connection, prompt, message_id, quoted)
+            call = await self._reserving.call(connection, prompt, message_id, chosen, quoted)
             claim = self._engine.llm.most_cost(call)
             values |= self._intake.run_by(self._engine.lease, background=prompt.background)
             reserved = await self._reserving.reserve(connection, statement, values, claim, row)
@@ -143,6 +157,7 @@ class MessageService(StoredMessages):
                 assert request is not None
                 made = await self._intake.keys.made_before(connection, self._db.principal, request)
                 return await self._replay(connection, made, prompt)
+            self._models.check(chosen, reserved.models)
             self._kept.check(kept, reserved)
         if kept and kept.entry:
             return self._kept.begun(reserved, None, kept)
@@ -164,35 +179,42 @@ class MessageService(StoredMessages):
         await self._intake.ceiling.count(self._db)
         begun = quoted = None
         while begun is None:
-            async with self._db.begin() as connection:
-                message = await find_to_change(connection, self._db.principal, message_id)
-                if message.status == MessageStatus.COMPLETED:
-                    raise MessageEnded
-                if not message.stored:
-                    raise NotStored(message.id)
-                if message.documents is None or quoted is not None:
-                    begun = await self._begin_again(connection, message, quoted, background=background)
-                    break
-                before = await self._quoting.said_before(connection, message)
-            asked = Asked.of(message.documents)
-            quoted = await self._quoting.quote(asked, message.content, message.user_id, before)
+            with suppress(Outdated):
+                async with self._db.begin() as connection:
+                    message = await self._to_retry(connection, message_id)
+                    if message.documents is None or quoted is not None:
+                        begun = await self._begin_again(connection, message, quoted, background=background)
+                        break
+                    before = await self._quoting.said_before(connection, message)
+                asked = Asked.of(message.documents)
+                quoted = await self._quoting.quote(asked, message.content, message.user_id, before)
         reserved, call, claim = begun
         if self._intake.rang(background=background):
             return Sent(reserved, None, self._kept.unasked)
         run = self._engine.start(reserved, call, claim, streams=streams)
         return Sent(reserved, run, self._kept.unasked)
 
+    async def _to_retry(self, connection: Connection, message_id: str) -> MessageRow:
+        message = await find_to_change(connection, self._db.principal, message_id)
+        if message.status == MessageStatus.COMPLETED:
+            raise MessageEnded
+        if not message.stored:
+            raise NotStored(message.id)
+        return message
+
     async def _begin_again(
         self, connection: Connection, message: MessageRow, quoted: Quoted | None, *, background: bool
     ) -> tuple[MessageRow, Call, int | None]:
         await record_if_of_another(self._db, connection, "message.retried", message)
-        call = await self._reserving.call(connection, message, message.id, quoted)
+        chosen = await self._models.choose(message.asked_model or "", connection)
+        call = await self._reserving.call(connection, message, message.id, chosen, quoted)
         claim = self._engine.llm.most_cost(call)
         values = {"id": message.id, **self._intake.run_by(self._engine.lease, background=background)}
-        values["citations"] = quoted and quoted.citations
+        values |= {"citations": quoted and quoted.citations, "asked_model": chosen.asked or None}
         reserved = await self._reserving.reserve(connection, RETRY, values, claim)
         if reserved is None:
             raise MessageRunning
+        self._models.check(chosen, reserved.models)
         return reserved, call, claim
 
 

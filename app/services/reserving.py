@@ -9,13 +9,16 @@ from app.db.execution import Connection
 from app.db.failures import IntegrityViolation, violates
 from app.db.session import TenantSession
 from app.documents.prompt import Quoted
+from app.llm import needs
 from app.llm.base import Call
+from app.llm.policy import call_to
 from app.messages.columns import REQUEST
 from app.messages.contents import Request
 from app.messages.turns import NOTHING_EARLIER, Earlier, chain_before, items_of, tokens_of
-from app.models.rows import MessageRow
+from app.models.rows import MessageRow, ReservedMessageRow
 from app.services.conversation_service import turns_before
 from app.services.intake import Intake
+from app.services.model_service import Chosen
 from app.services.prompts import Prompt
 
 READ_REQUEST = text(f"""
@@ -39,22 +42,36 @@ class Reserving:
         return Request.of(message.content, (await connection.execute(READ_REQUEST, values)).scalar_one())
 
     async def call(
-        self, connection: Connection, sent: Prompt | MessageRow, message_id: str, quoted: Quoted | None
+        self,
+        connection: Connection,
+        sent: Prompt | MessageRow,
+        message_id: str,
+        chosen: Chosen,
+        quoted: Quoted | None,
     ) -> Call:
-        """What the model is asked; raises as `turns_before`, `chain_before` and `items_of`."""
+        """What the model is asked.
+
+        Raises:
+            UnsupportedByModel
+            NotFound, ConversationBusy, PreviousNotFound, ToolResultsMissing, ToolResultsUnasked: of what was before.
+        """
         request = sent.request if isinstance(sent, Prompt) else await self.request_of(connection, sent)
-        room = self._intake.context_tokens - tokens_of(request.items) - (quoted.tokens if quoted else 0)
+        room = (
+            needs.room(chosen.model, self._intake.context_tokens)
+            - tokens_of(request.items)
+            - (quoted.tokens if quoted else 0)
+        )
         earlier = await self._earlier(connection, sent, message_id, room)
-        return self._call(sent, request, earlier, quoted)
+        return self._call(request, chosen, earlier, quoted)
 
-    def call_of(self, prompt: Prompt, earlier: Earlier, quoted: Quoted | None) -> Call:
+    def call_of(self, prompt: Prompt, chosen: Chosen, earlier: Earlier, quoted: Quoted | None) -> Call:
         """As `call`, of a prompt by what was said before it."""
-        return self._call(prompt, prompt.request, earlier, quoted)
+        return self._call(prompt.request, chosen, earlier, quoted)
 
-    def _call(self, sent: Prompt | MessageRow, request: Request, earlier: Earlier, quoted: Quoted | None) -> Call:
-        model = sent.model if isinstance(sent, Prompt) else sent.asked_model
+    def _call(self, request: Request, chosen: Chosen, earlier: Earlier, quoted: Quoted | None) -> Call:
         items = items_of(earlier, request, quoted)
-        return Call(items, tenant_id=self._tenant_id, model=model or "", options=request.options)
+        needs.require(chosen.model, items, request.options)
+        return call_to(chosen.model, chosen.policy, items, request.options, self._tenant_id)
 
     async def _earlier(self, connection: Connection, sent: Prompt | MessageRow, message_id: str, room: int) -> Earlier:
         principal = self._db.principal
@@ -71,8 +88,8 @@ class Reserving:
         statement: TextClause,
         values: dict[str, Any],
         claim: int | None,
-        row: type[MessageRow] = MessageRow,
-    ) -> MessageRow | None:
+        row: type[ReservedMessageRow] = ReservedMessageRow,
+    ) -> ReservedMessageRow | None:
         """The pending message; None if the statement's condition did not hold. Budgets are claimed at the commit."""
         values |= {"tenant_id": self._tenant_id, "claim": claim}
         await self._intake.ceiling.bound(connection)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from sqlalchemy import bindparam, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from app.core.errors import AuthenticationError, OperatorTokenRequired, TenantNameTaken
+from app.core.errors import AuthenticationError, OperatorTokenRequired, TenantNameTaken, UnknownModel
 from app.core.ids import new_id
 from app.core.principal import Origin
 from app.core.security import PasswordHasher
@@ -141,15 +141,23 @@ class TenantSettingsService:
 class TenantAdminService(TenantSettingsService):
     """As `TenantSettingsService`, for who may change them."""
 
-    def __init__(self, db: TenantSession, claims: Claims) -> None:
+    def __init__(self, db: TenantSession, claims: Claims, models: frozenset[str]) -> None:
         super().__init__(db)
         self._claims = claims
+        self._models = models
 
     async def change(self, changes: dict[str, Any]) -> TenantRow:
-        """Set some of the settings; raises `TenantNameTaken`. Naming `cache_ttl_seconds` forgets what was kept."""
+        """Set some of the settings; raises `TenantNameTaken`, `UnknownModel`.
+
+        Naming `cache_ttl_seconds`, or the models that are allowed, forgets what was kept.
+        """
         if not changes:
             return await self.get()
-        values = {**changes, "cache_epoch": new_id()} if "cache_ttl_seconds" in changes else changes
+        named = [*(changes.get("allowed_models") or ()), *filter(None, [changes.get("default_model")])]
+        if not self._models.issuperset(named):
+            raise UnknownModel
+        forgets = "cache_ttl_seconds" in changes or "allowed_models" in changes
+        values = {**changes, "cache_epoch": new_id()} if forgets else changes
         statement = update(Tenant).where(tenants.c.id == bindparam("tenant_id")).values(values).returning(*SHOWN)
         unique = [Claim("tenant_name", changes["name"], self._tenant_id)] if "name" in changes else []
         async with self._claims.hold(self._tenant_id, *unique) as held, self._db.begin() as connection:

@@ -21,6 +21,8 @@ async def test_a_tenant_begins_open_and_with_shared_messages(client: httpx.Async
             "message_visibility": "tenant",
             "cache_ttl_seconds": None,
             "message_retention_days": None,
+            "allowed_models": None,
+            "default_model": None,
         }
 
 
@@ -37,6 +39,10 @@ async def test_an_admin_changes_what_it_names(
         {"cache_ttl_seconds": None},
         {"message_retention_days": 30},
         {"message_retention_days": None},
+        {"allowed_models": ["mock-echo"]},
+        {"default_model": "mock-echo"},
+        {"allowed_models": []},
+        {"allowed_models": None, "default_model": None},
     ):
         answer = await client.patch(path, json=changes, headers=headers)
         assert answer.status_code == 200
@@ -44,7 +50,7 @@ async def test_an_admin_changes_what_it_names(
         assert answer.json() == {**shown, "updated_at": answer.json()["updated_at"]}
         assert answer.json()["updated_at"] > shown["updated_at"]
         shown = answer.json()
-    assert (await actions_of(superuser, acme.id)).count("tenant.changed") == 7
+    assert (await actions_of(superuser, acme.id)).count("tenant.changed") == 11
     details = "SELECT details FROM audit_log WHERE tenant_id = $1 AND details ? 'registration'"
     assert await superuser.fetchval(details, acme.id) == '{"registration": "invite"}'
     details = "SELECT details FROM audit_log WHERE tenant_id = $1 AND details ? 'cache_ttl_seconds' ORDER BY id"
@@ -77,6 +83,11 @@ async def test_what_names_nothing_changes_nothing(
         {"name": "a\x00b"},
         {"registration": "maybe"},
         {"message_visibility": "none"},
+        {"allowed_models": ["no-such-model"]},
+        {"allowed_models": "mock-echo"},
+        {"allowed_models": ["mock-echo", "a b"]},
+        {"default_model": "no-such-model"},
+        {"default_model": ""},
         {"cache_ttl_seconds": 0},
         {"cache_ttl_seconds": 86401},
         {"cache_ttl_seconds": "60"},

@@ -25,16 +25,19 @@ Serve = Callable[..., AbstractAsyncContextManager[tuple[FastAPI, httpx.AsyncClie
 
 @pytest.fixture
 def serve(settings: Settings) -> Serve:
-    """Serves the same database with another provider, other settings, and a pool of two connections."""
+    """Serves the same database with another provider (None: that of the settings), other settings, and a pool of two
+    connections.
+    """
 
     @asynccontextmanager
-    async def start(provider: LLMProvider, **changes: Any) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
+    async def start(provider: LLMProvider | None, **changes: Any) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
         configured = settings.model_copy(update={"db_pool_size": 2, **changes})
         app = create_app(configured)
         async with lifespan(app):
-            app.state.container.engine.llm = service_of(
-                provider, configured.llm_prices, configured.llm_max_output_tokens
-            )
+            if provider is not None:
+                app.state.container.engine.llm = service_of(
+                    provider, configured.llm_prices, configured.llm_max_output_tokens
+                )
             async with client_of(app) as client:
                 yield app, client
 

@@ -286,7 +286,6 @@ async def test_all_that_an_answer_depends_on_is_in_its_name() -> None:
         "model",
         "options",
         "credential",
-        "credentials",
         "allowed",
         "attempts",
     }
@@ -295,10 +294,10 @@ async def test_all_that_an_answer_depends_on_is_in_its_name() -> None:
 
     def name(
         secret: str = "k", tenant: str = tenant, epoch: str = epoch, sharer: str = "", turns: list[Message] = turns,
-        model: str = "", options: Options = NO_OPTIONS, **changed: Any,
+        model: str = "m", options: Options = NO_OPTIONS, **changed: Any,
     ) -> str:  # fmt: skip
         call = Call(turns, model=model, options=options)
-        return Names([secret], {**parameters, **changed}).of(tenant, epoch, sharer, call)[0].name
+        return Names([secret], {"m": {**parameters, **changed}}).of(tenant, epoch, sharer, call)[0].name
 
     names = [
         name(), name(secret="l"), name(tenant=new_id()), name(epoch=new_id()), name(sharer="user:x"),

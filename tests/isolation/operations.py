@@ -184,6 +184,8 @@ OPERATIONS = (
     Operation("get", "/collections", MEMBER, scope=READ),
     Operation("post", "/v1/chat/completions", MEMBER, body=CHAT, scope=WRITE),
     Operation("post", "/v1/embeddings", MEMBER, body={"input": "Hello"}, scope=WRITE),
+    Operation("get", "/models", MEMBER, scope=READ),
+    Operation("get", "/models/{id}", MEMBER, target="model", scope=READ, named=True),
     Operation("get", "/usage", ADMIN),
     Operation("get", "/admin/budget", ADMIN),
     Operation("put", "/admin/budget", ADMIN, body=LIMIT, scope=SESSION),

@@ -122,6 +122,11 @@ async def invite(service: Service, tenant: Tenant, text: str) -> str:
     return await _created(service, tenant, "/admin/invites", {"email": unique_email(text)}, admin=True)
 
 
+async def model(service: Service, tenant: Tenant, text: str) -> str:
+    """One that every tenant has."""
+    return "mock-echo"
+
+
 async def provider_key(service: Service, tenant: Tenant, text: str, provider: str = "openai") -> str:
     """Its name, which is the same for all tenants; the address is the tenant's own."""
     body = {"api_key": f"sk-{new_id()}", "base_url": f"https://{text}.invalid/v1"}
@@ -179,6 +184,7 @@ MAKERS: dict[str, Callable[[Service, Tenant, str], Awaitable[str]]] = {
     "user": user,
     "api_key": api_key,
     "invite": invite,
+    "model": model,
     "provider_key": provider_key,
     "doomed_provider_key": doomed_provider_key,
     "tenant": tenant_itself,

@@ -171,6 +171,8 @@ async def call_every_route(
             "/v1/chat/completions", json={**CHAT, "store": True, "metadata": {"of": "x"}}, headers=user
         ),
         ("post", "/v1/embeddings"): client.post("/v1/embeddings", json={"input": "Leases"}, headers=user),
+        ("get", "/models"): client.get("/models", headers=user),
+        ("get", "/models/{id}"): client.get("/models/mock-echo", headers=user),
         ("get", "/usage"): client.get("/usage?group_by=user", headers=admin),
         ("get", "/admin/budget"): client.get("/admin/budget", headers=admin),
         ("put", "/admin/budget"): client.put("/admin/budget", json={"limit_micro_usd": 10**9}, headers=admin),

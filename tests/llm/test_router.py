@@ -14,7 +14,7 @@ from app.core.errors import EmptyAnswer, ProviderRejected, ProviderUnavailable
 from app.core.items import Delta, Options, TextDelta, Tool
 from app.llm.base import Call, Credential
 from app.llm.factory import create_provider
-from app.llm.router import Router, Turns
+from app.llm.router import Credentials, Router, Turns
 from tests.llm.loopback import Answer, Loopback, completion, loopback, problem
 from tests.llm.scripted import TURNS
 
@@ -40,9 +40,11 @@ async def servers(*says: Says) -> AsyncIterator[list[Loopback]]:
 
 
 @asynccontextmanager
-async def routing(models: dict[str, Any], **values: Any) -> AsyncIterator[Router]:
+async def routing(
+    models: dict[str, Any], credentials: Credentials | None = None, **values: Any
+) -> AsyncIterator[Router]:
     settings = Settings(_env_file=None, llm_models=json.dumps(models), llm_max_retries=0, **values)
-    router = create_provider(settings)
+    router = create_provider(settings, credentials)
     try:
         yield router
     finally:
@@ -155,26 +157,30 @@ async def test_a_tenants_own_key_closes_nothing_for_others_and_is_theirs_alone()
     def answers(body: dict[str, Any]) -> Answer:
         return problem(500) if broken else completion("fine")
 
-    broken = True
+    broken, keys = True, dict.fromkeys(("one", "two", "three", "five"), "sk-own")
+
+    async def own(tenant_id: str, account: str) -> Credential | None:
+        return Credential(keys[tenant_id]) if account == "acme-cloud" and tenant_id in keys else None
+
     async with (
         servers(answers) as (server,),
-        routing({"own": entry(server, account="acme-cloud")}, llm_breaker_failures=2) as router,
+        routing(
+            {"own": entry(server, account="acme-cloud"), "other": entry(server)}, own, llm_breaker_failures=2
+        ) as router,
     ):
-        bad = {"acme-cloud": Credential("sk-of-one")}
         for tenant in ("one", "one", "two", "two", "three", "three"):
             with pytest.raises(Exception, match=r"."):
-                await router.complete(Call(TURNS, tenant_id=tenant, credentials=bad))
+                await router.complete(Call(TURNS, tenant_id=tenant))
         with pytest.raises(ProviderUnavailable):
-            await router.complete(Call(TURNS, tenant_id="one", credentials=bad))
+            await router.complete(Call(TURNS, tenant_id="one"))
         broken = False
         assert (await router.complete(Call(TURNS, tenant_id="four"))).text == "fine"
-        assert (await router.complete(Call(TURNS, tenant_id="four", credentials=bad))).text == "fine"
-        fresh = {"acme-cloud": Credential("sk-renewed")}
-        assert (await router.complete(Call(TURNS, tenant_id="one", credentials=fresh))).text == "fine"
-        others = {"openai": Credential("sk-for-another-place")}
-        assert (await router.complete(Call(TURNS, tenant_id="one", credentials=others))).text == "fine"
+        assert (await router.complete(Call(TURNS, tenant_id="five"))).text == "fine"
+        keys["one"] = "sk-renewed"
+        assert (await router.complete(Call(TURNS, tenant_id="one"))).text == "fine"
+        assert (await router.complete(Call(TURNS, tenant_id="one", model="other"))).text == "fine"
     sent = [headers["authorization"].removeprefix("Bearer ") for headers, _ in server.requests]
-    assert sent == ["sk-of-one"] * 6 + ["none", "sk-of-one", "sk-renewed", "none"]
+    assert sent == ["sk-own"] * 6 + ["none", "sk-own", "sk-renewed", "none"]
 
 
 async def test_what_two_have_charged_for_is_not_asked_of_a_third() -> None:
@@ -213,10 +219,19 @@ async def test_a_client_is_made_when_its_upstream_is_asked_and_not_before(monkey
 
 
 async def test_no_log_and_no_rendering_names_a_key() -> None:
-    async with servers(refuses) as (server,), routing({"own": entry(server, api_key="sk-very-secret")}) as router:
-        own = {"openai": Credential("sk-of-a-tenant")}
-        call = Call(TURNS, credentials=own)
-        with capture_logs() as logs, pytest.raises(ProviderRejected) as refused:
-            await router.complete(call)
-        shown = f"{logs} {refused.value!r} {call!r} {router.catalogue.upstreams} {router.catalogue.all}"
-    assert "sk-" not in shown
+    async def own(tenant_id: str, account: str) -> Credential:
+        return Credential("sk-of-a-tenant")
+
+    models = {"shared": {}, "own": {"account": "cloud"}}
+    async with servers(refuses) as (server,):
+        places = {name: entry(server, api_key="sk-very-secret", **fields) for name, fields in models.items()}
+        async with routing(places, own) as router:
+            for name in models:
+                call = Call(TURNS, model=name)
+                with capture_logs() as logs, pytest.raises(ProviderRejected) as refused:
+                    await router.complete(call)
+                shown = f"{logs} {refused.value!r} {call!r} {router.catalogue.upstreams} {router.catalogue.all}"
+                assert "sk-" not in shown
+    assert [headers["authorization"] for headers, _ in server.requests] == [
+        "Bearer sk-very-secret", "Bearer sk-of-a-tenant",
+    ]  # fmt: skip

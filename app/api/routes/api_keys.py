@@ -18,7 +18,7 @@ router = APIRouter(prefix="/api-keys", tags=["api keys"], route_class=CallerFirs
 )
 async def create_api_key(body: ApiKeyCreate, service: ApiKeys) -> ApiKeyCreated:
     """For a machine that acts as the caller, within the scopes; sent like an access token. It is shown this once."""
-    made = await service.create(body.name, body.scopes, body.expires_at)
+    made = await service.create(body.name, body.scopes, body.expires_at, body.allowed_models)
     return ApiKeyCreated(**ApiKeyRead.model_validate(made.row).model_dump(), key=made.secret)
 
 

@@ -30,6 +30,7 @@ FORMS: dict[type[errors.AppError], Form] = {
     errors.AuthenticationError: Form("invalid_api_key"),
     errors.InsufficientScope: Form("missing_scope"),
     errors.ModelNotFound: Form("model_not_found", param="model"),
+    errors.UnsupportedByModel: Form("unsupported_value"),
     errors.BudgetExceeded: Form(QUOTA, QUOTA, 429, retries=False),
     errors.RateLimited: Form("rate_limit_exceeded", REQUESTS),
     errors.TooManyRunning: Form("rate_limit_exceeded", REQUESTS),

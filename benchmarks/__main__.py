@@ -9,6 +9,7 @@ from benchmarks import (
     extras,
     fairness,
     growth,
+    ingestion,
     latency,
     observed,
     provider_over_http,
@@ -32,6 +33,7 @@ SECTIONS = {
     "observed": observed.run,
     "fairness": fairness.run,
     "tenant_data": tenant_data.run,
+    "ingestion": ingestion.run,
     "growth": growth.run,
 }
 

@@ -85,6 +85,11 @@ class Server:
         user, system = _stat(self.process.pid)[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
+    def cpu_seconds_of_children(self) -> float:
+        """Of those that it began, and waited for."""
+        user, system = _stat(self.process.pid)[13:15]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
 
 @dataclass
 class Postgres:

@@ -23,7 +23,7 @@ from app.documents import claims, totals
 from app.documents.chunking import CHUNK_TOKENS, passages_of
 from app.documents.claims import ClaimedRow, LoadedRow
 from app.documents.embedding.embedders import Embedders
-from app.documents.extraction.extract import extract
+from app.documents.extraction.extract import read_file
 from app.documents.failures import ExtractionFailed, FailureCode
 from app.documents.metering import Meter, Payer
 from app.documents.shapes import Embedder, Passage, ReadText
@@ -193,7 +193,7 @@ class Ingestion:
     async def _read(self, run: Run, claimed: ClaimedRow, loaded: LoadedRow, payer: Payer) -> None:
         started = monotonic()
         try:
-            read = await extract(loaded.original or b"", loaded.name, loaded.media_type)
+            read = await read_file(loaded.original or b"", loaded.name, loaded.media_type)
         finally:
             EXTRACTION_SECONDS.observe(monotonic() - started)
         passages = await asyncio.to_thread(self._passages, read)

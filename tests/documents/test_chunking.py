@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.documents.chunking import OVERLAP_TOKENS, passages_of
+from app.documents.embedding import minilm
+from app.documents.embedding.minilm import MiniLM
 from app.documents.shapes import Heading, Passage, ReadText
 
 
@@ -113,3 +115,10 @@ def test_a_passage_is_of_the_page_that_it_begins_on() -> None:
     for passage in cut(text, pages=begins):
         expected = sum(begin <= passage.start for begin in begins)
         assert passage.page == expected
+
+
+def test_a_long_text_has_the_tokens_that_it_has_as_a_whole() -> None:
+    """It is looked at in stretches, so that nobody waits for all of it; no word is cut by their ends."""
+    text = words(4000) + " " + "漢" * 20_000 + " " * 20_000 + "x" * 30_000 + "\n" + words(100)
+    whole = minilm._tokenizer().encode(text, add_special_tokens=False).offsets
+    assert MiniLM().token_spans(text) == whole

@@ -28,12 +28,12 @@ __all__ = ["app", "client", "database"]
 UPLOADS, AT_ONCE, SEED = 160, 8, 20261126
 
 
-async def read_here(content: bytes, name: str, declared: str | None, limits: Limits | None = None) -> ReadText:
+async def read_here(content: bytes, name: str, declared: str | None) -> ReadText:
     """As a child reads it; what a library in C reads is not read here."""
     try:
         if is_archive(content) or kind_of_bytes(content) is not None:
             raise ExtractionFailed(FailureCode.TYPE_MISMATCH)
-        return reading.prepared(content, name, declared, limits or Limits())()
+        return reading.prepared(content, name, declared, Limits())()
     except Exception as error:
         raise reading.failure_of(error) from error
 
@@ -41,7 +41,7 @@ async def read_here(content: bytes, name: str, declared: str | None, limits: Lim
 async def test_no_hostile_upload_is_a_500_or_leaves_half_of_itself(
     client: httpx.AsyncClient, database: Database, superuser: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(taking_in, "extract", read_here)
+    monkeypatch.setattr(taking_in, "read_file", read_here)
     tenants = [await make_tenant(client) for _ in range(4)]
     statuses: Counter[int] = Counter()
 

@@ -7,7 +7,7 @@ import pytest
 
 from app.documents.extraction.kinds import Kind
 from app.documents.extraction.limits import Limits
-from app.documents.extraction.reading import failure_of, prepared
+from app.documents.extraction.reading import HERE_BYTES, failure_of, prepared, read_here
 from app.documents.extraction.writer import MAX_TITLE, storable
 from app.documents.failures import FailureCode
 from app.documents.shapes import Heading, ReadText
@@ -203,3 +203,41 @@ def test_headings_are_bounded_in_number_and_length() -> None:
     text = read(b"# x\n" * 20 + b"# " + b"y" * 1000, "a.md", headings=10)
     assert len(text.headings) == 10
     assert read(b"# " + b"y" * 1000, "a.md").headings == [Heading(0, 1, "y" * MAX_TITLE)]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.md", "a"])
+def test_a_short_text_is_read_where_it_is_as_a_process_reads_it(name: str) -> None:
+    content = "# Ünïcode\n\nText.\r\n\n## C# ##\nMore\n".encode()
+    assert read_here(content, name, None, Limits()) == read(content, name)
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b"a," * HERE_BYTES, "a.txt"),
+        (b"<p>a", "a.html"),
+        (b"<!doctype html><p>a", "a.txt"),
+        (b"a,b\n1,2", "a.csv"),
+        (files.pdf(["one"]), "a.md"),
+        (files.word(), "a.md"),
+        (b"\x00\x01\x02", "a.txt"),
+        (b" ", "a.txt"),
+        (b"text", "a.pdf"),
+        (b"", "a.txt"),
+    ],
+)
+def test_all_else_takes_a_process(content: bytes, name: str) -> None:
+    assert read_here(content, name, None, Limits()) is None
+
+
+@pytest.mark.parametrize(
+    "line", ["# " + " " * 60_000 + "x", "# " + " #" * 30_000 + " x", "#" * 60_000, "# a " + "#" * 60_000]
+)
+def test_no_line_takes_longer_than_its_length(line: str) -> None:
+    """Here a process that is asked to do what grows with the square does not come back."""
+    assert len(read(line.encode(), "a.md").headings) <= 1
+
+
+def test_a_mark_at_the_end_of_a_heading_closes_it_where_it_stands_apart() -> None:
+    found = read(b"# C#\n## Closed ##\n### #\n", "a.md")
+    assert titles(found) == [(1, "C#"), (2, "Closed"), (3, "")]

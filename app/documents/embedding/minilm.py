@@ -5,6 +5,7 @@ The model comes with the extra `documents`; its vocabulary, BERT's, lies beside 
 
 import asyncio
 import os
+import re
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,8 @@ MODEL, DIMENSIONS = "all-MiniLM-L6-v2-int8", 384
 # What it was trained with. It takes up to 512, and means less by them.
 MAX_TOKENS = 256
 VOCABULARY = Path(__file__).with_name("minilm_vocabulary.txt")
+# What is looked at at once. It ends at a space, so no word is cut.
+STRETCH = re.compile(r".{1,20000}\S*", re.DOTALL)
 # A document may be long; who asks a question waits.
 NICENESS = 10
 
@@ -53,7 +56,10 @@ class MiniLM:
         return Embedded([vector for vector, _ in made], sum(tokens for _, tokens in made))
 
     def token_spans(self, text: str) -> Sequence[tuple[int, int]]:
-        spans: list[tuple[int, int]] = _tokenizer().encode(text, add_special_tokens=False).offsets
+        tokenizer, spans = _tokenizer(), list[tuple[int, int]]()
+        for match in STRETCH.finditer(text):
+            start, encoded = match.start(), _encoded(tokenizer, match.group(), marks=False)
+            spans += [(start + first, start + end) for first, end in encoded.offsets]
         return spans
 
     async def close(self) -> None:
@@ -66,10 +72,18 @@ _made: list[Any] = []
 
 def _tokenizer() -> Any:
     if not _made:
+        # It would have threads of its own, which are not nice.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         from tokenizers import BertWordPieceTokenizer
 
         _made.append(BertWordPieceTokenizer(str(VOCABULARY), lowercase=True))
     return _made[0]
+
+
+def _encoded(tokenizer: Any, text: str, *, marks: bool) -> Any:
+    """As a batch of one: `encode` keeps the interpreter to itself all the while, of a long text for seconds."""
+    (encoded,) = tokenizer.encode_batch([text], add_special_tokens=marks)
+    return encoded
 
 
 def _load() -> tuple[Any, Any]:
@@ -88,7 +102,7 @@ def _embed(tokenizer: Any, session: Any, text: str) -> tuple[Vector, int]:
     import numpy as np
 
     # With the marks of its beginning and its end.
-    encoded = tokenizer.encode(text)
+    encoded = _encoded(tokenizer, text, marks=True)
     ids = encoded.ids if len(encoded.ids) <= MAX_TOKENS + 2 else [*encoded.ids[: MAX_TOKENS + 1], encoded.ids[-1]]
     inputs = np.array([ids], dtype=np.int64)
     mask, zeros = np.ones_like(inputs), np.zeros_like(inputs)

@@ -24,6 +24,14 @@ _GOODBYE_SECONDS = 10
 _said: set[str] = set()
 
 
+async def read_file(content: bytes, name: str, declared: str | None) -> ReadText:
+    """As `extract`, for which a short text needs no process."""
+    from app.documents.extraction.reading import read_here
+
+    found = await asyncio.to_thread(read_here, content, name, declared, Limits())
+    return found or await extract(content, name, declared)
+
+
 async def extract(content: bytes, name: str, declared: str | None, limits: Limits | None = None) -> ReadText:
     """The text of a file with its headings and pages; `declared` is the media type that came with it.
 

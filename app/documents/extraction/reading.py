@@ -10,6 +10,8 @@ from app.documents.extraction.writer import Writer
 from app.documents.failures import ExtractionFailed, FailureCode
 from app.documents.shapes import ReadText
 
+# A process takes as much CPU to start as three passages to embed.
+HERE_BYTES = 64 * 1024
 _Reader = Callable[[bytes, Writer], None]
 
 
@@ -27,6 +29,22 @@ def prepared(content: bytes, name: str, declared: str | None, limits: Limits) ->
     text = decode(content, declared)
     text_reader = _text_reader(kind)
     return lambda: _read(lambda: text_reader(text, writer), writer, kind)
+
+
+def read_here(content: bytes, name: str, declared: str | None, limits: Limits) -> ReadText | None:
+    """Of a short text, or Markdown, whatever calls; None: it takes a child to read it, or to say why it cannot be.
+
+    To decode it and to look at its lines is code of ours, in a time that grows with them.
+    """
+    if len(content) > HERE_BYTES or kinds.is_archive(content):
+        return None
+    try:
+        kind = kinds.kind_of_bytes(content) or kinds.kind_of_text(content, name, declared)
+        if kind not in (Kind.TEXT, Kind.MARKDOWN):
+            return None
+        return prepared(content, name, declared, limits)()
+    except ExtractionFailed:
+        return None
 
 
 def _binary_kind(content: bytes, limits: Limits) -> Kind | None:

@@ -7,7 +7,7 @@ from app.documents.extraction.readers.tables import write_rows
 from app.documents.extraction.writer import Writer, one_line, storable
 from app.documents.failures import ExtractionFailed, FailureCode
 
-_HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)[ \t]*#*[ \t]*")
+_HEADING = re.compile(r" {0,3}(#{1,6})[ \t]")
 _UNDERLINE = re.compile(r" {0,3}(=+|-{2,})[ \t]*")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 # A line that an underline does not make a heading: of a list, a quote, a table, code.
@@ -33,13 +33,20 @@ def read_markdown(text: str, writer: Writer) -> None:
                 fence = ""
         elif mark:
             fence = mark.group(1)
-        elif heading := _HEADING.fullmatch(line):
-            writer.note_heading(start, len(heading.group(1)), one_line(heading.group(2)))
+        elif heading := _HEADING.match(line):
+            writer.note_heading(start, len(heading.group(1)), _title(line[heading.end() :]))
         elif (underline := _UNDERLINE.fullmatch(line)) and not _NO_PARAGRAPH.match(before):
             level = 1 if underline.group(1).startswith("=") else 2
             writer.note_heading(start - len(before) - 1, level, one_line(before))
         before = "" if mark or fence else line
         writer.add(line)
+
+
+def _title(rest: str) -> str:
+    """Without the marks that may close a heading, which stand apart from its words."""
+    title = one_line(rest)
+    words = title.rstrip("#")
+    return words.rstrip() if not words or words.endswith(" ") else title
 
 
 def read_csv(text: str, writer: Writer) -> None:

@@ -4,101 +4,101 @@ Each time a client reads a random number of events and is gone; another goes on 
 number that the first saw. What both saw must be, to the byte, what a third reads from the beginning once all is over.
 """
 
-import argparse
 import asyncio
 import json
 import random
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 from openai import AsyncOpenAI
 
+from app.db.embedded import EmbeddedPostgres
+from app.db.provision import migrate
+from soak.service import POSTGRES_OPTIONS, SETTINGS, serving
 from tests.api.v1.responses.joining import joined
-from tests.committed.server import ServerProcess, running
 from tests.helpers import make_tenant
 
-SETTINGS = {
-    "llm_provider": "mock",
-    "llm_mock_latency_seconds": "1.5",
-    "max_running_messages_per_tenant": "100",
-    "log_level": "WARNING",
-}
+AT_ONCE = 20
+# A second and a half is longer than it takes the first reader to die and the second to come.
+SLOWLY = {**SETTINGS, "LLM_MOCK_LATENCY_SECONDS": "1.5"}
 WORDS = ("rain", "Zürich", "雨が降る", "🌧️", "\u2028", "data: x\n\n", "“so”", "\\n", "tomorrow", "{}", "\u0085", "ok.\n")
+WEATHER: Any = {
+    "type": "function",
+    "name": "weather",
+    "description": "Of a city.",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    "strict": False,
+}
 
 
-async def main(times: int, at_once: int, seed: int) -> int:
+async def run(times: int, seed: int) -> str:
     with tempfile.TemporaryDirectory(prefix="proof-resume-") as directory:
-        async with running(Path(directory), **SETTINGS) as first, running(Path(directory), **SETTINGS) as second:
-            async with first.client() as client:
-                token = (await make_tenant(client)).user.token
-            clients = [_client(server, token) for server in (first, second)]
-            began, differing, cuts = time.monotonic(), 0, []
-            room = asyncio.Semaphore(at_once)
-
-            async def once(number: int) -> None:
-                nonlocal differing
-                async with room:
-                    same, cut = await _trial(clients, random.Random(seed * 1_000_000 + number))
-                differing += not same
-                cuts.append(cut)
-
-            await asyncio.gather(*(once(number) for number in range(times)))
-            for each in clients:
-                await each.close()
-    within = sum(cut < 1 for cut in cuts)
-    print(
-        f"{times} streams died and were continued at another process, {within} of them before their answer had ended:"
-        f" {times - differing} byte-equal, {differing} not; {time.monotonic() - began:.0f} s, seed {seed}"
+        async with EmbeddedPostgres(Path(directory), options=POSTGRES_OPTIONS) as postgres:
+            await migrate(postgres.url)
+            async with serving(postgres.url, Path(directory), 2, SLOWLY) as ports:
+                cuts = await _prove(ports, times, seed)
+    early = sum(cut < 1 for cut in cuts)
+    return (
+        f"{times} streams died and were continued by the OpenAI SDK at another process, {early} of them before their"
+        f" last event: all byte-equal"
     )
-    return 1 if differing else 0
 
 
-def _client(server: ServerProcess, token: str) -> AsyncOpenAI:
-    return AsyncOpenAI(api_key=token, base_url=f"http://127.0.0.1:{server.port}/v1", timeout=120)
+async def _prove(ports: tuple[int, ...], times: int, seed: int) -> list[float]:
+    urls = [f"http://127.0.0.1:{port}" for port in ports]
+    async with httpx.AsyncClient(base_url=urls[0], timeout=60) as client:
+        token = (await make_tenant(client)).user.token
+    clients = [AsyncOpenAI(api_key=token, base_url=f"{url}/v1", timeout=120) for url in urls]
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def once(number: int) -> float:
+        async with room:
+            return await _trial(clients, random.Random(seed * 1_000_000 + number))
+
+    try:
+        return await asyncio.gather(*(once(number) for number in range(times)))
+    finally:
+        for each in clients:
+            await each.close()
 
 
-async def _trial(clients: list[AsyncOpenAI], dice: random.Random) -> tuple[bool, float]:
-    """Whether both readers together saw what there is; and which part of it the first one saw."""
+async def _trial(clients: list[AsyncOpenAI], dice: random.Random) -> float:
+    """Which part of its stream the first reader saw."""
     here, there = dice.sample(clients, 2)
-    said = " ".join(dice.choices(WORDS, k=dice.randint(1, 60)))
-    stream = await here.responses.create(model="mock-echo", input=said, instructions="Be brief.", stream=True)
     read, patience = [], dice.randint(1, 70)
+    stream = await here.responses.create(**_asked(dice), stream=True)
     async for event in stream:
-        read.append(_of(event))
+        read.append(event.to_dict())
         if len(read) == patience or event.type == "response.completed":
             break
     await stream.close()
-    response_id = read[0]["response"]["id"]
-    last = read[-1]["sequence_number"]
+    response_id, last = read[0]["response"]["id"], read[-1]["sequence_number"]
     rest = await _read(there, response_id, starting_after=last)
     whole = await _read(dice.choice(clients), response_id)
     stored = await there.responses.retrieve(response_id)
-    same = _bytes(read + rest) == _bytes(whole) and stored.to_dict() == whole[-1]["response"]
-    if not same:
-        print(f"{response_id} after {last}:\n{_bytes(read + rest)!r}\n{_bytes(whole)!r}", file=sys.stderr)
-    return same, last / whole[-1]["sequence_number"]
+    if _bytes(read + rest) != _bytes(whole) or stored.to_dict() != whole[-1]["response"]:
+        raise SystemExit(f"{response_id} after {last}:\n{_bytes(read + rest)!r}\nis not\n{_bytes(whole)!r}")
+    return float(last / whole[-1]["sequence_number"])
+
+
+def _asked(dice: random.Random) -> dict[str, Any]:
+    """A text, thoughts, a call of a function, or several of them."""
+    asked: dict[str, Any] = {"model": "mock-echo", "instructions": "Be brief.", "metadata": {"b": "2", "a": "1"}}
+    asked["input"] = " ".join(dice.choices(WORDS, k=dice.randint(1, 60)))
+    if dice.random() < 0.5:
+        asked["reasoning"] = {"effort": "low", "summary": "auto"}
+        asked["include"] = ["reasoning.encrypted_content"]
+    if dice.random() < 0.3:
+        asked["tools"] = [WEATHER]
+        asked["tool_choice"] = "required"
+    return asked
 
 
 async def _read(client: AsyncOpenAI, response_id: str, **after: int) -> list[dict[str, Any]]:
-    return [_of(event) async for event in await client.responses.retrieve(response_id, stream=True, **after)]
-
-
-def _of(event: Any) -> dict[str, Any]:
-    event_: dict[str, Any] = event.to_dict()
-    return event_
+    return [event.to_dict() async for event in await client.responses.retrieve(response_id, stream=True, **after)]
 
 
 def _bytes(events: list[dict[str, Any]]) -> bytes:
     return json.dumps(joined(events), ensure_ascii=False).encode()
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--times", type=int, default=1000)
-    parser.add_argument("--at-once", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=1)
-    wanted = parser.parse_args()
-    sys.exit(asyncio.run(main(wanted.times, wanted.at_once, wanted.seed)))

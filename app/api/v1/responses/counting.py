@@ -6,13 +6,14 @@ from dataclasses import asdict
 from app.api.v1.fields import Fields
 from app.api.v1.responses.options import read_options
 from app.api.v1.responses.reading import Reference, read_items
+from app.llm.images import RequestImages
 from app.llm.pricing import estimated_tokens
 from app.messages.turns import tokens_of
 
 STORED = ("previous_response_id", "conversation")
 
 
-def count(fields: Fields) -> int:
+async def count(fields: Fields, images: RequestImages) -> int:
     """Raises `InvalidRequest`, also for what is stored: that is not counted."""
     for name in STORED:
         if fields.raw(name) is not None:
@@ -20,7 +21,7 @@ def count(fields: Fields) -> int:
     fields.model()
     options = read_options(fields).options
     items = []
-    for number, item in enumerate(read_items(fields)):
+    for number, item in enumerate(await read_items(fields, images)):
         if isinstance(item, Reference):
             fields.refuse(f"input[{number}]", "what is stored is not counted here: send the item", "unsupported_value")
         items.append(item)

@@ -10,6 +10,7 @@ from app.api.v1.responses.options import read_options
 from app.api.v1.responses.reading import Reference, read_items
 from app.core.errors import NotFound, PreviousNotFound
 from app.core.items import Item, Message, Options
+from app.llm.images import RequestImages
 from app.services.prompts import Prompt
 
 MAX_ID, MAX_PAIRS, MAX_KEY, MAX_VALUE, MAX_INCLUDED = 100, 16, 64, 512, 50
@@ -53,7 +54,7 @@ class ResponseAsked:
         )
 
 
-def read_request(fields: Fields) -> ResponseAsked:
+async def read_request(fields: Fields, images: RequestImages) -> ResponseAsked:
     """Raises `InvalidRequest`."""
     wanted = read_options(fields)
     stored = fields.flag("store") is not False
@@ -62,7 +63,7 @@ def read_request(fields: Fields) -> ResponseAsked:
     instructions, model = fields.text("instructions"), fields.model()
     asked = ResponseAsked(
         model=model,
-        items=read_items(fields),
+        items=await read_items(fields, images),
         instructions=instructions or "",
         options=wanted.options,
         previous_id=_previous(fields),

@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 
 from app.api.parameters import IdempotencyKey, PathId
 from app.api.routing import CallerFirst
+from app.api.v1.answering import hold_body, outcome_of, stream_of
 from app.api.v1.body import idempotent, read_object
 from app.api.v1.described import errors
 from app.api.v1.fields import log_unknown
@@ -24,7 +25,7 @@ from app.api.v1.responses.streaming import ResponsesEncoder
 from app.api.v1.responses.writing import asked_of
 from app.api.v1.stream import DialectStream
 from app.core.errors import NotFound
-from app.dependencies import Messages
+from app.dependencies import Images, Messages
 from app.messages.contents import output_of
 from app.messages.generation import Reader
 from app.models.rows import MessageRow
@@ -42,20 +43,18 @@ Include = Annotated[Sequence[str], Query(alias="include[]")]
     response_model=None,
     openapi_extra=WANTED,
 )
-async def create_response(request: Request, service: Messages, key: IdempotencyKey = None) -> Response:
-    asked = read_request(await read_object(request))
+async def create_response(request: Request, service: Messages, images: Images, key: IdempotencyKey = None) -> Response:
+    asked = await read_request(await read_object(request), images)
     items = await resolved(service, asked.items)
     sent = await service.send(asked.prompt(items), idempotent(request, key, "POST /v1/responses"))
-    if sent.generation is not None:
-        request.scope["state"]["body"].keep_until(sent.generation.ended)
     repeated = shown(asked.options, asked.instructions, asked.extra)
     if asked.streams:
-        reader = Reader()
-        encoder = ResponsesEncoder(ResponseEvents(repeated, with_seal=asked.with_seal), request.scope)
-        return DialectStream(service.events(sent, reader), reader, encoder, _heartbeat(request))
+        events = ResponseEvents(repeated, with_seal=asked.with_seal)
+        return stream_of(request, service, sent, ResponsesEncoder(events, request.scope))
     if asked.background:
+        hold_body(request, sent)
         return JSONResponse(resource(sent.row, repeated, output_of(sent.row), with_seal=asked.with_seal))
-    outcome = await sent.outcome()
+    outcome = await outcome_of(request, service, sent)
     return JSONResponse(resource(outcome.row, repeated, outcome.output, with_seal=asked.with_seal))
 
 
@@ -67,10 +66,10 @@ async def create_response(request: Request, service: Messages, key: IdempotencyK
     response_model=None,
     openapi_extra=COUNT_WANTED,
 )
-async def count_input_tokens(request: Request, _: Messages) -> JSONResponse:
+async def count_input_tokens(request: Request, _: Messages, images: Images) -> JSONResponse:
     """Of what is sent, about as a common tokenizer counts; nothing is stored, and no provider is asked."""
     fields = await read_object(request)
-    tokens = count(fields)
+    tokens = await count(fields, images)
     log_unknown("responses", fields)
     return JSONResponse({"object": "response.input_tokens", "input_tokens": tokens})
 

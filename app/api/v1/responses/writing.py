@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from app.api.v1.responses.ids import item_id
-from app.api.v1.responses.sealing import sealed
+from app.api.v1.sealing import sealed
 from app.core.items import Image, Item, Message, Part, Reasoning, Text, ToolCall, ToolResult
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]

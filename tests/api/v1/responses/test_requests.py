@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from app.api.v1.responses.reading import Reference
-from app.api.v1.responses.sealing import sealed, unsealed
 from app.api.v1.responses.writing import asked_of, output_of
+from app.api.v1.sealing import sealed, unsealed
 from app.core.errors import InvalidRequest
 from app.core.ids import new_id
 from app.core.items import (
@@ -22,12 +22,16 @@ from app.core.items import (
     ToolChoice,
     ToolResult,
 )
-from tests.api.v1.responses.requests import asked, shown_of
+from tests.api.v1.responses.requests import PNG, asked, shown_of
 
 WEATHER = {"type": "function", "name": "weather", "parameters": {"type": "object"}, "strict": True}
 SEARCH = {"type": "web_search", "search_context_size": "low"}
 GROUP = {"type": "namespace", "name": "files", "tools": [{"type": "function", "name": "read"}]}
 FORMAT = {"type": "json_schema", "name": "city", "schema": {"type": "object"}, "strict": True}
+IMAGE = "input[0].content[0].image_url"
+SVG = "data:image/svg+xml;base64,PHN2Zz4="
+LARGE = f"data:image/png;base64,{PNG[:-1]}A{'A' * 2000}"
+LOOPBACK = "https://127.0.0.1/picture.png"
 SEALED = Reasoning("Look it up.", "anthropic", {"signature": "bytes"})
 
 
@@ -42,8 +46,8 @@ SEALED = Reasoning("Look it up.", "anthropic", {"signature": "bytes"})
             Message("user", (Text("A"), Text("B"))),
         ),
         (
-            {"role": "user", "content": [{"type": "input_image", "image_url": "data:image/png;base64,iVBO"}]},
-            Message("user", (Image("image/png", "iVBO"),)),
+            {"role": "user", "content": [{"type": "input_image", "image_url": f"data:image/png;base64,{PNG}"}]},
+            Message("user", (Image("image/png", PNG),)),
         ),
         (
             {"role": "assistant", "content": [{"type": "output_text", "text": "Hi", "annotations": []}], "id": "msg_1"},
@@ -69,12 +73,12 @@ def test_an_item_is_read(sent: dict[str, Any], meant: Item) -> None:
 
 def test_an_item_is_read_as_it_was_written() -> None:
     items: tuple[Item, ...] = (
-        Message("user", (Text("What is this?"), Image("image/png", "iVBO"))),
+        Message("user", (Text("What is this?"), Image("image/png", PNG))),
         SEALED,
         Reasoning("It rains."),
         Message("assistant", "A picture."),
         ToolCall("c", "weather", "{}"),
-        ToolResult("c", (Text("Rain"), Image("image/png", "iVBO"))),
+        ToolResult("c", (Text("Rain"), Image("image/png", PNG))),
     )
     assert asked(input=asked_of(items, new_id())).items == list(items)
     assert asked(input=output_of(items, new_id(), with_seal=True)).items == list(items)
@@ -137,6 +141,9 @@ def test_what_a_request_may_wish() -> None:
             {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]},
             "input[0].content[0].type",
         ),
+        ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": SVG}]}]}, IMAGE),
+        ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": LARGE}]}]}, IMAGE),
+        ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": LOOPBACK}]}]}, IMAGE),
         ({"input": [{"type": "web_search_call", "id": "ws_1"}]}, "input[0].type"),
         ({"input": [{"type": "function_call", "name": "f"}]}, "input[0].call_id"),
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0].id"),

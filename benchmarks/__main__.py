@@ -5,6 +5,7 @@ import logging
 import sys
 
 from benchmarks import (
+    documents,
     environment,
     extras,
     fairness,
@@ -35,6 +36,7 @@ SECTIONS = {
     "tenant_data": tenant_data.run,
     "ingestion": ingestion.run,
     "growth": growth.run,
+    "documents": documents.run,
 }
 
 

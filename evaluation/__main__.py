@@ -1,4 +1,4 @@
-"""`python -m evaluation [folder ...]`: words alone, vectors alone, and both, on each judged set.
+"""`python -m evaluation [folder ...]`: words alone, vectors alone, both, and both by indexes, on each judged set.
 
 A folder holds `documents.jsonl` {id, title, text}, `queries.jsonl` {id, text} and `judgements.tsv` (a head, then query,
 document, gain). Documents are ingested into a PostgreSQL of the run's own, and found by the service's own statements.
@@ -13,7 +13,7 @@ from pathlib import Path
 from time import perf_counter
 from unittest.mock import patch
 
-from sqlalchemy import text
+from sqlalchemy import URL, text
 
 from app.core.ids import new_id
 from app.core.principal import Principal
@@ -25,11 +25,14 @@ from app.documents import search as by_both
 from app.documents.chunking import passages_of
 from app.documents.embedding.minilm import MiniLM
 from app.documents.found import Narrowed
+from app.documents.indexes import DocumentIndexes
 from app.documents.search import passages_for, read_question
 from app.documents.shapes import Embedder, Heading, ReadText
 from app.documents.store import Run
 from evaluation.judged import DEPTH, JudgedSet, missing_in, scores
 
+# As a large tenant is searched: by indexes of its own.
+INDEXED = "indexed"
 INSERT_TENANT = text("INSERT INTO tenants (id, name) VALUES (:tenant_id, :name)")
 INSERT_USER = text("""
 INSERT INTO users (id, tenant_id, email, hashed_password, role) VALUES (:user_id, :tenant_id, :email, '', 'admin')
@@ -83,14 +86,17 @@ class Library:
         return list(dict.fromkeys(self._names[row.document_id] for row in rows))[:DEPTH]
 
 
-async def evaluate(judged: JudgedSet, url: str, embedder: Embedder) -> None:
+async def evaluate(judged: JudgedSet, url: URL, embedder: Embedder) -> None:
     database = Database(url, 2, statement_seconds=60)
     library, started = Library(database, embedder), perf_counter()
     await library.ingest(judged)
     asked = judged.queries
     vectors = (await embedder.embed([query["text"] for query in asked], "query")).vectors
     print(f"{judged.name}: {len(judged.documents)} documents, {len(asked)} questions, {perf_counter() - started:.0f} s")
-    for way, weight, with_vectors in (("words", None, False), ("vectors", 0.0, True), ("both", None, True)):
+    ways = (("words", None, False), ("vectors", 0.0, True), ("both", None, True), (INDEXED, None, True))
+    for way, weight, with_vectors in ways:
+        if way == INDEXED:
+            await DocumentIndexes(url, lambda _: None).bring_up_to_date(least=1)
         with patch.object(by_both, "MOST_WORD_WEIGHT", by_both.MOST_WORD_WEIGHT if weight is None else weight):
             found = [
                 await library.find(query["text"], vector if with_vectors else None)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import URL, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.ids import is_id
@@ -62,7 +62,7 @@ class Wanted:
 class DocumentIndexes:
     """`say` is told what is done, before it is."""
 
-    def __init__(self, owner_url: str, say: Callable[[str], None], *, name: str = "") -> None:
+    def __init__(self, owner_url: str | URL, say: Callable[[str], None], *, name: str = "") -> None:
         self._owner_url, self._say, self._of = owner_url, say, f"{name}: " if name else ""
 
     async def bring_up_to_date(self, least: int = FROM_CHUNKS, most: int = MOST_TENANTS) -> None:

@@ -42,7 +42,7 @@ CANDIDATES = 200
 # Of tenants that have indexes; a process has others' too where it serves several regions.
 MOST_STATEMENTS = 1000
 # Of so many chunks all are compared: it takes less than to look for them.
-FEW_CHUNKS = 5000
+FEW_CHUNKS = 4000
 
 HOUR = 3600.0
 logger = structlog.get_logger()

@@ -73,7 +73,7 @@ async def test_a_plain_owner_provisions_a_database_for_a_separate_runtime_login(
     await use(runtime)
     said: list[str] = []
     await DocumentIndexes(owner.render_as_string(hide_password=False), said.append).bring_up_to_date()
-    assert said == ["no tenant has 5000 chunks"]
+    assert said == ["no tenant has 4000 chunks"]
     with pytest.raises(PermissionDenied):
         await DocumentIndexes(runtime.render_as_string(hide_password=False), said.append).bring_up_to_date()
 

@@ -1,6 +1,7 @@
 """A tenant with indexes of its own finds what an exact search finds, and so does everybody else."""
 
 import random
+import re
 from collections.abc import AsyncIterator, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from structlog.testing import capture_logs
 from app.core.principal import Principal
 from app.db import rls
 from app.documents import large
+from app.documents import search as by_both
 from app.documents.found import Narrowed, PassageRow, QuestionRow
 from app.documents.indexes import DocumentIndexes
 from app.documents.search import passages_for, read_question
@@ -97,6 +99,15 @@ def _few_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(large, "CANDIDATES", CANDIDATES)
 
 
+def short_sighted(monkeypatch: pytest.MonkeyPatch, *, ef: int, tuples: int) -> None:
+    """Let an index of neighbours look at so many entries at a time, and end after so many."""
+    asked = by_both.QUESTION.text
+    for name, value in (("hnsw.ef_search", ef), ("hnsw.max_scan_tuples", tuples)):
+        asked, found = re.subn(rf"'{name}', '\d+'", f"'{name}', '{value}'", asked)
+        assert found == 1
+    monkeypatch.setattr(by_both, "QUESTION", text(asked).bindparams(*by_both.QUESTION._bindparams.values()))
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def crowd(app: FastAPI, client: httpx.AsyncClient, database_url: URL) -> AsyncIterator[Tenant]:
     """A tenant with indexes of its own."""
@@ -139,15 +150,21 @@ async def test_a_narrowed_search_lacks_nothing(
 ) -> None:
     """Whether what it is narrowed to is looked at first, or turns out to be too few of what is near."""
     monkeypatch.setattr(large, "FEW_CHUNKS", few)
+    short_sighted(monkeypatch, ef=20, tuples=1)
     for query in QUESTIONS:
         found = await search(app, admin_of(crowd), query, narrowed)
         assert scores(found) == scores(await search(app, admin_of(crowd), query, narrowed, exact=True))
 
 
 async def test_who_may_not_see_most_of_it_lacks_nothing(
-    app: FastAPI, client: httpx.AsyncClient, crowd: Tenant, superuser: asyncpg.Connection
+    app: FastAPI,
+    client: httpx.AsyncClient,
+    crowd: Tenant,
+    superuser: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Few of what is near may be seen: it is not what an index of neighbours ends with."""
+    short_sighted(monkeypatch, ef=20, tuples=1)
     colleague = await join(client, crowd.id)
     caller = Principal(colleague.id, crowd.id, "user", 0)
     hidden = await superuser.fetch(
@@ -164,9 +181,20 @@ async def test_who_may_not_see_most_of_it_lacks_nothing(
 
 
 async def test_what_was_replaced_or_deleted_takes_nobodys_place(
-    app: FastAPI, client: httpx.AsyncClient, database_url: URL, superuser: asyncpg.Connection
+    app: FastAPI,
+    client: httpx.AsyncClient,
+    database_url: URL,
+    superuser: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its entries stay in the indexes until a vacuum."""
+    """Its entries stay in the indexes until a vacuum, more than an index looks at unless it goes on."""
+
+    async def fallen_back(_: large.Large) -> list[PassageRow]:
+        pytest.fail("the index of neighbours ended before it had found enough")
+
+    monkeypatch.setattr(large, "CANDIDATES", 100)
+    monkeypatch.setattr(large.Large, "_of_each", fallen_back)
+    short_sighted(monkeypatch, ef=20, tuples=4000)
     tenant, rng = await make_tenant(client), random.Random(2)
     texts = [a_text(rng) for _ in range(13)]
     for n, content in enumerate(texts):

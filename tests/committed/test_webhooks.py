@@ -14,10 +14,12 @@ import asyncpg
 import pytest
 
 from app.core.errors import ProviderRejected
+from app.core.items import ToolCall
 from app.services import webhook_service
 from app.webhooks.schedule import next_attempt_after
 from tests.api.problems import assert_problem
 from tests.committed.conftest import Serve, rows_of
+from tests.committed.playing import PlayingProvider
 from tests.committed.providers import FailingProvider, HeldProvider
 from tests.conftest import own_database
 from tests.helpers import make_tenant
@@ -85,6 +87,18 @@ async def test_the_end_of_a_message_is_told_signed(serve: Serve, receiver: Recei
     expected = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
     assert headers["webhook-signature"] == f"v1,{expected}"
     assert headers["webhook-id"] == f"{message['id']}-1"
+
+
+async def test_a_webhook_has_the_calls_of_tools(serve: Serve, receiver: Receiver) -> None:
+    called = [ToolCall("call_a", "weather", "{}")]
+    async with serve(PlayingProvider(called), **LOOPBACK) as (app, client):
+        acme = await make_tenant(client)
+        body = {"content": "x", "webhook_url": receiver.url, "tools": [{"name": "weather"}], "metadata": {"a": "b"}}
+        assert (await client.post("/messages", json=body, headers=acme.user.headers)).status_code == 201
+        assert await app.state.container.webhooks.deliver_due() == 1
+    data = json.loads(receiver.calls[0][1])["data"]
+    assert (data["finish_reason"], data["metadata"]) == ("tool_calls", {"a": "b"})
+    assert data["tool_calls"] == [{"id": "call_a", "name": "weather", "arguments": "{}"}]
 
 
 async def test_a_failing_receiver_is_called_again_later_and_given_up_in_the_end(

@@ -15,6 +15,7 @@ from sqlalchemy import text
 
 from app.application import lifespan
 from app.core.config import Settings
+from app.core.items import Message, ToolCall, ToolResult
 from app.db import rls
 from app.llm.base import LLMProvider
 from app.messages import doorbell
@@ -22,6 +23,7 @@ from app.messages.sweeper import sweep
 from app.messages.worker import TAKE, TakenRow, Worker
 from app.worker import create_worker
 from tests.committed.conftest import Serve, rows_of
+from tests.committed.playing import PlayingProvider
 from tests.committed.providers import HeldProvider
 from tests.committed.sse import following, rest, text_of
 from tests.committed.test_budgets import CLAIM, PAID, figures, set_budget
@@ -318,3 +320,40 @@ async def test_who_watches_sees_how_many_wait_and_for_how_long(serve: Serve, sup
             state = (await connection.execute(text("SELECT * FROM message_queue()"))).one()
         assert (state.waiting, int(state.oldest_seconds), state.under_way) == (2, 90, 1)
         await superuser.execute("DELETE FROM messages")
+
+
+async def test_a_worker_asks_what_was_asked_with_all_its_items_and_options(
+    serve: Serve, work: Work, superuser: asyncpg.Connection
+) -> None:
+    called = [ToolCall("call_a", "weather", "{}")]
+    provider, tools = PlayingProvider(called, [Message("assistant", "Sun.")]), [{"name": "weather"}]
+    async with serve(provider, **QUEUED) as (_, api), work(provider):
+        acme = await make_tenant(api)
+        talk = (await api.post("/conversations", json={"system_prompt": "Kind"}, headers=acme.user.headers)).json()[
+            "id"
+        ]
+
+        async def answered(**body: Any) -> dict[str, Any]:
+            (message,) = await send(api, acme, conversation_id=talk, tools=tools, **body)
+            shown: dict[str, Any] = {}
+
+            async def ended() -> bool:
+                shown.update((await api.get(f"/messages/{message}", headers=acme.user.headers)).json())
+                return shown["status"] != "pending"
+
+            await until(ended, "the worker's answer")
+            return shown
+
+        asked = await answered(content="Oslo?", temperature=0.5, metadata={"of": "a test"})
+        told = await answered(content="Well?", tool_results=[{"call_id": "call_a", "content": "sun"}])
+    assert (asked["finish_reason"], [call["id"] for call in asked["tool_calls"]]) == ("tool_calls", ["call_a"])
+    assert (told["response"], asked["metadata"]) == ("Sun.", {"of": "a test"})
+    assert provider.calls[0].options.temperature == 0.5
+    assert provider.calls[1].options.tools[0].name == "weather"
+    assert list(provider.calls[1].items) == [
+        Message("system", "Kind"),
+        Message("user", "Oslo?"),
+        *called,
+        ToolResult("call_a", "sun"),
+        Message("user", "Well?"),
+    ]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app.core.errors import DatabaseUnavailable
+from app.core.items import TextDelta
 from app.messages.generation import Reader
 from app.messages.shared_looks import SharedLooks
 from app.messages.stream import Delta, follow_stored
@@ -112,11 +113,10 @@ async def test_a_user_has_so_many_streams_and_those_that_end_free_their_place(li
 
 
 async def test_a_reader_skips_what_was_read_for_one_who_stands_further_back() -> None:
-    row = SimpleNamespace(id="x", attempts=1, status="completed", response="abcdef", citations=None)
+    row = SimpleNamespace(id="x", attempts=1, status="completed", response="abcdef", output=None, citations=None)
     deltas = [
-        SimpleNamespace(start=0, text="ab"),
-        SimpleNamespace(start=2, text="cd"),
-        SimpleNamespace(start=4, text="ef"),
+        SimpleNamespace(start=start, text=text, kind="text", number=None)
+        for start, text in ((0, "ab"), (2, "cd"), (4, "ef"))
     ]
 
     async def read(_: int) -> Any:
@@ -124,4 +124,4 @@ async def test_a_reader_skips_what_was_read_for_one_who_stands_further_back() ->
 
     signals = SimpleNamespace(add=lambda *_: None, remove=lambda *_: None)
     events = [event async for event in follow_stored(row, read, signals, Reader(), 3)]  # type: ignore[arg-type]
-    assert [event.text for event in events if isinstance(event, Delta)] == ["d", "ef"]
+    assert [event.event for event in events if isinstance(event, Delta)] == [TextDelta("d"), TextDelta("ef")]

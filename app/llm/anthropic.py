@@ -2,16 +2,22 @@
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import httpx2
-from anthropic import AsyncAnthropic
+from anthropic import AsyncAnthropic, transform_schema
 
 from app.core.completion import Completion
-from app.llm.answer import cached_of, counted, fields_of, finished, named, reason_of, text_of
-from app.llm.base import Call, CallLimits, OnEvent, event_of
-from app.llm.failures import refused, status_of
-from app.llm.http import Endpoint, NotUnderstood, trust, whole
+from app.core.items import AT_WORK, Options
+from app.llm.answer import fields_of
+from app.llm.base import Call, CallLimits, OnEvent
+from app.llm.claude.answer import Reader
+from app.llm.claude.manner import Manner, without_hint
+from app.llm.claude.request import messages_of, options_of, system_of
+from app.llm.failures import UNREADABLE
+from app.llm.http import Endpoint, NotUnderstood, Read, maker_of, trust, whole
+from app.llm.learned import Learned
 from app.llm.lines import events_of
 
 DEFAULT_MODEL = "claude-haiku-5-5"
@@ -30,77 +36,61 @@ class AnthropicProvider:
         self._model = model or DEFAULT_MODEL
         self.models: tuple[str, ...] = (self._model,)
         self._output_tokens = limits.output_tokens
+        self._manners = Learned(lambda _: Manner())
 
     async def complete(self, call: Call) -> Completion:
-        # Consecutive turns of one role need no merging: the API does it.
-        messages = [{"role": turn.role, "content": turn.text} for turn in call.messages if turn.role != "system"]
-        system = "\n\n".join(turn.text for turn in call.messages if turn.role == "system")
-        body: dict[str, Any] = {"model": self._model, "max_tokens": self._output_tokens, "messages": messages}
-        if system:
+        url = self._endpoint.url_for(call.credential)
+        maker = maker_of(self.name, url, ANTHROPIC_URL)
+        body: dict[str, Any] = {"model": self._model, "messages": messages_of(call.items, maker)}
+        if system := system_of(call.items, call.options):
             body["system"] = system
-        on_event = call.on_event
+        if call.on_event is not None:
+            body["stream"] = True
+        known = manner = self._manners.of(url)
+        left_out: set[str] = set()
+        words = ""
+        while True:
+            asked = options_of(self._shaped(call.options), manner, self._output_tokens)
+            asked = {name: value for name, value in asked.items() if name not in left_out}
+            try:
+                completion = await self._endpoint.call(body | asked, self._reading(call, manner, maker), call)
+            except NotUnderstood as error:
+                words = error.words
+                if other := manner.without(asked, words):
+                    manner = other
+                elif hints := without_hint(asked, words):
+                    left_out.update(hints)
+                else:
+                    raise error.refusal from None
+            else:
+                # Only what worked is remembered: an error may name a parameter for another reason.
+                if manner is not known:
+                    self._manners.keep(url, manner.lasting(known, words))
+                return completion
+
+    def _shaped(self, options: Options) -> Options:
+        """With the schema of an answer as their models take it: what they cannot enforce becomes words in it."""
+        wanted = options.output_format
+        if wanted is None or wanted.schema is None:
+            return options
         try:
-            if on_event is None:
-                return await self._endpoint.call(body, whole(self._completion), call)
-            return await self._endpoint.call(
-                body | {"stream": True}, lambda parts: self._streamed(parts, on_event), call
-            )
-        except NotUnderstood as error:
-            raise error.refusal from None
+            schema = transform_schema(wanted.schema)
+        except (*UNREADABLE, RecursionError):
+            return options
+        return replace(options, output_format=replace(wanted, schema=schema))
 
-    async def _streamed(self, parts: AsyncIterator[bytes], on_event: OnEvent) -> Completion:
-        pieces: list[str] = []
-        message: dict[str, Any] = {}
-        usage: dict[str, Any] = {}
-        began = stopped = False
-        async with aclosing(events_of(parts)) as events:
-            async for data in events:
-                event = fields_of(data)
-                piece = ""
-                match event.get("type"):
-                    case "message_start":
-                        message = fields_of(event.get("message"))
-                        usage = fields_of(message.get("usage"))
-                    case "content_block_start":
-                        piece = _text_in(event.get("content_block"), "text")
-                    case "content_block_delta":
-                        piece = _text_in(event.get("delta"), "text_delta")
-                    case "message_delta":
-                        message["stop_reason"] = fields_of(event.get("delta")).get("stop_reason")
-                        # Cumulative, and null where the number of the start still holds.
-                        counts = fields_of(event.get("usage")).items()
-                        usage |= {name: count for name, count in counts if count is not None}
-                    case "message_stop":
-                        stopped = True
-                    case "error":
-                        raise refused(self.name, {}, status_of(event.get("error")), began=began)
-                if piece:
-                    pieces.append(piece)
-                began = True
-                on_event(event_of(piece))
-        if not stopped and message.get("stop_reason") is None:
-            raise ValueError("the stream was cut")
-        return self._ended("".join(pieces), message, usage)
+    def _reading(self, call: Call, manner: Manner, maker: str) -> Read[Completion]:
+        """Reads one answer: one that is asked for again begins anew."""
+        wanted = call.options.output_format
+        answering = "" if wanted is None or wanted.schema is None or manner.formats else wanted.name
+        on_event = call.on_event
 
-    def _completion(self, message: dict[str, Any]) -> Completion:
-        if message.get("type") == "error" or message.get("error"):
-            raise refused(self.name, {}, status_of(message.get("error")))
-        return self._ended(text_of(message["content"]), message, fields_of(message.get("usage")))
+        def reader() -> Reader:
+            return Reader(self.name, maker, self._model, answering, on_event)
 
-    def _ended(self, text: str, message: dict[str, Any], usage: dict[str, Any]) -> Completion:
-        fresh, cached = counted(usage.get("input_tokens")), counted(usage.get("cache_read_input_tokens"))
-        written = counted(usage.get("cache_creation_input_tokens")) or 0
-        # Theirs are only those that the cache neither gave nor took.
-        read = None if fresh is None else counted(fresh + (cached or 0) + written)
-        completion = Completion(
-            text,
-            named(message.get("model"), self._model),
-            read,
-            counted(usage.get("output_tokens")),
-            cached_of(cached, read),
-            reason_of(message.get("stop_reason")),
-        )
-        return finished(self.name, completion)
+        if on_event is None:
+            return whole(lambda message: _taken(reader(), message))
+        return lambda parts: _streamed(reader(), parts, on_event)
 
     async def close(self) -> None:
         await self._endpoint.close()
@@ -116,6 +106,21 @@ class AnthropicClient(AsyncAnthropic):
         self._custom_headers = {}
 
 
-def _text_in(block: object, kind: str) -> str:
-    fields = fields_of(block)
-    return text_of(fields.get("text")) if fields.get("type") == kind else ""
+def _taken(reader: Reader, message: dict[str, Any]) -> Completion:
+    reader.take_whole(message)
+    return reader.completion()
+
+
+async def _streamed(reader: Reader, parts: AsyncIterator[bytes], on_event: OnEvent) -> Completion:
+    output = reader.output
+    began = False
+    async with aclosing(events_of(parts)) as events:
+        async for event in events:
+            output.spoke = False
+            reader.take(fields_of(event), began=began)
+            began = True
+            if not output.spoke:
+                on_event(AT_WORK)
+    if not reader.ended:
+        raise ValueError("the stream was cut")
+    return reader.completion()

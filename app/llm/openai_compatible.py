@@ -1,6 +1,5 @@
 """OpenAI, and any server that speaks its chat completions (`OPENAI_BASE_URL`)."""
 
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -12,6 +11,7 @@ from app.core.completion import Completion
 from app.core.items import AT_WORK
 from app.llm.base import Call, CallLimits, OnEvent
 from app.llm.http import Endpoint, NotUnderstood, Read, maker_of, trust, whole
+from app.llm.learned import Learned
 from app.llm.lines import events_of
 from app.llm.openai.answer import Reader
 from app.llm.openai.dialect import Dialect, without_hint
@@ -19,8 +19,6 @@ from app.llm.openai.request import messages_of, options_of
 
 DEFAULT_MODEL = "gpt-4o-mini"
 OPENAI_URL = "https://api.openai.com/v1"
-MAX_DIALECTS = 1000
-"""Of tenants' own servers: the latest asked."""
 
 
 class OpenAICompatibleProvider:
@@ -35,7 +33,7 @@ class OpenAICompatibleProvider:
         self._model = model or DEFAULT_MODEL
         self.models: tuple[str, ...] = (self._model,)
         self._output_tokens = limits.output_tokens
-        self._dialects: OrderedDict[str, Dialect] = OrderedDict()
+        self._dialects = Learned(Dialect.of)
 
     async def complete(self, call: Call) -> Completion:
         url = self._endpoint.url_for(call.credential)
@@ -43,7 +41,7 @@ class OpenAICompatibleProvider:
         body: dict[str, Any] = {"model": self._model, "messages": messages_of(call.items, maker)}
         body |= options_of(call.options)
         most = min(call.options.max_output_tokens or self._output_tokens, self._output_tokens)
-        dialect = self._dialects.get(url) or Dialect.of(url)
+        dialect = self._dialects.of(url)
         while True:
             try:
                 completion = await self._endpoint.call(
@@ -60,14 +58,8 @@ class OpenAICompatibleProvider:
                     raise error.refusal from None
             else:
                 # Only what worked is remembered: an error may name a parameter for another reason.
-                self._remember(url, dialect)
+                self._dialects.keep(url, dialect)
                 return completion
-
-    def _remember(self, url: str, dialect: Dialect) -> None:
-        self._dialects[url] = dialect
-        self._dialects.move_to_end(url)
-        if len(self._dialects) > MAX_DIALECTS:
-            self._dialects.popitem(last=False)
 
     def _reading(self, maker: str, on_event: OnEvent | None) -> Read[Completion]:
         """Reads one answer: one that is asked for again begins anew."""

@@ -6,6 +6,7 @@ what follows waits until the answer has ended.
 """
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,6 +75,7 @@ class Output:
         self._calls: list[Called] = []
         # Those before it have ended, those after it wait.
         self._live = 0
+        self._add_live: Callable[[str], None] | None = None
 
     @property
     def calls(self) -> list[Called]:
@@ -90,11 +92,19 @@ class Output:
         return not self._segments
 
     def say(self, piece: str) -> None:
-        """A piece of the text."""
-        if piece:
-            self._said(thought=False).pieces.append(piece)
-            if self._live == len(self._segments) - 1:
-                self._hand_on(TextDelta(piece))
+        """A piece of the text. Nearly all pieces are of the text that is live: these are worth a short way."""
+        if not piece:
+            return
+        if self._add_live is None:
+            said = self._said(thought=False)
+            if self._live < len(self._segments) - 1:
+                said.pieces.append(piece)
+                return
+            self._add_live = said.pieces.append
+        self._add_live(piece)
+        self.spoke = True
+        if self._on_event is not None:
+            self._on_event(TextDelta(piece))
 
     def think(self, piece: str, sealed: dict[str, Any] | None = None) -> None:
         """A piece of the thoughts. `sealed` is what their provider wants back with them."""
@@ -174,6 +184,7 @@ class Output:
         if len(self._segments) >= MAX_ITEMS:
             raise AnswerTooLarge
         self._segments.append(segment)
+        self._add_live = None
         before = self._live
         # Looked at once: from the first that has to wait, everything does.
         if before == len(self._segments) - 2:

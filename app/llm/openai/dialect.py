@@ -6,15 +6,10 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from app.llm.openai.request import HINTS
+from app.llm.refusals import speaks_of_unsupported
 
 OPENAI_HOSTS = (".openai.com", ".openai.azure.com")
 LIMIT_NAMES = ("max_tokens", "max_completion_tokens")
-# Of a parameter that is unknown, or known and not for this model. One with a wrong value is its caller's affair.
-_UNSUPPORTED = re.compile(
-    r"unsupported|not supported|n.t support|unknown|unrecogni[sz]ed|unexpected|extra inputs|extra_forbidden"
-    r"|not permitted|not allowed|deprecated",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +45,7 @@ def without_hint(asked: dict[str, Any], words: str) -> dict[str, Any] | None:
 
     It is not remembered: what one tenant's request was refused for says nothing of another's.
     """
-    if not _UNSUPPORTED.search(words):
+    if not speaks_of_unsupported(words):
         return None
     named = [name for name in HINTS if name in asked and re.search(rf"\b{name}\b", words)]
     return {name: value for name, value in asked.items() if name not in named} if named else None

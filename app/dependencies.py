@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from app.callers import BearerToken, container_of, origin_of, shared_of
-from app.core.errors import DocumentsOff, InsufficientScope, PermissionDenied, ProviderKeysOff, SessionRequired
+from app.core.errors import DocumentsOff, InsufficientScope, PermissionDenied, SessionRequired
 from app.core.principal import Origin, Principal, Scope
 from app.db.session import TenantSession
 from app.llm.images import RequestImages
@@ -23,7 +23,6 @@ from app.services.health_service import HealthService
 from app.services.invite_service import InviteService
 from app.services.message_service import MessageService
 from app.services.model_service import ModelService
-from app.services.provider_key_service import ProviderKeyService
 from app.services.quoting import Quoting
 from app.services.registration_service import RegistrationService
 from app.services.said_service import SaidService
@@ -224,23 +223,6 @@ async def get_webhook_secrets(request: Request, principal: FreshAdmin) -> Webhoo
     return WebhookSecretService(tenant_db(request, principal), container_of(request).webhook_secrets)
 
 
-def provider_keys_of(request: Request, principal: Principal) -> ProviderKeyService:
-    shared = shared_of(request)
-    if shared.masters is None:
-        raise ProviderKeysOff
-    return ProviderKeyService(
-        tenant_db(request, principal), shared.masters, shared.provider_credentials, shared.key_check
-    )
-
-
-async def get_provider_keys(request: Request, principal: CurrentAdmin) -> ProviderKeyService:
-    return provider_keys_of(request, principal)
-
-
-async def get_provider_key_admin(request: Request, principal: FreshAdmin) -> ProviderKeyService:
-    return provider_keys_of(request, principal)
-
-
 async def get_budgets(request: Request, principal: CurrentAdmin) -> BudgetService:
     return BudgetService(tenant_db(request, principal), shared_of(request).ceiling)
 
@@ -296,5 +278,3 @@ Embeddings = Annotated[EmbeddingService, Depends(get_embeddings)]
 Usage = Annotated[UsageService, Depends(get_usage)]
 Budgets = Annotated[BudgetService, Depends(get_budgets)]
 BudgetAdmin = Annotated[BudgetAdminService, Depends(get_budget_admin)]
-ProviderKeys = Annotated[ProviderKeyService, Depends(get_provider_keys)]
-ProviderKeyAdmin = Annotated[ProviderKeyService, Depends(get_provider_key_admin)]

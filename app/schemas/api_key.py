@@ -6,6 +6,9 @@ from app.core.principal import Scope
 from app.schemas.base import EARLIEST, LATEST, STORABLE, ReadModel, RequestBody, Timestamp
 from app.schemas.model import AllowedModels
 
+DAY_SECONDS = 24 * 60 * 60
+MAX_OVERLAP_SECONDS = 30 * DAY_SECONDS
+
 
 class ApiKeyCreate(RequestBody):
     """`expires_at` left out: it does not expire. `allowed_models`: it asks for those alone; left out: what its tenant
@@ -16,6 +19,12 @@ class ApiKeyCreate(RequestBody):
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=10, examples=[["messages:read", "messages:write"]])]
     expires_at: Annotated[AwareDatetime | None, Field(ge=EARLIEST, le=LATEST)] = None
     allowed_models: Annotated[AllowedModels | None, Field(examples=[["mock-echo"]])] = None
+
+
+class ApiKeyRotate(RequestBody):
+    """How long the old key goes on beside the new one: 0, as after a leak, to 30 days."""
+
+    overlap_seconds: Annotated[int, Field(ge=0, le=MAX_OVERLAP_SECONDS, strict=True)] = DAY_SECONDS
 
 
 class ApiKeyRead(ReadModel):

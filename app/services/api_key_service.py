@@ -153,18 +153,11 @@ class ApiKeyService:
             self._db.begin() as connection,
         ):
             await held.secure(connection)
-            await self._require_room(connection)
+            await require_room(connection, self._caller)
             row = (await connection.execute(INSERT, values, ApiKeyRow)).one()
             said = {field: values[field] for field in ("scopes", "allowed_models") if values[field] is not None}
             await record_by(self._db, connection, "api_key.created", key_id, name=name, **said)
         return NewKey(row, secret)
-
-    async def _require_room(self, connection: Connection) -> None:
-        maker = {**self._own, "role": self._caller.role, "version": self._caller.token_version}
-        if (await connection.execute(LOCK_MAKER, maker)).one_or_none() is None:
-            raise AuthenticationError
-        if (await connection.execute(COUNT_OWN, self._own)).scalar_one() >= KEYS_PER_USER:
-            raise TooManyApiKeys
 
     async def list(self, page: PageRequest) -> Page[ApiKeyRow]:
         listed = ALL_LISTED if self._caller.is_admin else OWN_LISTED
@@ -184,6 +177,16 @@ class ApiKeyService:
                 raise NotFound
             await connection.execute(FORGET_BUDGETS, {"tenant_id": self._own["tenant_id"], "line": line})
             await record_by(self._db, connection, "api_key.revoked", key_id)
+
+
+async def require_room(connection: Connection, caller: Principal) -> None:
+    """Raise `TooManyApiKeys`; who makes keys at once takes turns until its transaction ends."""
+    own = {"tenant_id": caller.tenant_id, "user_id": caller.user_id}
+    maker = {**own, "role": caller.role, "version": caller.token_version}
+    if (await connection.execute(LOCK_MAKER, maker)).one_or_none() is None:
+        raise AuthenticationError
+    if (await connection.execute(COUNT_OWN, own)).scalar_one() >= KEYS_PER_USER:
+        raise TooManyApiKeys
 
 
 class ApiKeyAuthenticator:

@@ -22,3 +22,10 @@ def assert_problem(answer: httpx.Response, *statuses: int) -> dict[str, object]:
 def without_request_id(answer: httpx.Response) -> bytes:
     """The answer's bytes, to compare with another's."""
     return answer.content.replace(answer.headers["x-request-id"].encode(), b"")
+
+
+def assert_kind(answer: httpx.Response, status: int, kind: str) -> dict[str, object]:
+    """As `assert_problem`, of this kind."""
+    problem = assert_problem(answer, status)
+    assert problem["type"] == f"urn:llm-saas:problem:{kind}"
+    return problem

@@ -10,7 +10,7 @@ import pytest
 
 from app.core import budget_errors, errors
 from app.core.errors import BudgetExceeded
-from tests.api.problems import assert_problem
+from tests.api.problems import assert_kind
 from tests.api.test_api_keys import make_key
 from tests.committed.conftest import Serve, rows_of
 from tests.committed.providers import FailingProvider, HeldProvider
@@ -71,7 +71,7 @@ async def test_many_sends_at_once_never_overshoot_any_kind_of_budget(
         refused = [answer for answer in answers if answer.status_code != 201]
 
     assert len(answers) - len(refused) == 20
-    problem = assert_problem(refused[0], 402, "budget-exceeded")
+    problem = assert_kind(refused[0], 402, "budget-exceeded")
     whose = {"tenant": "", "user": "user's ", "key": "API key's "}[of]
     assert problem["detail"] == f"The {whose}budget of this {period} does not cover the message."
     assert problem["resets_at"].startswith(BudgetExceeded(of, period).resets_at.strftime("%Y-%m-%dT00:00:00"))
@@ -149,7 +149,7 @@ async def test_a_session_and_another_key_do_not_spend_a_keys_budget_and_a_retry_
         assert [row["api_key_line"] for row in rows] == [None, second["id"]]
         for row in rows:
             retried = await client.post(f"/messages/{row['id']}/retry", json={}, headers=bearer(first["key"]))
-            assert_problem(retried, 402, "budget-exceeded")
+            assert_kind(retried, 402, "budget-exceeded")
         retried = await client.post(f"/messages/{rows[0]['id']}/retry", json={}, headers=bearer(second["key"]))
         assert retried.status_code == 502
         assert (await rows_of(superuser, acme))[0]["api_key_line"] == second["id"]

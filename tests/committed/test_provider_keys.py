@@ -21,7 +21,7 @@ from app.core.credentials.envelope import MasterKeys
 from app.core.errors import ProviderKeyUnusable
 from app.core.settings.unusable import UnusableSetting
 from app.services import provider_credentials
-from tests.api.problems import assert_problem
+from tests.api.problems import assert_kind
 from tests.committed.models_server import GOOD_KEY, ModelsServer, models_server
 from tests.conftest import client_of, make_settings, own_database
 from tests.helpers import Tenant, log_in, make_tenant
@@ -123,7 +123,7 @@ async def test_what_a_provider_refuses_or_does_not_say_is_not_stored(
     async with process(database_url, tmp_path, anthropic_base_url=provider.url) as (app, client):
         acme = await make_tenant(client)
         answer = await put(client, acme, "anthropic", api_key="sk-ant-wrong-wrong-wrong")
-        assert_problem(answer, expected, kind)
+        assert_kind(answer, expected, kind)
         assert "sk-ant" not in answer.text
         assert provider.asked[0][0] == "GET /v1/models HTTP/1.1"
         assert provider.asked[0][1]["x-api-key"] == "sk-ant-wrong-wrong-wrong"
@@ -161,7 +161,7 @@ async def test_an_address_inside_is_refused_at_saving(database_url: URL, tmp_pat
     async with process(database_url, tmp_path) as (_, client):
         acme = await make_tenant(client)
         answer = await put(client, acme, base_url=base_url, test=False)
-        assert_problem(answer, 422, "invalid-base-url")
+        assert_kind(answer, 422, "invalid-base-url")
         assert answer.json()["errors"][0]["loc"] == ["body", "base_url"]
 
 
@@ -173,7 +173,7 @@ async def test_a_name_that_leads_inside_is_refused_when_it_is_called(
         async with process(database_url, tmp_path) as (_, client):
             acme = await make_tenant(client)
             answer = await put(client, acme, base_url=f"http://llm.acme.example:{port}/v1")
-            assert_problem(answer, 502, "provider-not-reached")
+            assert_kind(answer, 502, "provider-not-reached")
         assert resolver.asked == ["llm.acme.example"]
     assert provider.asked == []
 
@@ -194,7 +194,7 @@ async def test_a_redirect_is_not_followed(database_url: URL, tmp_path: Path, pro
     provider.status, provider.location = "302 Found", f"{provider.url}/elsewhere"
     async with process(database_url, tmp_path, **ASKED_HERE) as (_, client):
         acme = await make_tenant(client)
-        assert_problem(await put(client, acme, base_url=provider.url), 502, "provider-not-reached")
+        assert_kind(await put(client, acme, base_url=provider.url), 502, "provider-not-reached")
     assert len(provider.asked) == 1
 
 
@@ -203,11 +203,11 @@ async def test_what_is_no_key_or_no_provider_is_refused(database_url: URL, tmp_p
         acme = await make_tenant(client)
         for key in ("", "sk with space", "sk-\u00e9", "sk\r\nx: y", "x" * 1001):
             answer = await put(client, acme, api_key=key, test=False)
-            assert_problem(answer, 422, "invalid-input")
+            assert_kind(answer, 422, "invalid-input")
             assert not key or key not in answer.text
         for name in ("mock", "nonsense", "OpenAI"):
-            assert_problem(await put(client, acme, name, test=False), 404, "not-found")
-        assert_problem(await client.delete("/admin/providers/openai", headers=acme.admin.headers), 404, "not-found")
+            assert_kind(await put(client, acme, name, test=False), 404, "not-found")
+        assert_kind(await client.delete("/admin/providers/openai", headers=acme.admin.headers), 404, "not-found")
 
 
 async def test_without_a_master_key_the_routes_say_so_and_nothing_is_read(
@@ -224,7 +224,7 @@ async def test_without_a_master_key_the_routes_say_so_and_nothing_is_read(
         ):
             body = {"json": {"api_key": GOOD_KEY}} if method == "PUT" else {}
             answer = await client.request(method, f"/admin/providers{path}", headers=acme.admin.headers, **body)
-            assert_problem(answer, 501, "provider-keys-off")
+            assert_kind(answer, 501, "provider-keys-off")
         app.state.container.shared.provider_credentials._places = None
         assert await credential_of(app, acme) is None
 

@@ -131,6 +131,16 @@ OPERATIONS = (
     Operation("delete", "/api-keys/{id}", OWNER, 204, target="api_key", scope=SESSION, answers={"colleague": 404}),
     Operation(
         "post",
+        "/api-keys/{id}/rotate",
+        OWNER,
+        201,
+        target="key_of_admin",
+        body={"overlap_seconds": 60},
+        scope=SESSION,
+        answers={"user": 404, "colleague": 404},  # its own alone: who has the secret acts as the key's user
+    ),
+    Operation(
+        "post",
         "/messages",
         MEMBER,
         201,

@@ -118,6 +118,10 @@ async def api_key(service: Service, tenant: Tenant, text: str) -> str:
     return await _created(service, tenant, "/api-keys", {"name": text, "scopes": ["messages:read"]})
 
 
+async def key_of_admin(service: Service, tenant: Tenant, text: str) -> str:
+    return await _created(service, tenant, "/api-keys", {"name": text, "scopes": ["messages:read"]}, admin=True)
+
+
 async def invite(service: Service, tenant: Tenant, text: str) -> str:
     return await _created(service, tenant, "/admin/invites", {"email": unique_email(text)}, admin=True)
 
@@ -183,6 +187,7 @@ MAKERS: dict[str, Callable[[Service, Tenant, str], Awaitable[str]]] = {
     "read_document": read_document,
     "user": user,
     "api_key": api_key,
+    "key_of_admin": key_of_admin,
     "invite": invite,
     "model": model,
     "provider_key": provider_key,

@@ -230,7 +230,7 @@ async def test_another_tenants_idempotency_key_is_free(world: World, operation: 
     key = {name: new_id()}
     made = await world.service.client.request(
         operation.method,
-        operation.path,
+        operation.path.format(id=operation.target and await world.fresh(operation.target, world.rival)),
         json=await world.body_of(operation, world.rival),
         headers={**world.rival.admin.headers, **key},
     )

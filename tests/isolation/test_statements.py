@@ -180,6 +180,9 @@ async def call_every_route(
         ("put", "/admin/users/{id}/budget"): client.put(
             f"/admin/users/{tenant.user.id}/budget", json={"limit_micro_usd": None}, headers=admin
         ),
+        ("post", "/api-keys/{id}/rotate"): client.post(
+            f"/api-keys/{kept_key}/rotate", json={}, headers={**user, "Idempotency-Key": "three"}
+        ),
         ("get", "/admin/api-keys/{id}/budget"): client.get(f"/admin/api-keys/{kept_key}/budget", headers=admin),
         ("put", "/admin/api-keys/{id}/budget"): client.put(
             f"/admin/api-keys/{kept_key}/budget", json={"limit_micro_usd": 10**9, "period": "day"}, headers=admin

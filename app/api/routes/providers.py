@@ -3,8 +3,8 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, status
 
 from app.api.errors import documented
+from app.api.key_services import ProviderKeyAdmin, ProviderKeys
 from app.api.routing import CallerFirst
-from app.dependencies import ProviderKeyAdmin, ProviderKeys
 from app.schemas.provider_key import ProviderKeyRead, ProviderKeySet
 
 router = APIRouter(prefix="/admin/providers", tags=["admin"], route_class=CallerFirst)

@@ -35,6 +35,17 @@ def new_api_key() -> str:
     return body + _checksum(body)
 
 
+def derived_api_key(secret_key: str, *of: str) -> str:
+    """The same key for the same: for whoever sends again a request whose answer was lost."""
+    message = b"api-key:" + "\0".join(of).encode()
+    number, characters = int.from_bytes(hmac.digest(secret_key.encode(), message, hashlib.sha256), "big"), ""
+    for _ in range(_RANDOM_CHARACTERS):
+        number, digit = divmod(number, len(_ALPHABET))
+        characters = _ALPHABET[digit] + characters
+    body = API_KEY_PREFIX + characters
+    return body + _checksum(body)
+
+
 def is_api_key(text: str) -> bool:
     """Whether the form and the checksum are right: a mistyped or made-up key costs no look-up."""
     return _API_KEY.fullmatch(text) is not None and _checksum(text[:-_CHECKSUM_CHARACTERS]) == text[-6:]

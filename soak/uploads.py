@@ -26,7 +26,8 @@ LOOK_SECONDS = 1.0
 STUCK_SECONDS = 900.0
 LEFT = """
 SELECT count(*) FILTER (WHERE deleting_at IS NULL AND status IN ('queued', 'processing')) AS unfinished,
-  count(*) FILTER (WHERE deleting_at IS NOT NULL) AS going FROM documents WHERE tenant_id = ANY($1)
+  count(*) FILTER (WHERE deleting_at IS NOT NULL) AS going, max(updated_at) AS step
+FROM documents WHERE tenant_id = ANY($1)
 """
 ENDS = """
 SELECT status, COALESCE(error_code, '') AS code, count(*) AS documents, sum(chunks) AS chunks FROM documents

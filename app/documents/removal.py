@@ -14,7 +14,7 @@ from app.db import rls
 from app.db.execution import Connection, Record
 from app.db.session import Database
 from app.documents import totals
-from app.documents.terms import COUNT_TERMS
+from app.documents.terms import count_terms
 
 BATCH_CHUNKS = 500
 MOST_DOCUMENTS = 100
@@ -75,7 +75,7 @@ async def retire(connection: Connection, tenant_id: str, document_id: str) -> bo
     if held is None:
         return False
     if held.current:
-        await connection.execute(COUNT_TERMS, {**values, "sign": -1})
+        await count_terms(connection, tenant_id, document_id, held.chunks, -1)
     await connection.execute(RETIRE, values)
     await totals.add(
         connection,

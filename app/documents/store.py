@@ -1,7 +1,7 @@
 """What an ingestion stores. Each step is one transaction, so that a killed one goes on with the step that it was at.
 
-read      the text and its chunks, with the weights of their words; the file is forgotten
-embed     the vectors of some chunks, again and again
+read      the text and its chunks; the file is forgotten
+embed     the vectors of some chunks and the weights of their words, again and again
 publish   readers find the document, and no longer the one of the same name before it
 """
 
@@ -16,12 +16,12 @@ from app.documents import totals
 from app.documents.found import written
 from app.documents.removal import retire
 from app.documents.shapes import Passage, ReadText, Vector
-from app.documents.terms import COUNT_TERMS, OF_DOCUMENT, WEIGH
+from app.documents.terms import OF_DOCUMENT, WEIGH, count_terms
 
 # Every step holds what it is at: the run that began it, and nobody else's.
 MINE = """documents.tenant_id = :tenant_id AND documents.id = :document_id AND documents.attempts = :attempt
   AND documents.status = 'processing' AND documents.deleting_at IS NULL"""
-HOLD = text(f"SELECT documents.id FROM documents WHERE {MINE} FOR NO KEY UPDATE")
+HOLD = text(f"SELECT documents.chunks FROM documents WHERE {MINE} FOR NO KEY UPDATE")
 STORE_TEXT = text("""
 UPDATE document_contents SET text = :text, original = NULL
 WHERE document_contents.tenant_id = :tenant_id AND document_contents.document_id = :document_id
@@ -127,7 +127,6 @@ class Run:
             "texts": [passage.text for passage in passages],
         }
         await connection.execute(STORE_CHUNKS, {**self._of, **columns})
-        await connection.execute(WEIGH, self._of)
         noted = {
             "pages": len(read.pages) or None,
             "characters": len(read.text),
@@ -148,6 +147,7 @@ class Run:
             return False
         values = {"ids": [chunk.id for chunk in chunks], "vectors": [written(vector) for vector in vectors]}
         await connection.execute(STORE_VECTORS, {**self._of, **values, "model": model})
+        await connection.execute(WEIGH, {**self._of, "ids": values["ids"]})
         return (await connection.execute(NOTE_PROGRESS, {**self._of, "model": model})).one_or_none() is not None
 
     async def publish(self, connection: Connection, model: str, *others: str) -> bool:
@@ -158,11 +158,12 @@ class Run:
         in_use = (await totals.lock(connection, self.tenant_id)).embedding_model
         if in_use not in (None, model, *others):
             raise MovedError
-        if (await connection.execute(HOLD, self._of)).one_or_none() is None:
+        held = (await connection.execute(HOLD, self._of)).one_or_none()
+        if held is None:
             return False
         for older in (await connection.execute(OLDER, self._of)).scalars():
             await retire(connection, self.tenant_id, older)
         await connection.execute(PUBLISH, self._of)
-        await connection.execute(COUNT_TERMS, {**self._of, "sign": 1})
+        await count_terms(connection, self.tenant_id, self.document_id, held.chunks, 1)
         await connection.execute(COUNT_CHUNKS, {**self._of, "model": model})
         return True

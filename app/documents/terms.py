@@ -5,8 +5,10 @@ vector beside the chunk; the idf changes with every document and makes another v
 their product. Terms are hashed into the places of the vectors (`text_terms` in the migration).
 """
 
-from sqlalchemy import String, bindparam, text
+from sqlalchemy import Integer, String, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
 
+from app.db.execution import Connection
 from app.documents.large import IS_INDEXED, SETTINGS
 
 # How soon more of the same word says no more, and how much a long chunk is held to have it by chance.
@@ -14,13 +16,16 @@ SATURATION, LENGTH_SHARE = 1.6, 0.75
 # Words that a chunk of 256 tokens has, about. Not the tenant's own average: a weight would be wrong with each document
 # that comes or goes. On two judged sets, whose averages are 28 and 98, it made no difference (ADR 39).
 AVERAGE_WORDS = 120.0
+# In one statement, which may not take longer than its time.
+COUNTED_CHUNKS = 1000
 
 # Chunks that a search of a large tenant looks up by their words. More, and of words that say little, changed nothing.
 WORD_CANDIDATES = 3000
 
 OF_DOCUMENT = (bindparam("tenant_id", type_=String), bindparam("document_id", type_=String))
 
-# Weighs the chunks of a document that have no weights yet.
+# Weighs these chunks of a document, if they have no weights yet. As they are embedded: of all at once a large one is
+# longer at it than a statement may be.
 WEIGH = text(f"""
 INSERT INTO chunk_terms (tenant_id, chunk_id, document_id, terms)
 SELECT :tenant_id, weighed.id, :document_id,
@@ -33,14 +38,14 @@ FROM (
     SELECT document_chunks.id, terms.place, sum(terms.n) AS n
     FROM document_chunks CROSS JOIN LATERAL text_terms(document_chunks.heading || ' ' || document_chunks.text) AS terms
     WHERE document_chunks.tenant_id = :tenant_id AND document_chunks.document_id = :document_id
+      AND document_chunks.id = ANY (:ids)
     GROUP BY document_chunks.id, terms.place
   ) AS counted
 ) AS weighed
 GROUP BY weighed.id
 ON CONFLICT ON CONSTRAINT pk_chunk_terms DO NOTHING
-""").bindparams(*OF_DOCUMENT)
-# In the order of the terms, so that two documents at once take turns and do not wait for each other. `sign` 1 where a
-# document begins to be found, -1 where it ends.
+""").bindparams(*OF_DOCUMENT, bindparam("ids", type_=ARRAY(String)))
+# Of some chunks of a document. In the order of the terms: who adds to the same rows takes turns with it.
 COUNT_TERMS = text("""
 INSERT INTO term_frequencies AS known (tenant_id, term, chunks)
 SELECT :tenant_id, terms.place, :sign * count(*)
@@ -48,10 +53,11 @@ FROM document_chunks
   CROSS JOIN LATERAL (SELECT DISTINCT place FROM text_terms(document_chunks.heading || ' ' || document_chunks.text))
     AS terms
 WHERE document_chunks.tenant_id = :tenant_id AND document_chunks.document_id = :document_id
+  AND document_chunks.n >= :first AND document_chunks.n < :first + :most
 GROUP BY terms.place ORDER BY terms.place
 ON CONFLICT ON CONSTRAINT pk_term_frequencies DO UPDATE SET chunks = known.chunks + excluded.chunks
 WHERE known.tenant_id = :tenant_id
-""").bindparams(*OF_DOCUMENT)
+""").bindparams(*OF_DOCUMENT, *(bindparam(name, type_=Integer) for name in ("first", "most")))
 # The question's terms with their idf; `most` is what a chunk could score that had nothing else. `rarest`: those by
 # which chunks are looked up in an index, as many as stand in few chunks together. `indexed`: the tenant has indexes of
 # its own, and what follows in the transaction takes them. `alone`: the search that follows takes one core. To
@@ -80,3 +86,10 @@ FROM (
   WHERE term_frequencies.chunks > 0
 ) AS weighed
 """).bindparams(bindparam("query", type_=String))
+
+
+async def count_terms(connection: Connection, tenant_id: str, document_id: str, chunks: int, sign: int) -> None:
+    """Count the words of a document in (`sign` 1), where it begins to be found, or out (-1)."""
+    values = {"tenant_id": tenant_id, "document_id": document_id, "sign": sign, "most": COUNTED_CHUNKS}
+    for first in range(0, chunks, COUNTED_CHUNKS):
+        await connection.execute(COUNT_TERMS, {**values, "first": first})

@@ -162,7 +162,7 @@ def _file(dice: random.Random) -> bytes:
     if dice.random() < 0.1:
         given += b"; filename*=" + dice.choice((b"utf-8''%ff%00.txt", b"latin-9'x'%e4", b"''", b"bogus'en'a"))
     content = _words(dice).encode() if dice.random() < 0.3 else made(dice)
-    if dice.random() < 0.02:
+    if dice.random() < 0.02 and len(content) < 1000:
         content *= 200
     kind = dice.choice(TYPES).encode("latin-1", "replace")
     return b'Content-Disposition: form-data; name="file"' + given + b"\r\nContent-Type: " + kind + b"\r\n\r\n" + content

@@ -164,6 +164,11 @@ async def test_an_answer_that_does_not_fit_is_kept_with_its_error() -> None:
     assert await checking(answer).complete(wanting(None)) == answer
 
 
+async def test_what_cannot_be_checked_is_not_met() -> None:
+    with pytest.raises(OutputMismatch):
+        await checking(Completion("{}", "script-1")).complete(wanting({"$ref": "#/none"}))
+
+
 async def test_a_tools_call_need_not_fit() -> None:
     answer = Completion("", "script-1", items=(ToolCall("call_1", "f", "{}"),))
     assert await checking(answer).complete(wanting(CITY)) == answer

@@ -5,7 +5,7 @@ good as none. What is known and wrong is refused by its place: `messages[2].cont
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, NoReturn
 
 import structlog
@@ -140,6 +140,16 @@ class Fields:
         value = self.raw(name)
         if value is not None and not isinstance(value, dict):
             self._wrong(name, "an object")
+        return value
+
+    def schema(self, name: str, check: Callable[[Any], None]) -> dict[str, Any] | None:
+        """A JSON schema, as `app/llm/schemas.py` checks it."""
+        value = self.mapping(name)
+        if value is not None:
+            try:
+                check(value)
+            except ValueError as error:
+                self.refuse(name, str(error), "invalid_json_schema")
         return value
 
     def _object(self, name: str, value: Any) -> "Fields":

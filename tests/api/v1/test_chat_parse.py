@@ -1,6 +1,7 @@
 """What a chat completions request says, in our words; and what of it is refused, by its place."""
 
 import base64
+import functools
 from typing import Any
 
 import pytest
@@ -29,6 +30,8 @@ WEATHER = {
     "function": {"name": "get_weather", "description": "Of a city", "parameters": {"type": "object"}, "strict": True},
 }
 CLOCK = {"type": "function", "function": {"name": "get_time"}}
+FOREIGN = {"name": "x", "schema": {"$ref": f"https://example.com/{MARKER}"}}
+DEEP = {"name": "f", "parameters": functools.reduce(lambda inner, _: {"properties": inner}, range(100), {})}
 TOOLS = (Tool("get_weather", "Of a city", {"type": "object"}, True), Tool("get_time"))
 
 
@@ -267,6 +270,8 @@ def test_a_picture_that_is_none_is_refused(url: str) -> None:
         ),
         ({"response_format": {"type": MARKER}}, "response_format.type"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+        ({"response_format": {"type": "json_schema", "json_schema": FOREIGN}}, "response_format.json_schema.schema"),
+        ({"tools": [{"type": "function", "function": DEEP}]}, "tools[0].function.parameters"),
     ],
 )
 def test_an_option_that_is_wrong_is_named(body: dict[str, Any], place: str) -> None:

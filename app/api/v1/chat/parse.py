@@ -10,6 +10,7 @@ from typing import cast, get_args
 from app.api.v1.chat.messages import items_of
 from app.api.v1.fields import Fields
 from app.core.items import Effort, Item, Message, Options, OutputFormat, Tool, ToolChoice, text_of
+from app.llm.schemas import check_parameters, check_schema
 
 MAX_TOOLS, MAX_STOPS = 512, 4
 MAX_TOKENS = 2**31
@@ -111,7 +112,7 @@ def _function(function: Fields) -> Tool:
     if not (name.isascii() and name.replace("-", "_").replace("_", "a").isalnum()):
         function.refuse("name", "letters, digits, - and _")
     description = function.text("description") or ""
-    return Tool(name, description, function.mapping("parameters") or {}, function.flag("strict"))
+    return Tool(name, description, function.schema("parameters", check_parameters) or {}, function.flag("strict"))
 
 
 def _choice(body: Fields, tools: tuple[Tool, ...], field: str) -> tuple[tuple[Tool, ...], ToolChoice | None]:
@@ -152,5 +153,5 @@ def _output_format(body: Fields) -> OutputFormat | None:
             schema = wanted.required_object("json_schema")
             name = schema.required_text("name", most=64)
             description = schema.text("description") or ""
-            return OutputFormat(schema.mapping("schema") or {}, name, description, schema.flag("strict"))
+            return OutputFormat(schema.schema("schema", check_schema) or {}, name, description, schema.flag("strict"))
     return None

@@ -8,6 +8,7 @@ import structlog
 
 from app.api.v1.fields import Fields
 from app.core.items import Effort, Options, OutputFormat, Tool, ToolChoice
+from app.llm.schemas import check_parameters, check_schema
 
 Mode = Literal["auto", "none", "required"]
 MODES = ("auto", "none", "required")
@@ -88,7 +89,7 @@ def _tools(fields: Fields) -> dict[str, Tool]:
 
 def _tool(sent: Fields) -> Tool:
     name, description = sent.required_text("name", MAX_NAME), sent.text("description") or ""
-    return Tool(name, description, _schema(sent, "parameters") or {}, sent.flag("strict"))
+    return Tool(name, description, sent.schema("parameters", check_parameters) or {}, sent.flag("strict"))
 
 
 def _choice(fields: Fields, name: str, tools: Mapping[str, Tool]) -> tuple[ToolChoice, Mapping[str, Tool]]:
@@ -117,10 +118,4 @@ def _format(sent: Fields | None) -> OutputFormat | None:
         return OutputFormat(None)
     sent.required_object("schema")
     name, description = sent.text("name", MAX_NAME) or "output", sent.text("description") or ""
-    return OutputFormat(_schema(sent, "schema"), name, description, sent.flag("strict"))
-
-
-def _schema(sent: Fields, name: str) -> dict[str, Any] | None:
-    sent.object(name)
-    schema: dict[str, Any] | None = sent.raw(name)
-    return schema
+    return OutputFormat(sent.schema("schema", check_schema), name, description, sent.flag("strict"))

@@ -154,6 +154,8 @@ def test_what_a_request_may_wish() -> None:
         ({"tools": [WEATHER], "tool_choice": {"type": "function", "name": "other"}}, "tool_choice"),
         ({"tools": [WEATHER], "tool_choice": {"type": "allowed_tools", "mode": "required"}}, "tool_choice.mode"),
         ({"text": {"format": {"type": "json_schema"}}}, "text.format.schema"),
+        ({"text": {"format": {**FORMAT, "schema": {"$ref": "x"}}}}, "text.format.schema"),
+        ({"tools": [{**WEATHER, "parameters": {"enum": [0] * 9000}}]}, "tools[0].parameters"),
         ({"text": {"format": {"type": "xml"}}}, "text.format.type"),
         ({"reasoning": {"effort": "much"}}, "reasoning.effort"),
         ({"prompt": {"id": "pmpt_1"}}, "prompt"),

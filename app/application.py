@@ -40,6 +40,7 @@ from app.api.routes import (
 )
 from app.api.v1 import embeddings
 from app.api.v1.chat import routes as chat
+from app.api.v1.chat import stored as stored_chats
 from app.api.v1.responses import conversations as conversations_of_responses
 from app.api.v1.responses import routes as responses
 from app.container import Container
@@ -78,6 +79,7 @@ ROUTES: tuple[APIRouter, ...] = tuple(
         chat,
         responses,
         conversations_of_responses,
+        stored_chats,
         embeddings,
         well_known,
         health,

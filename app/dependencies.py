@@ -16,7 +16,6 @@ from app.services.budget_service import BudgetAdminService, BudgetService
 from app.services.conversation_service import ConversationService
 from app.services.document_search_service import DocumentSearchService
 from app.services.document_service import DocumentService
-from app.services.embedding_service import EmbeddingService
 from app.services.erase_service import ErasureService
 from app.services.export_service import ExportService
 from app.services.health_service import HealthService
@@ -210,11 +209,6 @@ async def get_document_search(request: Request, principal: CurrentUser) -> Docum
     return DocumentSearchService(scoped_db(request, principal, "messages:read"), shared.embedders, shared.meter)
 
 
-async def get_embeddings(request: Request, principal: CurrentUser) -> EmbeddingService:
-    shared = shared_of(request)
-    return EmbeddingService(scoped_db(request, principal, "messages:write"), shared.embedders, shared.meter)
-
-
 async def get_usage(request: Request, principal: CurrentAdmin) -> UsageService:
     return UsageService(tenant_db(request, principal))
 
@@ -274,7 +268,6 @@ Conversations = Annotated[ConversationService, Depends(get_conversations)]
 WhatWasSaid = Annotated[SaidService, Depends(get_said)]
 Documents = Annotated[DocumentService, Depends(get_documents)]
 DocumentSearch = Annotated[DocumentSearchService, Depends(get_document_search)]
-Embeddings = Annotated[EmbeddingService, Depends(get_embeddings)]
 Usage = Annotated[UsageService, Depends(get_usage)]
 Budgets = Annotated[BudgetService, Depends(get_budgets)]
 BudgetAdmin = Annotated[BudgetAdminService, Depends(get_budget_admin)]

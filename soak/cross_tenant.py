@@ -71,7 +71,7 @@ class Attempts:
         }
         self._by_path = [row for row in self._closed if row.target]
         self._by_body = [row for row in self._closed if row.ids_in_body]
-        self._strict = [row for row in self._closed if row.body is not None and not row.form]
+        self._strict = [row for row in self._closed if row.body is not None and not row.form and row.is_ours]
         # An export reads all of a tenant: it is asked for with another's id alone.
         self._reads = [row for row in self._closed if row.method == "get" and not row.differs]
         self._writes = [row for row in self._closed if row.name in WRITES]

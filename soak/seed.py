@@ -33,6 +33,7 @@ KINDS = {
     "running_response": 12,
     "conversation_of_responses": 4,
     "conversation_item": 4,
+    "chat_completion": 20,
 }
 # The ids of things that have another name elsewhere; of one that is within another, both.
 FORMS = {
@@ -40,6 +41,7 @@ FORMS = {
     "running_response": "resp_{}",
     "conversation_of_responses": "conv_{}",
     "conversation_item": "conv_{}/msg_{}_i0",
+    "chat_completion": "chatcmpl-{}",
 }
 
 NUMBERS = {"message": MESSAGES, "running_message": MESSAGES, "conversation": CONVERSATIONS}
@@ -82,6 +84,10 @@ INSERT INTO messages (id, content, response, user_id, tenant_id, status, error_c
 INSERT INTO messages (id, content, response, user_id, tenant_id, status, api, model)
   SELECT pg_temp.ident(mark, 12, 0), mark || ' question', mark || ' answer', pg_temp.ident(mark, 2, 0),
          pg_temp.ident(mark, 0, 0), 'completed', 'responses', 'mock-echo'
+  FROM t;
+INSERT INTO messages (id, content, response, user_id, tenant_id, status, api, metadata)
+  SELECT pg_temp.ident(mark, 20, 0), mark || ' question', mark || ' answer', pg_temp.ident(mark, 2, 0),
+         pg_temp.ident(mark, 0, 0), 'completed', 'chat', jsonb_build_object('note', mark)
   FROM t;
 INSERT INTO documents (id, tenant_id, user_id, name, collection, media_type, content_hash, bytes, status, progress, current)
   SELECT pg_temp.ident(mark, 11, 0), pg_temp.ident(mark, 0, 0), pg_temp.ident(mark, 2, 0), mark || ' document',

@@ -87,6 +87,16 @@ class Message(TimestampMixin, Base):
             "tenant_id",
             postgresql_where=text("taken_at IS NOT NULL AND status = 'pending'"),
         ),
+        *(
+            Index(
+                f"ix_messages_stored_chats_{'_'.join(owner)}_created_at_id",
+                *owner,
+                "created_at",
+                "id",
+                postgresql_where=text("api = 'chat' AND stored AND status = 'completed'"),
+            )
+            for owner in (["tenant_id"], ["tenant_id", "user_id"])
+        ),
         # What runs, failed or was cancelled: for lists of those, and for finding what was abandoned.
         Index(
             "ix_messages_status_tenant_id_created_at_id",

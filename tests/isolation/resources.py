@@ -110,6 +110,11 @@ async def read_document(service: Service, tenant: Tenant, text: str) -> str:
     return document_id
 
 
+async def chat_completion(service: Service, tenant: Tenant, text: str) -> str:
+    body = {"model": "", "messages": [{"role": "user", "content": text}], "store": True, "metadata": {"of": text}}
+    return (await _created(service, tenant, "/v1/chat/completions", body)).removeprefix("chatcmpl-")
+
+
 async def user(service: Service, tenant: Tenant, _: str) -> str:
     return (await join(service.client, tenant.id)).id
 
@@ -185,6 +190,7 @@ MAKERS: dict[str, Callable[[Service, Tenant, str], Awaitable[str]]] = {
     "conversation_item": conversation_item,
     "document": document,
     "read_document": read_document,
+    "chat_completion": chat_completion,
     "user": user,
     "api_key": api_key,
     "key_of_admin": key_of_admin,

@@ -90,6 +90,7 @@ async def call_every_route(
     await superuser.execute(read, document)
     invited = {"email": unique_email()}
     invite_id = (await client.post("/admin/invites", json=invited, headers=admin)).json()["id"]
+    chat = (await client.post("/v1/chat/completions", json={**CHAT, "store": True}, headers=user)).json()["id"]
     leaves = await make_tenant(client)
     await send(client, leaves.user)
     change = {"current_password": PASSWORD, "new_password": f"{PASSWORD}!"}
@@ -170,6 +171,15 @@ async def call_every_route(
         ("post", "/v1/chat/completions"): client.post(
             "/v1/chat/completions", json={**CHAT, "store": True, "metadata": {"of": "x"}}, headers=user
         ),
+        ("get", "/v1/chat/completions"): client.get("/v1/chat/completions", headers=user),
+        ("get", "/v1/chat/completions/{id}"): client.get(f"/v1/chat/completions/{chat}", headers=user),
+        ("get", "/v1/chat/completions/{id}/messages"): client.get(
+            f"/v1/chat/completions/{chat}/messages", headers=user
+        ),
+        ("post", "/v1/chat/completions/{id}"): client.post(
+            f"/v1/chat/completions/{chat}", json={"metadata": {"of": "y"}}, headers=user
+        ),
+        ("delete", "/v1/chat/completions/{id}"): client.delete(f"/v1/chat/completions/{chat}", headers=user),
         ("post", "/v1/embeddings"): client.post("/v1/embeddings", json={"input": "Leases"}, headers=user),
         ("get", "/models"): client.get("/models", headers=user),
         ("get", "/models/{id}"): client.get("/models/mock-echo", headers=user),

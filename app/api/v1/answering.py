@@ -1,11 +1,8 @@
 """What every dialect does with a message that was sent: wait for its end, or follow it."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 from fastapi import Request
 
+from app.api import leaving
 from app.api.v1.stream import DialectStream, Encoder, is_billed
 from app.core.errors import ProviderError
 from app.messages.generation import Reader
@@ -20,13 +17,12 @@ async def outcome_of(request: Request, service: MessageService, sent: Sent) -> O
         ProviderError: and if something was billed, the answer says that it is not to be sent again.
     """
     hold_body(request, sent)
-    async with _watched(request, service, sent):
-        try:
-            return await sent.outcome()
-        except ProviderError:
-            ended = sent.row if sent.generation is None else sent.generation.ended.result()
-            request.scope["state"]["billed"] = is_billed(ended)
-            raise
+    try:
+        return await leaving.outcome_of(service, sent, request)
+    except ProviderError:
+        ended = sent.row if sent.generation is None else sent.generation.ended.result()
+        request.scope["state"]["billed"] = is_billed(ended)
+        raise
 
 
 def stream_of(request: Request, service: MessageService, sent: Sent, encoder: Encoder) -> DialectStream:
@@ -40,21 +36,3 @@ def hold_body(request: Request, sent: Sent) -> None:
     """What was read of the body is the call's, for as long as it runs."""
     if sent.generation is not None:
         request.scope["state"]["body"].keep_until(sent.generation.ended)
-
-
-@asynccontextmanager
-async def _watched(request: Request, service: MessageService, sent: Sent) -> AsyncIterator[None]:
-    if sent.row.stored:
-        yield
-        return
-    watch = asyncio.create_task(_leave_when_gone(request, service, sent))
-    try:
-        yield
-    finally:
-        watch.cancel()
-
-
-async def _leave_when_gone(request: Request, service: MessageService, sent: Sent) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-    service.leave(sent)

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from app.api.v1.body import read_object
+from app.api.v1.dependencies import Embeddings
 from app.api.v1.described import EXAMPLES, answer, body, errors, listed
 from app.api.v1.fields import Fields, log_unknown
-from app.dependencies import Embeddings
 from app.documents.shapes import Embedder, Vector
 
 router = APIRouter(prefix="/v1", tags=["openai"])

@@ -1,36 +1,38 @@
-"""Pictures that stand in a request as data URLs."""
+"""Pictures in requests: named where they stand, and looked at once the rest is known to be in order."""
 
-import binascii
+from collections.abc import Sequence
+from dataclasses import replace
 
 from app.api.v1.fields import Fields
-from app.core.items import Image
+from app.core.errors import InvalidImage, InvalidRequest
+from app.core.items import Image, Item, Message, Part, ToolResult
+from app.llm.images import RequestImages
 
-MAX_IMAGE_BYTES = 20 * 1024 * 1024
-# The kinds that providers read, by their first bytes: what a picture is called is its sender's word.
-KINDS = {
-    "image/png": (b"\x89PNG\r\n\x1a\n",),
-    "image/jpeg": (b"\xff\xd8\xff",),
-    "image/gif": (b"GIF87a", b"GIF89a"),
-    "image/webp": (b"RIFF",),
-}
+# An image's type while it is not looked at: this, and the place of its URL.
+_AT = "at "
 
 
-def image_in(fields: Fields, name: str) -> Image:
-    """Raises `InvalidRequest`."""
-    url = fields.required_text(name)
-    head, comma, data = url.partition(",")
-    if not (comma and head.lower().startswith("data:")):
-        fields.refuse(name, "must be a data URL: data:image/png;base64,...", "invalid_image_url")
-    media_type, *marks = head[len("data:") :].lower().split(";")
-    media_type = "image/jpeg" if media_type == "image/jpg" else media_type
-    if media_type not in KINDS or marks[-1:] != ["base64"]:
-        fields.refuse(name, f"must be in base64, and one of {', '.join(KINDS)}", "invalid_image_format")
-    if len(data) > MAX_IMAGE_BYTES * 4 // 3 + 4:
-        fields.refuse(name, f"at most {MAX_IMAGE_BYTES} bytes", "image_too_large")
+def image_at(fields: Fields, name: str) -> Image:
+    """The picture of a URL, `data:` or https, which `seen` is to look at."""
+    return Image(f"{_AT}{fields.at(name)}", fields.required_text(name))
+
+
+async def seen(items: Sequence[Item], images: RequestImages) -> tuple[Item, ...]:
+    """The items with their pictures; raises `InvalidRequest`."""
+    return tuple([await _seen(item, images) for item in items])
+
+
+async def _seen(item: Item, images: RequestImages) -> Item:
+    if not isinstance(item, Message | ToolResult) or isinstance(item.content, str):
+        return item
+    return replace(item, content=tuple([await _part(part, images) for part in item.content]))
+
+
+async def _part(part: Part, images: RequestImages) -> Part:
+    if not isinstance(part, Image):
+        return part
+    place = part.media_type.removeprefix(_AT)
     try:
-        content = binascii.a2b_base64(data, strict_mode=True)
-    except ValueError:
-        fields.refuse(name, "is not in base64", "invalid_base64_image")
-    if not content.startswith(KINDS[media_type]):
-        fields.refuse(name, "is of another kind than it says", "invalid_image")
-    return Image(media_type, data)
+        return await images.image_of(part.data)
+    except InvalidImage as error:
+        raise InvalidRequest(f"{place}: {error.detail}", place, "invalid_image") from None

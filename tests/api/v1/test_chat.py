@@ -1,6 +1,7 @@
 """Chat completions as OpenAI's own client asks for them: nothing of it is changed but base URL and key."""
 
 import asyncio
+import base64
 from typing import Any
 
 import openai
@@ -71,6 +72,39 @@ async def test_a_key_is_a_key(live: Live, tenant: Tenant) -> None:
         client.api_key = key
         answer = await client.chat.completions.create(model="mock-echo", messages=HELLO)
     assert answer.choices[0].finish_reason == "stop"
+
+
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(40)).decode()
+
+
+def with_picture(url: str) -> list[Any]:
+    parts = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": url}}]
+    return [{"role": "user", "content": parts}]
+
+
+async def test_a_picture_is_shown_to_the_model(live: Live, tenant: Tenant) -> None:
+    async with live.openai(tenant.user) as client:
+        answer = await client.chat.completions.create(
+            model="mock-echo", messages=with_picture(f"data:image/png;base64,{PNG}")
+        )
+    assert "with 1 image" in str(answer.choices[0].message.content)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://127.0.0.1/cat.png",
+        "data:image/svg+xml;base64,PHN2Zz4=",
+        f"data:image/png,{PNG}",
+        "data:image/png;base64,%%%%",
+        "data:image/png;base64,aGVsbG8=",
+    ],
+)
+async def test_a_picture_that_is_none_is_named(live: Live, tenant: Tenant, url: str) -> None:
+    async with live.openai(tenant.user) as client:
+        with pytest.raises(openai.BadRequestError) as refused:
+            await client.chat.completions.create(model="mock-echo", messages=with_picture(url))
+    assert (refused.value.code, refused.value.param) == ("invalid_image", "messages[0].content[1].image_url.url")
 
 
 # --- what goes wrong
@@ -150,10 +184,7 @@ async def test_the_same_request_sent_at_once_under_one_key_is_one_message(live: 
     once = {"Idempotency-Key": "a-key"}
     async with live.openai(tenant.user, max_retries=20) as client:
         answers = await asyncio.gather(
-            *(
-                client.chat.completions.create(model="mock-echo", messages=HELLO, store=True, extra_headers=once)
-                for _ in range(10)
-            )
+            *(client.chat.completions.create(model="mock-echo", messages=HELLO, extra_headers=once) for _ in range(10))
         )
         with pytest.raises(openai.ConflictError) as refused:
             await client.chat.completions.create(model="mock-echo", messages=HELLO, store=False, extra_headers=once)

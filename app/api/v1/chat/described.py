@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.api.v1.described import EXAMPLES, NULLABLE, STREAMS, answer, body
+from app.api.v1.described import EXAMPLES, NULLABLE, STREAMS, answer, body, listed
 
 TEXT, NUMBER, COUNT, FLAG, OBJECT = ({"type": kind} for kind in ("string", "number", "integer", "boolean", "object"))
 MODEL = "mock-echo"
@@ -82,6 +82,10 @@ CHUNKS = {
 }
 ANSWER = answer(COMPLETION, "With `stream`: Server-Sent Events `chat.completion.chunk` ..., then `[DONE]`")
 ANSWER["content"]["text/event-stream"] = {"schema": CHUNKS}
+ONE, LIST, MESSAGES = answer(COMPLETION), answer(listed(COMPLETION)), answer(listed(MESSAGE))
+LABELS = {"type": ["object", "null"], "additionalProperties": TEXT}
+METADATA = body({"metadata": LABELS}, ["metadata"], {"metadata": {"topic": "leases"}})
+DELETED = answer({"type": "object", "properties": {"object": TEXT, "id": TEXT, "deleted": FLAG}})
 _ID = "chatcmpl-01a20b5f-6f3e-7d3a-9a52-5f1c5d3f4f0e"
 EXAMPLES["create_chat_completion"] = {
     "id": _ID,
@@ -102,3 +106,15 @@ STREAMS["create_chat_completion"] = (
     f'data: {{"id": "{_ID}", "object": "chat.completion.chunk", '
     '"choices": [{"index": 0, "delta": {"content": "A "}, "finish_reason": null}]}\n\ndata: [DONE]\n\n'
 )
+_STORED = {**EXAMPLES["create_chat_completion"], "metadata": {"topic": "leases"}}
+_ENDS = {"first_id": _ID, "last_id": _ID, "has_more": False}
+EXAMPLES["get_chat_completion"] = EXAMPLES["update_chat_completion"] = _STORED
+EXAMPLES["list_chat_completions"] = {"object": "list", "data": [_STORED], **_ENDS}
+EXAMPLES["list_chat_completion_messages"] = {
+    "object": "list",
+    "data": [{"id": f"{_ID}-0", "role": "user", "content": "What is async Python?", "content_parts": None}],
+    "first_id": f"{_ID}-0",
+    "last_id": f"{_ID}-0",
+    "has_more": False,
+}
+EXAMPLES["delete_chat_completion"] = {"object": "chat.completion.deleted", "id": _ID, "deleted": True}

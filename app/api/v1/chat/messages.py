@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from app.api.v1.fields import Fields
-from app.api.v1.images import image_in
+from app.api.v1.images import image_at
 from app.core.items import Item, Message, Part, Reasoning, Text, ToolCall, ToolResult
 
 MAX_CALLS = 128
@@ -96,4 +96,4 @@ def _part(part: Fields, *, images: bool) -> Part:
         return Text(part.required_text(kind))
     if kind != "image_url" or not images:
         part.refuse("type", KINDS.get(kind, "is not known here"), "unsupported_value")
-    return image_in(part.required_object("image_url"), "url")
+    return image_at(part.required_object("image_url"), "url")

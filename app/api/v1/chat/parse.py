@@ -42,8 +42,8 @@ class ChatRequest:
         return text_of(last.content) if last is not None else ""
 
 
-def chat_request(body: Fields) -> ChatRequest:
-    """Raises `InvalidRequest`."""
+def chat_request(body: Fields, *, stores: bool = False) -> ChatRequest:
+    """Raises `InvalidRequest`. `stores`: where nothing is said of it."""
     body.ignore(*IGNORED)
     if body.integer("n", 1, 2**63) not in (None, 1):
         body.refuse("n", "one choice is made for a request: send it again for another", "unsupported_value")
@@ -51,6 +51,7 @@ def chat_request(body: Fields) -> ChatRequest:
         body.refuse("audio", "answers are text here", "unsupported_value")
     streams = body.flag("stream") or False
     stream_options = body.object("stream_options")
+    store = body.flag("store")
     functions = body.raw("tools") is None and body.raw("functions") is not None
     return ChatRequest(
         body.model(),
@@ -58,7 +59,7 @@ def chat_request(body: Fields) -> ChatRequest:
         _options(body, functions=functions),
         streams,
         streams and stream_options is not None and bool(stream_options.flag("include_usage")),
-        body.flag("store") or False,
+        stores if store is None else store,
         body.pairs("metadata", most=16, most_key=64, most_value=512),
         functions,
     )

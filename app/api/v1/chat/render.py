@@ -142,11 +142,15 @@ def _message(output: Sequence[Item], *, functions: bool) -> dict[str, Any]:
     if calls and functions:
         message["function_call"] = {"name": calls[0].name, "arguments": calls[0].arguments}
     elif calls:
-        message["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in calls
-        ]
+        message["tool_calls"] = tool_calls(calls)
     return message
+
+
+def tool_calls(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
+    return [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for call in calls
+    ]
 
 
 def _reason(row: MessageRow, *, calls: bool, functions: bool) -> str:

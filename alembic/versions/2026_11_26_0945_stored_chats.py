@@ -1,0 +1,23 @@
+"""What is said of a stored chat completion may be said anew.
+
+Revision ID: 0039
+Revises: 0038
+"""
+
+from alembic import op
+from app.db.roles import RUNTIME_ROLE
+
+revision: str = "0039"
+down_revision: str | None = "0038"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute("SET LOCAL lock_timeout = '3s'")
+    op.execute(f"GRANT UPDATE (metadata) ON messages TO {RUNTIME_ROLE}")
+
+
+def downgrade() -> None:
+    op.execute("SET LOCAL lock_timeout = '3s'")
+    op.execute(f"REVOKE UPDATE (metadata) ON messages FROM {RUNTIME_ROLE}")

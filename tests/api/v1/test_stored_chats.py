@@ -1,0 +1,78 @@
+"""Chat completions that were stored, as OpenAI's own client reads them."""
+
+from typing import Any
+
+import openai
+import pytest
+
+from tests.api.v1.conftest import Live
+from tests.helpers import Tenant, make_tenant
+
+TURNS: list[Any] = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": [{"type": "text", "text": "Weather?"}]},
+    {
+        "role": "assistant",
+        "content": "I look.",
+        "tool_calls": [{"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}],
+    },
+    {"role": "tool", "tool_call_id": "call_1", "content": "Sun"},
+]
+
+
+async def test_what_was_stored_is_found_again(live: Live, tenant: Tenant) -> None:
+    async with live.openai(tenant.user) as client:
+        completions = client.chat.completions
+        made = await completions.create(model="mock-echo", messages=TURNS, store=True, metadata={"of": "x"})
+        found = await completions.retrieve(made.id)
+        asked = [message async for message in completions.messages.list(made.id)]
+        relabelled = await completions.update(made.id, metadata={"of": "y"})
+        again = await completions.retrieve(made.id)
+        deleted = await completions.delete(made.id)
+        with pytest.raises(openai.NotFoundError):
+            await completions.retrieve(made.id)
+    assert found.model_dump(exclude={"metadata"}) == made.model_dump(exclude={"metadata"})
+    assert found.metadata == {"of": "x"}  # type: ignore[attr-defined]
+    assert relabelled.metadata == again.metadata == {"of": "y"}  # type: ignore[attr-defined]
+    assert (deleted.id, deleted.deleted) == (made.id, True)
+    assert [message.id for message in asked] == [f"{made.id}-{number}" for number in range(4)]
+    assert [message.role for message in asked] == ["system", "user", "assistant", "tool"]
+    assert [message.content for message in asked] == ["Be brief.", "Weather?", "I look.", "Sun"]
+    assert asked[2].tool_calls is not None
+    assert asked[2].tool_calls[0].id == "call_1"
+
+
+async def test_they_are_listed_by_pages_in_either_order(live: Live) -> None:
+    acme = await make_tenant(live.client)
+    async with live.openai(acme.user) as client:
+        completions = client.chat.completions
+        made = [(await completions.create(model="mock-echo", messages=TURNS[1:2], store=True)).id for _ in range(5)]
+        await completions.create(model="mock-echo", messages=TURNS[1:2])  # it is not stored
+        await live.client.post("/messages", json={"content": "Hello"}, headers=acme.user.headers)
+        listed = [one.id async for one in completions.list(limit=2)]
+        backwards = [one.id async for one in completions.list(limit=2, order="desc")]
+    assert listed == made
+    assert backwards == made[::-1]
+
+
+async def test_filters_that_are_none_are_refused(live: Live, tenant: Tenant) -> None:
+    async with live.openai(tenant.user) as client:
+        for filters in ({"metadata": {"of": "x"}}, {"model": "mock-echo"}):
+            with pytest.raises(openai.BadRequestError):
+                await client.chat.completions.list(**filters)  # type: ignore[arg-type]
+
+
+async def test_a_colleague_may_read_and_not_change(live: Live, tenant: Tenant) -> None:
+    async with live.openai(tenant.admin) as client:
+        made = await client.chat.completions.create(model="mock-echo", messages=TURNS[1:2], store=True)
+        passing = await client.chat.completions.create(model="mock-echo", messages=TURNS[1:2])
+    message = (await live.client.post("/messages", json={"content": "Hello"}, headers=tenant.user.headers)).json()
+    async with live.openai(tenant.user) as client:
+        assert (await client.chat.completions.retrieve(made.id)).id == made.id
+        with pytest.raises(openai.PermissionDeniedError):
+            await client.chat.completions.update(made.id, metadata={"of": "y"})
+        with pytest.raises(openai.PermissionDeniedError):
+            await client.chat.completions.delete(made.id)
+        for other in (passing.id, f"chatcmpl-{message['id']}", "chatcmpl-none"):
+            with pytest.raises(openai.NotFoundError):
+                await client.chat.completions.retrieve(other)

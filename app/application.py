@@ -39,6 +39,7 @@ from app.api.routes import (
     well_known,
 )
 from app.api.v1 import embeddings
+from app.api.v1 import models as v1_models
 from app.api.v1.chat import routes as chat
 from app.api.v1.chat import stored as stored_chats
 from app.api.v1.responses import conversations as conversations_of_responses
@@ -81,6 +82,7 @@ ROUTES: tuple[APIRouter, ...] = tuple(
         conversations_of_responses,
         stored_chats,
         embeddings,
+        v1_models,
         well_known,
         health,
     )

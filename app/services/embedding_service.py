@@ -27,11 +27,6 @@ class EmbeddingService:
         self._embedders = embedders
         self._meter = meter
 
-    @property
-    def models(self) -> list[str]:
-        """Their names, the one that embeds documents first."""
-        return [embedder.name for embedder in self._known()]
-
     def embedder(self, name: str) -> Embedder:
         """By the name that its provider has for it; "": the one that embeds documents.
 

@@ -181,6 +181,8 @@ async def call_every_route(
         ),
         ("delete", "/v1/chat/completions/{id}"): client.delete(f"/v1/chat/completions/{chat}", headers=user),
         ("post", "/v1/embeddings"): client.post("/v1/embeddings", json={"input": "Leases"}, headers=user),
+        ("get", "/v1/models"): client.get("/v1/models", headers=user),
+        ("get", "/v1/models/{id}"): client.get("/v1/models/mock-echo", headers=user),
         ("get", "/models"): client.get("/models", headers=user),
         ("get", "/models/{id}"): client.get("/models/mock-echo", headers=user),
         ("get", "/usage"): client.get("/usage?group_by=user", headers=admin),

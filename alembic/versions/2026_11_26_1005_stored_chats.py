@@ -1,14 +1,14 @@
 """What is said of a stored chat completion may be said anew.
 
-Revision ID: 0039
-Revises: 0038
+Revision ID: 0040
+Revises: 0039
 """
 
 from alembic import op
 from app.db.roles import RUNTIME_ROLE
 
-revision: str = "0039"
-down_revision: str | None = "0038"
+revision: str = "0040"
+down_revision: str | None = "0039"
 branch_labels = None
 depends_on = None
 

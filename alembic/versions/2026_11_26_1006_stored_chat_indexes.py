@@ -1,15 +1,15 @@
 """Stored chat completions are listed along indexes of their own, which plain messages are not in.
 
-Revision ID: 0040
-Revises: 0039
+Revision ID: 0041
+Revises: 0040
 """
 
 import sqlalchemy as sa
 
 from app.db.migration import create_index_concurrently, drop_index_concurrently
 
-revision: str = "0040"
-down_revision: str | None = "0039"
+revision: str = "0041"
+down_revision: str | None = "0040"
 branch_labels = None
 depends_on = None
 

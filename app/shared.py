@@ -18,7 +18,7 @@ from app.documents.uploads import Uploads
 from app.llm.checked import Checked
 from app.llm.factory import create_provider
 from app.llm.images import Images
-from app.llm.key_check import KeyCheck
+from app.llm.key_check import Account, KeyCheck
 from app.llm.pricing import PriceTable
 from app.messages.idempotency import IdempotencyKeys
 from app.residency.places import Places
@@ -79,7 +79,12 @@ class Shared:
         credentials = ProviderCredentials(places, masters)
         provider = create_provider(settings, credentials.of)
         ceiling = SpendingCeiling(settings.tenant_budget_ceiling_micro_usd)
-        addresses = {"openai": settings.openai_base_url, "anthropic": settings.anthropic_base_url}
+        accounts = {
+            "openai": Account("openai", settings.openai_base_url),
+            "anthropic": Account("anthropic", settings.anthropic_base_url),
+        }
+        upstreams = provider.catalogue.upstreams
+        accounts |= {each.account: Account(each.provider, each.base_url) for each in upstreams if each.account}
         return cls(
             settings=settings,
             places=places,
@@ -94,7 +99,7 @@ class Shared:
             refused=RefusedCredentials(),
             masters=masters,
             provider_credentials=credentials,
-            key_check=KeyCheck(addresses, tuple(settings.webhook_allowed_networks)),
+            key_check=KeyCheck(accounts, tuple(settings.webhook_allowed_networks)),
             images=Images(settings.llm_image_max_bytes, settings.webhook_allowed_networks),
             model_policies=ModelPolicies(),
             llm=LLMService(Checked(provider), provider.catalogue, prices),

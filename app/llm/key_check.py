@@ -36,16 +36,27 @@ KEYED = {
 """The providers at which a tenant may have a key of its own."""
 
 
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Where the service itself asks with a key; "": at the provider's own address."""
+
+    provider: str
+    base_url: str
+
+
 class KeyCheck:
-    """`addresses`: where the service itself asks a provider, if that is not the provider's own address.
+    """`accounts`: by the names under which tenants may bring keys of their own.
 
     What a tenant names is asked through the guard of webhooks, at saving as at each call.
     """
 
-    def __init__(self, addresses: Mapping[str, str], allowed_networks: tuple[Network, ...] = ()) -> None:
-        self._addresses = {name: url for name, url in addresses.items() if url}
+    def __init__(self, accounts: Mapping[str, Account], allowed_networks: tuple[Network, ...] = ()) -> None:
+        self._accounts = {name: account for name, account in accounts.items() if account.provider in KEYED}
         self._allowed = allowed_networks
         self._backend = GuardedBackend(allowed_networks)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._accounts
 
     def base_url(self, url: str) -> str:
         """A tenant's address of a provider as it is kept; raises `InvalidBaseUrl`."""
@@ -57,15 +68,16 @@ class KeyCheck:
             raise InvalidBaseUrl
         return kept.rstrip("/")
 
-    async def test(self, provider: str, credential: Credential, tenant_id: str) -> None:
-        """Ask the provider with the key.
+    async def test(self, name: str, credential: Credential, tenant_id: str) -> None:
+        """Ask the account's provider with the key.
 
         Raises:
             ProviderKeyRefused
             ProviderNotReached: nobody could say.
         """
-        keyed = KEYED[provider]
-        base = credential.base_url or self._addresses.get(provider) or keyed.url
+        account = self._accounts[name]
+        keyed = KEYED[account.provider]
+        base = credential.base_url or account.base_url or keyed.url
         headers = {keyed.key_header: keyed.key_prefix + credential.api_key, **dict(keyed.headers)}
         ON_BEHALF_OF.set(tenant_id)
         try:
@@ -74,12 +86,12 @@ class KeyCheck:
                     f"{base.rstrip('/')}{keyed.path}", headers, guarded=bool(credential.base_url)
                 )
         except Exception as error:  # noqa: BLE001 - whatever a server of a tenant's choice makes of it
-            logger.info("provider_key_not_tested", provider=provider, reason=type(error).__name__)
+            logger.info("provider_key_not_tested", account=name, reason=type(error).__name__)
             raise ProviderNotReached from None
         if status in REFUSED:
             raise ProviderKeyRefused
         if not 200 <= status < 300:
-            logger.info("provider_key_not_tested", provider=provider, reason=f"http_{status}")
+            logger.info("provider_key_not_tested", account=name, reason=f"http_{status}")
             raise ProviderNotReached
 
     async def _status_of(self, url: str, headers: Mapping[str, str], *, guarded: bool) -> int:

@@ -10,7 +10,7 @@ from app.core.errors import NotFound, ProviderKeyUnusable
 from app.db.execution import Connection, Record
 from app.db.session import TenantSession
 from app.llm.base import Credential
-from app.llm.key_check import KEYED, KeyCheck
+from app.llm.key_check import KeyCheck
 from app.models.rows import ProviderKeyRow
 from app.services.audit_service import record_by
 from app.services.provider_credentials import ProviderCredentials, purpose_of
@@ -93,7 +93,7 @@ class ProviderKeyService:
             ProviderKeyRefused, ProviderNotReached: nothing was stored.
             ProviderKeyUnusable: what seals the tenant's secrets cannot be opened.
         """
-        if provider not in KEYED:
+        if provider not in self._check:
             raise NotFound
         base_url = None if base_url is None else self._check.base_url(base_url)
         if test:

@@ -25,6 +25,7 @@ from tests.api.problems import assert_kind
 from tests.committed.models_server import GOOD_KEY, ModelsServer, models_server
 from tests.conftest import client_of, make_settings, own_database
 from tests.helpers import Tenant, log_in, make_tenant
+from tests.llm.loopback import completion, loopback
 from tests.sessions import actions_of
 from tests.waiting import until
 from tests.webhooks.receiver import resolving
@@ -387,6 +388,61 @@ async def test_erasing_a_tenant_takes_what_opens_its_secrets_first(
             await credential_of(app, acme)
         await eraser.erase(acme.id)
         assert await superuser.fetchval(count.format("provider_keys"), acme.id) == 0
+
+
+async def test_a_tenants_messages_go_to_its_own_address_with_its_own_key_and_nobody_elses(
+    database_url: URL, tmp_path: Path
+) -> None:
+    async def answer(_: dict[str, Any]) -> Any:
+        return completion("Hi")
+
+    service_key = "sk-of-the-service-itself"
+    async with loopback(answer) as services, loopback(answer) as own:
+        asked = {"llm_provider": "openai", "openai_api_key": service_key, "openai_base_url": services.base_url}
+        async with process(database_url, tmp_path, **asked, **ASKED_HERE) as (_, client):
+            acme, rival = await make_tenant(client), await make_tenant(client)
+
+            async def sent(tenant: Tenant) -> int:
+                headers = tenant.user.headers
+                return (await client.post("/messages", json={"content": "Hello"}, headers=headers)).status_code
+
+            assert await sent(acme) == 201
+            assert services.requests[-1][0]["authorization"] == f"Bearer {service_key}"
+            assert (await put(client, acme, base_url=own.base_url, test=False)).status_code == 200
+            assert await sent(acme) == 201
+            assert (len(services.requests), len(own.requests)) == (1, 1)
+            headers = own.requests[0][0]
+            assert headers["authorization"] == f"Bearer {GOOD_KEY}"
+            assert service_key not in repr(headers)
+            assert await sent(rival) == 201
+            assert (await put(client, acme, api_key="sk-at-the-services-address", test=False)).status_code == 200
+            assert await sent(acme) == 201
+            tokens = [headers["authorization"] for headers, _ in services.requests]
+            assert tokens == [f"Bearer {key}" for key in (service_key, service_key, "sk-at-the-services-address")]
+            assert (await client.delete("/admin/providers/openai", headers=acme.admin.headers)).status_code == 204
+            assert await sent(acme) == 201
+            assert services.requests[-1][0]["authorization"] == f"Bearer {service_key}"
+            assert len(own.requests) == 1
+
+
+async def test_a_key_that_cannot_be_opened_fails_messages_and_the_services_is_not_used(
+    database_url: URL, superuser: asyncpg.Connection, tmp_path: Path
+) -> None:
+    async def answer(_: dict[str, Any]) -> Any:
+        return completion("Hi")
+
+    async with loopback(answer) as services:
+        asked = {"llm_provider": "openai", "openai_api_key": "sk-x", "openai_base_url": services.base_url}
+        async with process(database_url, tmp_path, **asked) as (app, client):
+            acme = await make_tenant(client)
+            await put(client, acme, test=False)
+            await superuser.execute("UPDATE provider_keys SET sealed = 'broken' WHERE tenant_id = $1", acme.id)
+            app.state.container.shared.provider_credentials.forget(acme.id)
+            sent = await client.post("/messages", json={"content": "Hello"}, headers=acme.user.headers)
+            assert_kind(sent, 503, "provider-key-unusable")
+            shown = (await client.get("/messages", headers=acme.user.headers)).json()[0]
+            assert (shown["status"], shown["error_code"]) == ("failed", "provider_key_unusable")
+    assert services.requests == []
 
 
 async def test_it_is_the_admins_alone_and_outlives_who_set_it(

@@ -33,7 +33,8 @@ async def read_provider_key(name: ProviderName, service: ProviderKeys) -> Provid
 async def set_provider_key(
     name: ProviderName, body: ProviderKeySet, service: ProviderKeyAdmin, test: Test = True
 ) -> ProviderKeyRead:
-    """`openai` (any compatible server) or `anthropic`. From the next message on the tenant's calls go there with it.
+    """`openai` (any compatible server), `anthropic`, or an account of the service's catalogue. From the next message on
+    the tenant's calls go there with it.
 
     It is kept sealed and never shown again.
     """

@@ -46,6 +46,10 @@ def serve(settings: Settings) -> Serve:
 
 @pytest.fixture
 def listen(settings: Settings) -> Serve:
+    return listening(settings)
+
+
+def listening(settings: Settings) -> Serve:
     """As `serve`, behind a socket: what streams can be read while it does, and clients can hang up."""
 
     @asynccontextmanager

@@ -15,8 +15,8 @@ SAYS = (Message("assistant", "It rains."), ToolCall("call_1", "now", "{}"))
 OPENING: Any = [{"role": "system", "content": "Be brief."}, {"role": "developer", "content": "Speak German."}]
 
 
-async def test_a_conversation_has_metadata_that_change_and_goes_with_its_responses(listen: Serve) -> None:
-    async with listen(Scripted(SAYS)) as (_, client):
+async def test_a_conversation_has_metadata_that_change_and_goes_with_its_responses(live: Serve) -> None:
+    async with live(Scripted(SAYS)) as (_, client):
         acme = await make_tenant(client)
         async with openai(client, acme.user) as ai:
             made = await ai.conversations.create(metadata={"topic": "Rain"})
@@ -33,9 +33,9 @@ async def test_a_conversation_has_metadata_that_change_and_goes_with_its_respons
     assert (said.conversation and said.conversation.id, deleted.id, deleted.deleted) == (made.id, made.id, True)
 
 
-async def test_what_is_said_in_a_conversation_goes_along_and_is_listed(listen: Serve) -> None:
+async def test_what_is_said_in_a_conversation_goes_along_and_is_listed(live: Serve) -> None:
     provider = Scripted(SAYS, (Message("assistant", "So."),))
-    async with listen(provider) as (_, client):
+    async with live(provider) as (_, client):
         acme = await make_tenant(client)
         async with openai(client, acme.user) as ai:
             talk = await ai.conversations.create(items=OPENING)
@@ -55,9 +55,9 @@ async def test_what_is_said_in_a_conversation_goes_along_and_is_listed(listen: S
     assert single.to_dict() == newest[1]
 
 
-async def test_a_conversation_of_another_tenant_is_none(listen: Serve) -> None:
+async def test_a_conversation_of_another_tenant_is_none(live: Serve) -> None:
     provider = Scripted(SAYS)
-    async with listen(provider) as (_, client):
+    async with live(provider) as (_, client):
         acme, rival = await make_tenant(client), await make_tenant(client)
         async with openai(client, acme.user) as ai, openai(client, rival.user) as other:
             talk = await ai.conversations.create()
@@ -82,8 +82,8 @@ async def test_a_conversation_of_another_tenant_is_none(listen: Serve) -> None:
 
 
 @pytest.mark.parametrize("items", [[{"role": "user", "content": "Hello"}], [{"type": "item_reference", "id": "x"}]])
-async def test_a_conversation_begins_with_system_messages_alone(listen: Serve, items: Any) -> None:
-    async with listen(Scripted(SAYS)) as (_, client):
+async def test_a_conversation_begins_with_system_messages_alone(live: Serve, items: Any) -> None:
+    async with live(Scripted(SAYS)) as (_, client):
         acme = await make_tenant(client)
         async with openai(client, acme.user) as ai:
             with pytest.raises(sdk.BadRequestError) as refused:

@@ -123,7 +123,7 @@ class Attempts:
     def _foreign_body(self) -> Exchange:
         operation, (tenant, other) = self._dice.choice(self._by_body), self._two()
         body = operation.filled(lambda kind: self._id(kind, other))
-        attempt = Attempt("another tenant's id in the body", operation, tenant, 404, own=False)
+        attempt = Attempt("another tenant's id in the body", operation, tenant, operation.foreign_in_body, own=False)
         return self._request(attempt, self._own_path(operation, tenant), body)
 
     def _tenant_in_body(self) -> Exchange:

@@ -25,7 +25,7 @@ def begun(row: MessageRow, shown: dict[str, Any]) -> dict[str, Any]:
         "error": None,
         "incomplete_details": None,
         **shown,
-        "model": shown.get("model") or row.model or "",
+        "model": shown.get("model") or row.asked_model or "",
         "previous_response_id": row.previous_id and response_id(row.previous_id),
         "conversation": row.conversation_id and {"id": CONVERSATION + row.conversation_id},
         "metadata": row.metadata or {},
@@ -45,6 +45,7 @@ def resource(
     reason = row.finish_reason and INCOMPLETE.get(FinishReason(row.finish_reason))
     return response | {
         "status": status,
+        "model": response["model"] or row.model or "",
         "completed_at": int(row.updated_at.timestamp()) if status == "completed" else None,
         "incomplete_details": {"reason": reason} if status == "incomplete" else None,
         "error": _error(error or provider_failure(row.error_code, row.id)) if status == "failed" else None,

@@ -35,6 +35,7 @@ def row(**different: Any) -> Any:
         "created_at": datetime.now(UTC),
         "updated_at": datetime.now(UTC),
         "model": "small",
+        "asked_model": None,
         "previous_id": None,
         "conversation_id": None,
         "metadata": {"for": "a test"},

@@ -155,7 +155,7 @@ def _prompt(items: Sequence[Item]) -> str:
 
 def _images(item: Item) -> int:
     content = item.content if isinstance(item, Message | ToolResult) else ""
-    return sum(isinstance(part, Image) for part in content)
+    return 0 if isinstance(content, str) else sum(isinstance(part, Image) for part in content)
 
 
 def _tokens(item: Item) -> int:

@@ -2,11 +2,15 @@
 
 import asyncio
 import base64
+import json
 from typing import Any
 
 import openai
 import pytest
+from pydantic import BaseModel
 
+from app.application import create_app, lifespan
+from app.core.config import Settings
 from tests.api.v1.conftest import Live
 from tests.conftest import client_of
 from tests.helpers import Tenant, make_tenant
@@ -190,3 +194,82 @@ async def test_the_same_request_sent_at_once_under_one_key_is_one_message(live: 
             await client.chat.completions.create(model="mock-echo", messages=HELLO, store=False, extra_headers=once)
     assert len({answer.model_dump_json() for answer in answers}) == 1
     assert refused.value.code == "idempotency_key_reused"
+
+
+# --- tools and schemas
+
+
+TOOLS: list[Any] = [
+    {
+        "type": "function",
+        "function": {
+            "name": "get_weather",
+            "description": "Of a city",
+            "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+        },
+    }
+]
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_tool_is_called_and_what_it_says_is_used(live: Live, tenant: Tenant, *, streams: bool) -> None:
+    turns: list[Any] = [{"role": "user", "content": "Please call get_weather"}]
+    async with live.openai(tenant.user) as client:
+        if streams:
+            async with client.chat.completions.stream(model="mock-echo", messages=turns, tools=TOOLS) as stream:
+                called = (await stream.get_final_completion()).choices[0]
+        else:
+            called = (await client.chat.completions.create(model="mock-echo", messages=turns, tools=TOOLS)).choices[0]  # type: ignore[assignment]
+        assert called.finish_reason == "tool_calls"
+        assert called.message.tool_calls
+        (call,) = called.message.tool_calls
+        assert call.function.name == "get_weather"
+        assert isinstance(json.loads(call.function.arguments)["city"], str)
+        turns.append(called.message.model_dump(exclude_none=True, exclude={"parsed"}))
+        turns.append({"role": "tool", "tool_call_id": call.id, "content": "Rain all day"})
+        answer = await client.chat.completions.create(model="mock-echo", messages=turns, tools=TOOLS)
+    assert answer.choices[0].finish_reason == "stop"
+    assert "Rain all day" in str(answer.choices[0].message.content)
+
+
+class City(BaseModel):
+    name: str
+    inhabitants: int
+
+
+async def test_an_answer_is_held_to_a_schema(live: Live, tenant: Tenant) -> None:
+    async with live.openai(tenant.user) as client:
+        answer = await client.chat.completions.parse(model="mock-echo", messages=HELLO, response_format=City)
+        anything = await client.chat.completions.create(
+            model="mock-echo", messages=HELLO, response_format={"type": "json_object"}
+        )
+    assert isinstance(answer.choices[0].message.parsed, City)
+    assert isinstance(json.loads(str(anything.choices[0].message.content)), dict)
+
+
+# --- limits
+
+
+async def test_who_asks_too_often_is_told_when_to_come_back(settings: Settings) -> None:
+    limited = settings.model_copy(update={"rate_limit_enabled": True, "rate_limit_user": "2/hour"})
+    app = create_app(limited)
+    async with lifespan(app), client_of(app) as client:
+        acme = await make_tenant(client)
+        body = {"model": "mock-echo", "messages": HELLO}
+        first = await client.post("/v1/chat/completions", json=body, headers=acme.user.headers)
+        for _ in range(2):
+            refused = await client.post("/v1/chat/completions", json=body, headers=acme.user.headers)
+    assert first.status_code == 200
+    assert (first.headers["x-ratelimit-limit-requests"], first.headers["x-ratelimit-remaining-requests"]) == ("2", "1")
+    assert first.headers["x-ratelimit-reset-requests"] == "3600s"
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert int(refused.headers["retry-after-ms"]) == 1000 * int(refused.headers["retry-after"])
+    assert refused.headers["x-ratelimit-remaining-requests"] == "0"
+
+
+async def test_a_conversation_larger_than_our_own_bodies_is_taken(live: Live, tenant: Tenant) -> None:
+    long: list[Any] = [{"role": "user", "content": "word " * 400_000}, *HELLO]
+    async with live.openai(tenant.user) as client:
+        answer = await client.chat.completions.create(model="mock-echo", messages=long)
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens > 400_000

@@ -166,8 +166,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             logger.warning("unknown_setting", name=name, near=meant)
         for opening in openings(settings):
             logger.warning("open_in_production", opening=opening)
-        containers[0].shared.llm.tell()
-        logger.info("ready", environment=settings.environment, llm_provider=settings.llm_provider)
+        llm = containers[0].shared.llm
+        llm.tell()
+        logger.info("ready", environment=settings.environment, llm_provider=llm.provider_name)
         app.state.on_ready()
         yield
 

@@ -81,11 +81,10 @@ class LLMService:
 
         Where one may fail at a price and another answer, it is that of the two dearest.
         """
-        costs = [
-            self._most(model, upstream, call)
-            for model in candidates(self.catalogue, call)
-            for upstream in model.upstreams
-        ]
+        costs: list[int | None] = []
+        for model in candidates(self.catalogue, call):
+            read = _most_input(model, call)
+            costs += [_most(model, upstream, call, read) for upstream in model.upstreams]
         known = sorted((cost for cost in costs if cost is not None), reverse=True)
         return sum(known[:MOST_BILLED]) if len(known) == len(costs) else None
 
@@ -106,7 +105,8 @@ class LLMService:
 
     def unseen(self, call: Call) -> Charge:
         """What a call costs that was stopped and whose answer nobody saw: what was set aside for it."""
-        most = Charge(self._most(*self._asked(call), call))
+        model, upstream = self._asked(call)
+        most = Charge(_most(model, upstream, call, _most_input(model, call)))
         return self._sum([*self._before(call), most])
 
     def partial(self, call: Call, output: Sequence[Item]) -> Completion:
@@ -131,13 +131,6 @@ class LLMService:
         model = self.catalogue.named(call.model)
         return model, model.upstreams[0]
 
-    def _most(self, model: Model, upstream: Upstream, call: Call) -> int | None:
-        if upstream.price is None:
-            return None
-        read = pricing.most_input_tokens(call.items, call.options, model.image_tokens)
-        wrote = min(call.options.max_output_tokens or model.max_output_tokens, model.max_output_tokens)
-        return pricing.most(upstream.price.price, read, wrote)
-
     def _before(self, call: Call) -> list[Charge]:
         """What failed at a price before the last attempt."""
         return [self._failed(attempt, call) for attempt in call.attempts[:-1] if attempt.billed]
@@ -147,7 +140,8 @@ class LLMService:
         asked = self._upstreams[attempt.upstream]
         if attempt.answer is not None:
             return self._answered(asked, attempt.answer, call, thoughts)
-        return Charge(self._most(*asked, call))
+        model, upstream = asked
+        return Charge(_most(model, upstream, call, _most_input(model, call)))
 
     def _answered(self, asked: tuple[Model, Upstream], answer: Completion, call: Call, thoughts: int) -> Charge:
         model, upstream = asked
@@ -176,6 +170,17 @@ class LLMService:
 
     async def close(self) -> None:
         await self._provider.close()
+
+
+def _most_input(model: Model, call: Call) -> int:
+    return pricing.most_input_tokens(call.items, call.options, model.image_tokens)
+
+
+def _most(model: Model, upstream: Upstream, call: Call, read: int) -> int | None:
+    if upstream.price is None:
+        return None
+    wrote = min(call.options.max_output_tokens or model.max_output_tokens, model.max_output_tokens)
+    return pricing.most(upstream.price.price, read, wrote)
 
 
 def _told(rates: Rates) -> dict[str, Any]:

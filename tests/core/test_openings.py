@@ -40,6 +40,8 @@ def test_the_defaults_of_production_are_all_named() -> None:
         ({"tenant_creation": "open"}, "TENANT_CREATION"),
         ({"default_registration": "open"}, "DEFAULT_REGISTRATION"),
         ({"llm_fallbacks": "mock"}, "LLM_PROVIDER=mock"),
+        ({"llm_provider": "mock", "llm_models": '{"own": {"provider": "ollama"}}'}, None),
+        ({"llm_models": '{"own": {"provider": "ollama"}, "try": {"provider": "mock"}}'}, "LLM_PROVIDER=mock"),
         ({"rate_limit_enabled": False}, "RATE_LIMIT_ENABLED"),
         ({"trusted_hosts": ""}, "TRUSTED_HOSTS"),
     ],

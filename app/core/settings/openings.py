@@ -12,7 +12,9 @@ def openings(settings: Settings) -> list[str]:
         "Whoever knows a new tenant's id may register in it: DEFAULT_REGISTRATION=open": (
             settings.default_registration == "open"
         ),
-        "Prompts are answered by the mock: LLM_PROVIDER=mock": "mock" in {name for name, _ in settings.providers()},
+        "Prompts are answered by the mock: LLM_PROVIDER=mock": (
+            "mock" in {upstream.provider for entry in settings.catalogue().values() for upstream in entry.where()}
+        ),
         "The description of the interface is public: DOCS_ENABLED=true": settings.docs_enabled,
         "Requests may name any host: TRUSTED_HOSTS is empty": not settings.trusted_hosts,
         "Requests are not counted: RATE_LIMIT_ENABLED=false": not settings.rate_limit_enabled,

@@ -40,6 +40,7 @@ from app.api.routes import (
 )
 from app.api.v1 import embeddings
 from app.api.v1 import models as v1_models
+from app.api.v1.anthropic import routes as anthropic
 from app.api.v1.chat import routes as chat
 from app.api.v1.chat import stored as stored_chats
 from app.api.v1.responses import conversations as conversations_of_responses
@@ -77,6 +78,7 @@ ROUTES: tuple[APIRouter, ...] = tuple(
         admin,
         providers,
         usage,
+        anthropic,
         chat,
         responses,
         conversations_of_responses,

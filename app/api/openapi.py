@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 from app.api import examples, examples_of_keys, examples_of_models
 from app.api.errors import OAUTH_PATH, documented, problem_of, problem_of_status
 from app.api.http.paths import is_v1
+from app.api.v1.anthropic import described as anthropic
 from app.api.v1.described import ERROR, ERROR_SCHEMA, error_example
 from app.api.v1.described import EXAMPLES as V1_EXAMPLES
 from app.api.v1.described import STREAMS as V1_STREAMS
@@ -37,6 +38,7 @@ TAGS = [
     {"name": "admin", "description": "People, invites, webhooks and the audit log of the caller's tenant."},
     {"name": "usage", "description": "Tokens, cost and budgets of the caller's tenant."},
     {"name": "openai", "description": "What OpenAI's clients call: point one here, with an API key of this service."},
+    {"name": "anthropic", "description": "What Anthropic's clients call, likewise."},
     {"name": "health", "description": "For probes: liveness and readiness."},
 ]
 REPLACED = ("HTTPValidationError", "ValidationError")
@@ -83,7 +85,7 @@ def _complete_schemas(schema: dict[str, Any]) -> None:
         described = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(described.pop("$defs", {}))
         schemas[model.__name__] = described
-    schemas["OpenAIError"] = ERROR_SCHEMA
+    schemas["OpenAIError"], schemas["AnthropicError"] = ERROR_SCHEMA, anthropic.ERROR_SCHEMA
     components["securitySchemes"]["AccessTokenOrApiKey"] = BEARER
 
 
@@ -126,8 +128,8 @@ def _example(operation_id: str, status: str, kind: str, schema: dict[str, Any]) 
             return examples.LINES
         case "text/plain":
             return examples.TEXT
-    if schema == ERROR:
-        return error_example(int(status))
+    if schema in (ERROR, anthropic.ERROR):
+        return (error_example if schema == ERROR else anthropic.error_example)(int(status))
     return V1_EXAMPLES.get(operation_id) or _own_example(schema)
 
 

@@ -207,6 +207,8 @@ OPERATIONS = (
     Operation("delete", "/v1/chat/completions/{id}", OWNER, target="chat_completion", scope=WRITE),
     Operation("get", "/v1/models", MEMBER),
     Operation("get", "/v1/models/{id}", MEMBER, target="model", named=True),
+    Operation("post", "/v1/messages", MEMBER, body={**CHAT, "max_tokens": 50}, scope=WRITE),
+    Operation("post", "/v1/messages/count_tokens", MEMBER, body=CHAT, scope=WRITE),
     Operation("post", "/v1/embeddings", MEMBER, body={"input": "Hello"}, scope=WRITE),
     Operation("get", "/models", MEMBER, scope=READ),
     Operation("get", "/models/{id}", MEMBER, target="model", scope=READ, named=True),

@@ -180,6 +180,10 @@ async def call_every_route(
             f"/v1/chat/completions/{chat}", json={"metadata": {"of": "y"}}, headers=user
         ),
         ("delete", "/v1/chat/completions/{id}"): client.delete(f"/v1/chat/completions/{chat}", headers=user),
+        ("post", "/v1/messages"): client.post(
+            "/v1/messages", json={**CHAT, "max_tokens": 50}, headers={**user, "Idempotency-Key": "kept"}
+        ),
+        ("post", "/v1/messages/count_tokens"): client.post("/v1/messages/count_tokens", json=CHAT, headers=user),
         ("post", "/v1/embeddings"): client.post("/v1/embeddings", json={"input": "Leases"}, headers=user),
         ("get", "/v1/models"): client.get("/v1/models", headers=user),
         ("get", "/v1/models/{id}"): client.get("/v1/models/mock-echo", headers=user),
@@ -217,10 +221,10 @@ async def call_every_route(
         assert answer.is_success, answer.text
     replayed = await client.post("/conversations", json={}, headers={**user, "Idempotency-Key": "two"})
     assert replayed.is_success
-    next_page = (await client.get("/messages?limit=2", headers=user)).links
+    next_page = (await client.get("/messages?limit=3", headers=user)).links
     assert not next_page
     await send(client, tenant.user)
-    deep = (await client.get("/messages?limit=2", headers=user)).links["next"]["url"]
+    deep = (await client.get("/messages?limit=3", headers=user)).links["next"]["url"]
     assert (await client.get(deep, headers=user)).status_code == 200
     return set(calls)
 

@@ -3,6 +3,7 @@
 from starlette.types import Scope
 
 V1 = "/v1"
+ANTHROPIC = "/v1/messages"
 
 
 def own_path(scope: Scope) -> str:
@@ -12,4 +13,12 @@ def own_path(scope: Scope) -> str:
 
 
 def is_v1(path: str) -> bool:
-    return path.startswith(V1) and (len(path) == len(V1) or path[len(V1)] == "/")
+    return _is_below(path, V1)
+
+
+def is_anthropic(path: str) -> bool:
+    return _is_below(path, ANTHROPIC)
+
+
+def _is_below(path: str, prefix: str) -> bool:
+    return path.startswith(prefix) and (len(path) == len(prefix) or path[len(prefix)] == "/")

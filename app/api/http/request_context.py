@@ -11,10 +11,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.http.bodies import BodiesInFlight, HeldBody
 from app.api.http.client_address import ClientAddress
-from app.api.http.paths import is_v1, own_path
+from app.api.http.paths import is_anthropic, is_v1, own_path
 from app.api.http.request_bounds import RequestBounds, RequestHead
 from app.api.http.response_headers import ResponseHeaders
-from app.api.v1.headers import v1_headers
+from app.api.v1.headers import v1_headers, with_bearer
 from app.core.errors import AppError
 from app.core.ids import new_id
 from app.observability import tracing
@@ -62,7 +62,10 @@ class RequestContextMiddleware:
         request_id = _identify(head, state)
         state["client_address"] = self.client_address.of(scope.get("client"), scope["headers"])
         status, method = 0, scope["method"]
-        held = state["body"] = HeldBody(self.bodies) if is_v1(own_path(scope)) else None
+        path = own_path(scope)
+        held = state["body"] = HeldBody(self.bodies) if is_v1(path) else None
+        if is_anthropic(path):
+            scope = {**scope, "headers": with_bearer(scope["headers"])}
         span = tracing.begin_request(head.values)
         raw_request_id = request_id.encode()
         if method == "HEAD":  # a GET whose body is not sent

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi.responses import JSONResponse
 from starlette.types import Scope
 
-from app.api.http.paths import V1, is_v1, own_path
+from app.api.http.paths import ANTHROPIC, V1, is_v1, own_path
 from app.core import errors
 from app.schemas.problem import Problem
 
@@ -73,8 +73,26 @@ def openai(fault: Fault) -> dict[str, Any]:
     return {"error": error}
 
 
+ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+
+def anthropic(fault: Fault) -> dict[str, Any]:
+    usual = "invalid_request_error" if fault.status < 500 else "api_error"
+    error = {"type": ANTHROPIC_TYPES.get(fault.status, usual), "message": fault.message}
+    return {"type": "error", "error": error, "request_id": fault.request_id}
+
+
 # The longest that fits.
-RENDERERS: Mapping[str, Renderer] = {V1: openai}
+RENDERERS: Mapping[str, Renderer] = {V1: openai, ANTHROPIC: anthropic}
 
 
 def renderer_of(scope: Scope) -> Renderer | None:

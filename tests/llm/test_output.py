@@ -76,7 +76,7 @@ def test_a_calls_first_piece_alone_has_its_id_and_name() -> None:
     output = Output(heard.append, "openai")
     call = output.begin_call("call_1", "f")
     output.argue(call, '{"a"')
-    output.argue(call, ": 1}", "f")
+    output.argue(call, ": 1}", "another")
     assert output.end() == (ToolCall("call_1", "f", '{"a": 1}'),)
     assert heard == [ToolCallDelta(0, "", "call_1", "f"), ToolCallDelta(0, '{"a"'), ToolCallDelta(0, ": 1}")]
 

@@ -91,7 +91,7 @@ async def send_message(
     streams = _wants_events(body, request)
     sent = await service.send(
         await prompt_of(body, images, CacheControl.of(request.headers.getlist("Cache-Control")), streams=streams),
-        IdempotentRequest.of(key, "POST /messages", body.model_dump(exclude=_unsaid(body))),
+        None if key is None else _idempotent(key, body),
     )
     return await _answer(service, sent, body, request, response, streams=streams)
 
@@ -174,10 +174,11 @@ async def delete_message(message_id: PathId, service: Messages) -> None:
     await service.delete(message_id)
 
 
-def _unsaid(body: MessageCreate) -> set[str]:
+def _idempotent(key: str, body: MessageCreate) -> IdempotentRequest | None:
     """A request that says nothing of what came later is the one that it was before."""
     fields = MessageCreate.model_fields
-    return {name for name in LATER if getattr(body, name) == fields[name].default}
+    unsaid = {name for name in LATER if getattr(body, name) == fields[name].default}
+    return IdempotentRequest.of(key, "POST /messages", body.model_dump(exclude=unsaid))
 
 
 async def _answer(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from typing import Any
 
 import asyncpg
@@ -16,6 +17,7 @@ from tests.committed.conftest import Serve, rows_of
 from tests.committed.playing import PlayingProvider
 from tests.committed.sse import Event, following, rest, sending
 from tests.helpers import make_tenant
+from tests.waiting import until
 
 ITEMS: list[Item] = [
     Reasoning("Hm \U0001f600", "anthropic", {"signature": "c2ln"}),
@@ -93,15 +95,23 @@ async def test_it_is_resumed_anywhere_by_either_process_while_it_runs_and_at_its
                 provider.say(event)
             await written(app)
 
+            seen: Counter[str] = Counter()
+
             async def resumed(client: httpx.AsyncClient, offset: int) -> list[tuple[str, Any]]:
                 async with following(client, message_id, acme.user.headers, f"1-{offset}") as events:
-                    return told(await rest(events))
+                    found = []
+                    async for event in events:
+                        found.append(event)
+                        seen[event.id or ""] += 1
+                    return told([event for event in found if event.name != "comment"])
 
             offsets = range(0, 60, 7)
             running = [asyncio.create_task(resumed(client, offset)) for client in (here, there) for offset in offsets]
             for event in EVENTS[5:]:
                 provider.say(event)
                 await written(app)
+            last = f"1-{app.state.container.engine.find(message_id, 1).log.length}"
+            await until(lambda: seen[last] == len(running), "all to be read while it runs, from memory and deltas")
             provider.release.set()
             (*_, end) = await rest(events)
             assert end.name == "completed"

@@ -98,16 +98,29 @@ async def test_results_that_nobody_waits_for_are_refused(serve: Serve, acme: Ten
 
 
 async def test_a_turn_and_its_results_leave_the_context_together(serve: Serve, acme: Tenant) -> None:
-    long = "long " * 400
-    provider = PlayingProvider(CALLS, [Message("assistant", long)], DONE)
+    provider = PlayingProvider(CALLS, DONE)
     async with serve(provider, llm_context_tokens=600) as (_, client):
         talk = await room(client, acme)
-        await say(client, acme, talk, content="Oslo and Rome?")
+        await say(client, acme, talk, content="x" * 2000)
+        # What is answered is kept, though it has no room.
+        await say(client, acme, talk, tool_results=RESULTS, content="y" * 2400)
+        await say(client, acme, talk, content="z" * 800)
+        await say(client, acme, talk, content="Fits")
+    assert [type(item).__name__ for item in provider.calls[1].items].count("ToolResult") == 2
+    assert provider.calls[1].items[1] == Message("user", "x" * 2000)
+    assert list(provider.calls[2].items) == [Message("system", "Be kind"), Message("user", "z" * 800)]
+    assert list(provider.calls[3].items)[1:] == [Message("user", "z" * 800), *DONE, Message("user", "Fits")]
+
+
+async def test_results_alone_are_no_context(serve: Serve, acme: Tenant) -> None:
+    """They would fit, and the turn that called does not."""
+    provider = PlayingProvider(CALLS, DONE)
+    async with serve(provider, llm_context_tokens=600) as (_, client):
+        talk = await room(client, acme)
+        await say(client, acme, talk, content="x" * 2000)
         await say(client, acme, talk, tool_results=RESULTS)
-        await say(client, acme, talk, content="And now?")
-        await say(client, acme, talk, content="x" * 2400)
-    assert [type(item).__name__ for item in provider.calls[2].items].count("ToolResult") == 2
-    assert list(provider.calls[3].items) == [Message("system", "Be kind"), Message("user", "x" * 2400)]
+        await say(client, acme, talk, content="z" * 800)
+    assert list(provider.calls[2].items) == [Message("system", "Be kind"), Message("user", "z" * 800)]
 
 
 async def test_a_failed_turn_is_run_again_with_what_it_asked(

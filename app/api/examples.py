@@ -27,7 +27,7 @@ from app.schemas.document import CollectionRead, DocumentCreate, DocumentRead
 from app.schemas.health import Health, Readiness
 from app.schemas.invite import InviteCreate, InviteCreated, InviteRead
 from app.schemas.jwks import KeySet
-from app.schemas.message import MessageCreate, MessageRead, MessageRetry
+from app.schemas.message import Citation, MessageCitations, MessageCreate, MessageRead, MessageRetry
 from app.schemas.oauth import OAuthError
 from app.schemas.problem import FieldError
 from app.schemas.search import PassageRead, SearchRequest
@@ -89,6 +89,19 @@ _invite = InviteRead(
     created_at=AT,
 )
 
+_citation = Citation(
+    source=1,
+    document_id=DOCUMENT,
+    chunk_id=CHUNK,
+    name="handbook.md",
+    page=None,
+    heading="Machines > Leases",
+    start=4180,
+    end=4279,
+    cited_text="A machine goes back at the end of its lease. Until the new one is there, it may stay for two weeks.",
+    score=1.07,
+)
+
 ANSWERS: tuple[BaseModel, ...] = (
     Health(),
     Readiness(
@@ -133,8 +146,8 @@ ANSWERS: tuple[BaseModel, ...] = (
     ),
     MessageRead(
         id=MESSAGE,
-        content="What is async Python?",
-        response="A way to wait for many things at once.",
+        content="How long may a machine stay after its lease?",
+        response="For two weeks, until the new one is there [1].",
         user_id=ADMIN,
         tenant_id=TENANT,
         conversation_id=None,
@@ -148,6 +161,7 @@ ANSWERS: tuple[BaseModel, ...] = (
         cost_micro_usd=22,
         cached=False,
         attempts=1,
+        citations=[_citation],
         created_at=AT,
         updated_at=AT,
     ),
@@ -243,6 +257,7 @@ FORMS: dict[str, dict[str, Any]] = {
 
 EVENTS = (
     f'event: message\ndata: {{"id":"{MESSAGE}","status":"pending"}}\n\n'
+    f"event: citations\ndata: {MessageCitations(citations=[_citation]).model_dump_json()}\n\n"
     'event: delta\nid: 1-6\ndata: {"text": "A way "}\n\n'
     f'event: completed\nid: 1-end\ndata: {{"id":"{MESSAGE}","status":"completed","response":"A way to wait."}}\n\n'
 )

@@ -1,11 +1,14 @@
 """The service against its own OpenAPI description, with inputs that nobody would think of."""
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Iterator
+from functools import cache
 
 import httpx
+import jsonschema_rs
 import pytest
 import schemathesis
 import uvicorn
@@ -24,10 +27,42 @@ from tests.committed.server import free_port
 from tests.conftest import make_settings
 from tests.helpers import make_tenant
 
+SCHEMAS = {
+    "citations": "MessageCitations",
+    "reasoning": "MessageReasoning",
+    "delta": "MessageDelta",
+    "tool_call": "MessageToolCall",
+    "failed": "Problem",
+    **dict.fromkeys(("message", "completed", "cancelled"), "MessageRead"),
+}
+
+
+@cache
+def validator_of(name: str) -> jsonschema_rs.Draft202012Validator:
+    components = create_app().openapi()["components"]
+    schema = {"$ref": f"#/components/schemas/{name}", "components": components}
+    return jsonschema_rs.Draft202012Validator(schema)
+
+
+def events_are_as_described(stream: str) -> None:
+    """Each event has a name and data of the schema that belongs to it; the first is the message, the last its end."""
+    events = [
+        dict(line.split(": ", 1) for line in part.split("\n"))
+        for part in stream.split("\n\n")
+        if part and not part.startswith(":")
+    ]
+    for event in events:
+        error = next(validator_of(SCHEMAS[event["event"]]).iter_errors(json.loads(event["data"])), None)
+        assert error is None, (event, error)
+    assert events, stream
+    assert events[-1]["event"] in ("completed", "failed", "cancelled")
+
 
 def answers_as_described(ctx, response, case) -> bool | None:
-    """But for streams: the schema of one is of all its text, and here each event would be held to it."""
+    """Of a message's stream each event, by its name: the schema of one is of all its text."""
     if response.headers.get("content-type", [""])[0].startswith("text/event-stream"):
+        if case.path.startswith("/messages"):
+            events_are_as_described(response.text)
         return None
     return response_schema_conformance(ctx, response, case)
 

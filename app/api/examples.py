@@ -89,18 +89,10 @@ _invite = InviteRead(
     created_at=AT,
 )
 
-_citation = Citation(
-    source=1,
-    document_id=DOCUMENT,
-    chunk_id=CHUNK,
-    name="handbook.md",
-    page=None,
-    heading="Machines > Leases",
-    start=4180,
-    end=4279,
-    cited_text="A machine goes back at the end of its lease. Until the new one is there, it may stay for two weeks.",
-    score=1.07,
-)
+_passage: dict[str, Any] = {"document_id": DOCUMENT, "chunk_id": CHUNK, "name": "handbook.md", "page": None}
+_passage |= {"heading": "Machines > Leases", "start": 4180, "end": 4279, "score": 1.07}
+_said = "A machine goes back at the end of its lease. Until the new one is there, it may stay for two weeks."
+_citation = Citation(source=1, cited_text=_said, **_passage)
 
 ANSWERS: tuple[BaseModel, ...] = (
     Health(),
@@ -195,18 +187,7 @@ ANSWERS: tuple[BaseModel, ...] = (
         updated_at=AT,
     ),
     CollectionRead(name="default", documents=1, chunks=21, bytes=18_204),
-    PassageRead(
-        document_id=DOCUMENT,
-        chunk_id=CHUNK,
-        name="handbook.md",
-        collection="default",
-        page=None,
-        heading="Machines > Leases",
-        start=4180,
-        end=4279,
-        text="A machine goes back at the end of its lease. Until the new one is there, it may stay for two weeks.",
-        score=1.07,
-    ),
+    PassageRead(collection="default", text=_said, **_passage),
     UsageRead(
         key=date(2026, 11, 26).isoformat(),
         messages=1,

@@ -56,7 +56,7 @@ async def client_of(client: httpx.AsyncClient, member: Member, **options: Any) -
 
 
 async def asking(openais: AsyncOpenAI, **options: Any) -> Any:
-    return await openais.chat.completions.create(model="held-1", **{"messages": HELLO, **options})
+    return await openais.chat.completions.create(**{"model": "", "messages": HELLO, **options})
 
 
 def only(chunk: ChatCompletionChunk) -> dict[str, Any]:

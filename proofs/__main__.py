@@ -1,0 +1,26 @@
+"""`python -m proofs budget|resume [--times N] [--seed N]`: what the service promises, shown on running processes."""
+
+import argparse
+import asyncio
+import sys
+import time
+
+from proofs import budget, resume
+
+PROOFS = {"budget": (budget.run, 500), "resume": (resume.run, 1_000)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m proofs", description=__doc__)
+    parser.add_argument("proof", choices=PROOFS)
+    parser.add_argument("--times", type=int, help="how many messages are sent, or streams cut")
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    options = parser.parse_args()
+    run, usual = PROOFS[options.proof]
+    print(f"seed {options.seed}", flush=True)
+    print(asyncio.run(run(options.times or usual, options.seed)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -20,7 +20,7 @@ SETTINGS = {
     "BCRYPT_ROUNDS": "4",
     "LLM_PROVIDER": "mock",
     # Without a price no budget is ever over.
-    "LLM_PRICES": json.dumps({MODEL: {"input": 1, "output": 2}}),
+    "LLM_PRICES": json.dumps({MODEL: {"input": 1_000_000, "output": 2_000_000}}),
     # An answer takes long enough for a reader to leave in its middle.
     "LLM_MOCK_LATENCY_SECONDS": "0.2",
     "RATE_LIMIT_ENABLED": "false",
@@ -64,5 +64,6 @@ async def make_key(client: httpx.AsyncClient, budget: int | None = None) -> str:
 
 async def _embedding_model(client: httpx.AsyncClient, key: str) -> str:
     found = await client.get("/v1/models", headers={"Authorization": f"Bearer {key}"})
+    if found.status_code == 404: return MODEL
     names = [model["id"] for model in found.raise_for_status().json()["data"]]
     return next((name for name in names if name != MODEL), MODEL)

@@ -64,7 +64,7 @@ def _settings(first: str, second: str) -> dict[str, str]:
         },
         "fake-2": {"provider": "openai", "model": MODEL, "base_url": second, "api_key": "sk-second"},
     }
-    price = {"input": INPUT_PRICE / 1000, "output": OUTPUT_PRICE / 1000}
+    price = {"input": INPUT_PRICE * 1_000, "output": OUTPUT_PRICE * 1_000}
     return {
         "SECRET_KEY": "proof-run-" * 4,
         "BCRYPT_ROUNDS": "4",

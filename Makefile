@@ -1,10 +1,10 @@
-# install · run · test · test-scale · lint · bench · eval · soak · postman · clients · helm. Everything lives in .venv; PYTHON picks the interpreter (3.11 or newer).
+# install · run · test · test-scale · lint · bench · eval · compat · prove-resume · prove-budget · soak · postman · clients · helm. Everything lives in .venv; PYTHON picks the interpreter (3.11 or newer).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: install dev run test test-scale test-busy test-again lint format pre-commit bench eval soak postman clients helm lock clean
+.PHONY: install dev run test test-scale test-busy test-again lint format pre-commit bench eval compat prove-resume prove-budget soak postman clients helm lock clean
 
 install: $(VENV)/.installed
 
@@ -72,6 +72,16 @@ pre-commit: dev
 bench: dev
 	$(BIN)/python -m benchmarks
 
+# Other people's clients, unedited, in a network without a way out: writes docs/compat.md. CLIENTS="--few" or names of some.
+CLIENTS ?=
+compat: dev
+	$(BIN)/python -m compat $(CLIENTS)
+
+# What is promised, on running processes: streams that die are continued elsewhere; no bill goes above its budget.
+TIMES ?=
+prove-resume prove-budget: prove-%: dev
+	$(BIN)/python -m proofs $* $(if $(TIMES),--times $(TIMES))
+
 # How well passages are found, on judged sets; EVAL_DATA names their folders. About five minutes for 1,400 abstracts.
 EVAL_DATA ?= ../shared/retrieval
 eval: dev
@@ -115,4 +125,4 @@ lock:
 	  --no-emit-find-links --custom-compile-command "make lock" -o deploy/helm/requirements.txt
 
 clean:
-	rm -rf $(VENV) .venv-helm .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemathesis
+	rm -rf $(VENV) .venv-helm .compat .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemathesis

@@ -64,6 +64,5 @@ async def make_key(client: httpx.AsyncClient, budget: int | None = None) -> str:
 
 async def _embedding_model(client: httpx.AsyncClient, key: str) -> str:
     found = await client.get("/v1/models", headers={"Authorization": f"Bearer {key}"})
-    if found.status_code == 404: return MODEL
     names = [model["id"] for model in found.raise_for_status().json()["data"]]
     return next((name for name in names if name != MODEL), MODEL)

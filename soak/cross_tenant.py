@@ -28,6 +28,8 @@ LIMIT = re.compile(rb'"limit_micro_usd":(\d+)')
 SECRET = re.compile(rb'"secret":"([^"]+)"')
 # Answers that carry no mark: what in them must be the tenant's own.
 UNMARKED = {"GET /admin/budget": LIMIT, "GET /admin/webhook-secret": SECRET}
+# Answers that are the same for every tenant of the soak, or empty.
+SHARED = ("GET /models", "GET /v1/models", "GET /admin/providers")
 # What else a read needs to show whose it is.
 QUERY = {"GET /usage": "group_by=user"}
 
@@ -53,7 +55,8 @@ class Attempts:
         self._service = service
         schema = create_app().openapi()
         known = described(schema)
-        self._closed = [row for row in OPERATIONS if row.access is not Access.OPEN]
+        # What is named and has no id is each tenant's own by that name: there is nothing of another's to ask for.
+        self._closed = [row for row in OPERATIONS if row.access is not Access.OPEN and not row.named]
         for row in self._closed:
             if row.target and row.target not in KINDS:
                 raise SystemExit(f"{row.name} is about a `{row.target}`: add it to SEED and KINDS in soak/seed.py")
@@ -73,7 +76,9 @@ class Attempts:
         self._by_body = [row for row in self._closed if row.ids_in_body]
         self._strict = [row for row in self._closed if row.body is not None and not row.form and row.is_ours]
         # An export reads all of a tenant: it is asked for with another's id alone.
-        self._reads = [row for row in self._closed if row.method == "get" and not row.differs]
+        self._reads = [
+            row for row in self._closed if row.method == "get" and not row.differs and row.name not in SHARED
+        ]
         self._writes = [row for row in self._closed if row.name in WRITES]
         kinds: list[tuple[Callable[[], Exchange], float]] = [
             (self._foreign_path, 45),

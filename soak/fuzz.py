@@ -22,7 +22,7 @@ def look(exchange: Exchange, answer: Answer, seed: int) -> None:
     """Raise unless the answer is one that such an input may get."""
     about: Input = exchange.about
     wrong = ""
-    if answer.status >= 500:
+    if answer.status >= 500 and answer.status != 501:  # 501: what the operator has not set up, by name
         wrong = f"answered with {answer.status}"
     elif answer.status == 0 and about.kind != "whole":
         wrong = "not answered"

@@ -207,7 +207,9 @@ class Fuzz:
             "boolean": lambda: self._dice.random() < 0.5,
             "integer": lambda: self._dice.choice((0, 1, 1000, 10**9)),
         }
-        return kinds.get(part.get("type", ""), lambda: self._right_text(name, part))()
+        kind = part.get("type", "")
+        kind = self._dice.choice(kind) if isinstance(kind, list) else kind
+        return kinds.get(kind, lambda: self._right_text(name, part))()
 
     def _right_text(self, name: str, part: dict[str, Any]) -> str | None:
         if "url" in name:

@@ -33,6 +33,7 @@ KINDS = {
     "running_response": 12,
     "conversation_of_responses": 4,
     "conversation_item": 4,
+    "key_of_admin": 13,
     "chat_completion": 20,
 }
 # The ids of things that have another name elsewhere; of one that is within another, both.
@@ -62,6 +63,9 @@ INSERT INTO sessions (id, tenant_id, user_id, token_hash, expires_at)
 INSERT INTO api_keys (id, tenant_id, user_id, name, prefix, key_hash, scopes)
   SELECT pg_temp.ident(mark, 7, 0), pg_temp.ident(mark, 0, 0), pg_temp.ident(mark, 2, 0), mark || ' key', 'llms_', mark,
          ARRAY['messages:read'] FROM t;
+INSERT INTO api_keys (id, tenant_id, user_id, name, prefix, key_hash, scopes)
+  SELECT pg_temp.ident(mark, 13, 0), pg_temp.ident(mark, 0, 0), pg_temp.ident(mark, 1, 0), mark || ' key', 'llms_',
+         mark || 'admin', ARRAY['messages:read'] FROM t;
 INSERT INTO invites (id, tenant_id, user_id, email, token_hash, expires_at)
   SELECT pg_temp.ident(mark, 8, 0), pg_temp.ident(mark, 0, 0), pg_temp.ident(mark, 1, 0), mark || 'guest@acme.com', mark,
          now() + interval '1 day' FROM t;

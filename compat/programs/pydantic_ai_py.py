@@ -17,6 +17,11 @@ class Person(BaseModel):
 KINDS = (OpenAIChatModel, OpenAIResponsesModel)
 
 
+def get_weather(city: str) -> str:
+    """The weather of a city."""
+    return WEATHER
+
+
 def agent(kind: type = OpenAIChatModel, key: str = KEY, name: str = MODEL, **options: object) -> Agent:
     return Agent(kind(name, provider=OpenAIProvider(base_url=f"{BASE}/v1", api_key=key)), **options)
 
@@ -42,16 +47,9 @@ def structured() -> None:
 
 def tools() -> None:
     for kind in KINDS:
-        asked = []
         made = agent(kind)
-
-        @made.tool_plain
-        def get_weather(city: str, asked: list[str] = asked) -> str:
-            """The weather of a city."""
-            asked.append(city)
-            return WEATHER
-
-        assert WEATHER in made.run_sync(ASKS_FOR_TOOL).output and asked
+        made.tool_plain(get_weather)
+        assert WEATHER in made.run_sync(ASKS_FOR_TOOL).output
 
 
 def fails(status: int, key: str = KEY, name: str = MODEL) -> None:

@@ -19,7 +19,8 @@ def get_weather(city: str) -> str:
 
 
 def model(key: str = KEY, name: str = MODEL) -> OpenAIModel:
-    return OpenAIModel(name, api_base=f"{BASE}/v1", api_key=key)
+    # By itself it waits minutes for a limit to pass, and tries again.
+    return OpenAIModel(name, api_base=f"{BASE}/v1", api_key=key, retry=False)
 
 
 def text() -> None:

@@ -5,25 +5,25 @@ import os
 import shutil
 import socket
 import struct
+import subprocess
 import sys
 
 INSIDE = "COMPAT_ENCLOSED"
 _GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 0x1
 
 
-def enclose(arguments: list[str]) -> None:
-    """Run this program again with these arguments, inside; returns where it is inside already.
+def enclose(arguments: list[str]) -> bool:
+    """Run this program again with these arguments, inside; True where it is inside already.
 
-    Raises:
-        SystemExit: this machine gives no namespace.
+    False: this machine gives no namespace.
     """
     if os.environ.get(INSIDE):
         _raise_loopback()
-        return
+        return True
     unshare = shutil.which("unshare")
-    if unshare is None:
-        raise SystemExit("a client must not reach the network: this needs Linux with unshare (util-linux)")
     alone = ["--net"] if os.geteuid() == 0 else ["--user", "--map-current-user", "--keep-caps", "--net"]
+    if unshare is None or subprocess.run([unshare, *alone, "true"], capture_output=True).returncode:
+        return False
     environment = {**os.environ, INSIDE: "1"}
     os.execve(unshare, [unshare, *alone, sys.executable, "-m", "compat", *arguments], environment)
 

@@ -1,6 +1,6 @@
 """A provider that speaks chat completions, misbehaves at times, and keeps a bill of its own.
 
-It bills what it read of every call that it took on, and each token that it sent, whoever was there to hear it.
+It bills whole answers, and of a stream what it read and each token that it sent, whoever was there to hear it.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-INPUT_PRICE, OUTPUT_PRICE = 1_000, 4_000
+INPUT_PRICE, OUTPUT_PRICE = 10_000, 40_000
 """Micro-USD for a thousand tokens: dear, so that a dollar is soon spent."""
 WORDS = 60
 TOKEN_SECONDS = 0.01
@@ -41,7 +41,6 @@ class Upstream:
             self.kinds[kind] += 1
             return JSONResponse({"error": {"message": "overloaded"}}, 503)
         read = max(1, len(json.dumps(body["messages"])) // 4)
-        self.micro_usd += read * INPUT_PRICE / 1000
         calls_tool = bool(body.get("tools")) and body["messages"][-1]["role"] != "tool"
         pieces = _tool_call() if calls_tool else _text(min(WORDS, body.get("max_tokens", WORDS)))
         self.kinds[f"{kind} {'tool' if calls_tool else 'text'}"] += 1
@@ -51,12 +50,13 @@ class Upstream:
             counts = bool(body.get("stream_options", {}).get("include_usage"))
             return StreamingResponse(self._stream(pieces, read, kind, counts=counts), media_type="text/event-stream")
         await asyncio.sleep(TOKEN_SECONDS * len(pieces))
-        self.micro_usd += len(pieces) * OUTPUT_PRICE / 1000
         if kind == "breaks":
             return JSONResponse({"error": {"message": "lost it"}}, 500)
+        self.micro_usd += (read * INPUT_PRICE + len(pieces) * OUTPUT_PRICE) / 1000
         return JSONResponse(_whole(pieces, read, calls_tool=calls_tool))
 
     async def _stream(self, pieces: list[dict[str, Any]], read: int, kind: str, *, counts: bool) -> AsyncIterator[str]:
+        self.micro_usd += read * INPUT_PRICE / 1000
         for piece in pieces:
             self.micro_usd += OUTPUT_PRICE / 1000
             yield _chunk(choices=[{"index": 0, "delta": piece, "finish_reason": None}])

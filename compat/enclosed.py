@@ -25,7 +25,7 @@ def enclose(arguments: list[str]) -> bool:
     if unshare is None or subprocess.run([unshare, *alone, "true"], capture_output=True).returncode:
         return False
     environment = {**os.environ, INSIDE: "1"}
-    os.execve(unshare, [unshare, *alone, sys.executable, "-m", "compat", *arguments], environment)
+    return os.execve(unshare, [unshare, *alone, sys.executable, "-m", "compat", *arguments], environment)
 
 
 def _raise_loopback() -> None:

@@ -183,11 +183,19 @@ def taking_in(change: Change, *embedders: HashEmbedder) -> Ingestion:
 
 async def upload(change: Change, content: str) -> Any:
     """A document that waits, claimed."""
+    return await turn_of(change, await post(change, change.acme, content))
+
+
+async def post(change: Change, tenant: Tenant, content: str) -> str:
     answer = await change.client.post(
-        "/documents", json={"name": f"{content}.txt", "text": content}, headers=change.acme.user.headers
+        "/documents", json={"name": f"{content}.txt", "text": content}, headers=tenant.user.headers
     )
     assert answer.status_code == 202, answer.text
-    return await until(lambda: of(change, answer.json()["id"]), "its turn")
+    return str(answer.json()["id"])
+
+
+async def turn_of(change: Change, document_id: str) -> Any:
+    return await until(lambda: of(change, document_id), "its turn")
 
 
 async def of(change: Change, document_id: str) -> Any:
@@ -212,7 +220,7 @@ async def test_a_process_of_the_settings_before_publishes_nothing_for_a_tenant_t
 
     await taking_in(change, change.old).work(claimed)
     assert (await state(change, claimed))[:2] == ("processing", 1)
-    claimed = await until(lambda: of(change, claimed.id), "its next turn")
+    claimed = await turn_of(change, claimed.id)
     await taking_in(change, change.new, change.old).work(claimed)
 
     assert (await state(change, claimed))[0] == "ready"
@@ -231,19 +239,21 @@ async def test_a_tenant_that_moves_while_a_document_is_embedded_has_it_embedded_
     await taking_in(change, Interrupted(change.old.model, move)).work(claimed)
     assert await change.in_use() == "new"
     assert (await state(change, claimed))[:2] == ("processing", 0)
-    claimed = await until(lambda: of(change, claimed.id), "its next turn")
+    claimed = await turn_of(change, claimed.id)
     await taking_in(change, change.new, change.old).work(claimed)
 
     assert (await state(change, claimed))[0] == "ready"
     assert await change.best("Coffee is sold in the hall.") == claimed.id
 
 
-async def test_what_nobody_knows_the_model_for_is_found_by_its_words_in_the_end(change: Change) -> None:
+async def test_what_nobody_knows_the_model_for_is_found_by_its_words_in_the_end(change: Change, rival: Tenant) -> None:
     await change.add(CONTENTS[0])
     claimed = await upload(change, "Coffee is sold in the hall.")
+    await post(change, rival, "Its turn comes between.")
+    await taking_in(change, change.new).work(claimed)
     while (await state(change, claimed))[0] == "processing":
+        claimed = await turn_of(change, claimed.id)
         await taking_in(change, change.new).work(claimed)
-        claimed = await of(change, claimed.id) or claimed
 
     assert await state(change, claimed) == ("ready", 0, MOST_FAILURES + 1)
     assert await change.in_use() == "old"

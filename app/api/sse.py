@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from fastapi.responses import Response
@@ -85,8 +85,8 @@ def _encoded(scope: Scope, event: Event) -> bytes:
         case Delta(said, position):
             name, data = _said(said)
             return _frame(name, json.dumps(data, ensure_ascii=False), f"{position.attempt}-{position.offset}")
-        case End(row, error):
-            return _end(scope, row, error)
+        case End(row, error, output):
+            return _end(scope, row, error, output)
         case row:
             return _frame("message", MessageRead.model_validate(row).model_dump_json())
 
@@ -102,12 +102,12 @@ def _said(event: items.Delta) -> tuple[str, dict[str, Any]]:
             return "tool_call", {"index": index, **begun, "arguments": arguments}
 
 
-def _end(scope: Scope, row: Any, error: AppError | None) -> bytes:
+def _end(scope: Scope, row: Any, error: AppError | None, output: Sequence[items.Item]) -> bytes:
     if row is None or row.status == MessageStatus.FAILED:
         error = error or provider_failure(row.error_code, row.id)
         data = problem_of(scope, error).model_dump_json(exclude_none=True)
         return _frame("failed", data, f"{row.attempts}-{END}" if row else None)
-    return _frame(row.status, MessageRead.model_validate(row).model_dump_json(), f"{row.attempts}-{END}")
+    return _frame(row.status, MessageRead.of(row, output).model_dump_json(), f"{row.attempts}-{END}")
 
 
 def _frame(name: str, data: str, event_id: str | None = None) -> bytes:

@@ -52,6 +52,7 @@ STATUSES: dict[type[errors.AppError], int] = {
     errors.ProviderNotReached: 502,
     errors.ToolResultsUnasked: 422,
     errors.NeedsStoring: 422,
+    errors.NothingKept: 422,
     errors.UnsupportedByModel: 422,
     errors.UnknownModel: 422,
     errors.BudgetExceeded: 402,

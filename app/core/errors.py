@@ -13,7 +13,7 @@ AppError
 ├── UntrustedHost, InvalidHost, UnsupportedMediaType, InvalidRequest
 ├── InvalidImage, InvalidCursor, NothingToSearchFor, TimeIsPast, InvalidPosition, InvalidWebhookUrl, UnknownRegion,
 │   IdempotencyKeyReused, InvalidBaseUrl, ProviderKeyRefused, ToolResultsUnasked, NeedsStoring, UnsupportedByModel,
-│   UnknownModel
+│   UnknownModel, NothingKept
 ├── ProviderNotReached
 ├── BudgetExceeded
 ├── TooManyRunning, TooManyStreams, TooManyUploads, TooManyLargeRequests
@@ -62,6 +62,7 @@ from app.core.request_errors import (
     InvalidRequest,
     InvalidWebhookUrl,
     NeedsStoring,
+    NothingKept,
     NothingToSearchFor,
     ProviderKeyRefused,
     ProviderNotReached,
@@ -95,6 +96,7 @@ __all__ = [
     "NeedsStoring",
     "NotFound",
     "NotStored",
+    "NothingKept",
     "NothingToSearchFor",
     "OutputMalformed",
     "OutputMismatch",

@@ -74,6 +74,11 @@ class ToolResultsUnasked(AppError):
     detail = "A tool result answers no call that waits for one: its call_id must be one of the last message's calls."
 
 
+class NothingKept(AppError):
+    detail = "This tenant keeps nothing (its message_retention_days is 0): it has no conversations."
+
+
 class NeedsStoring(AppError):
-    def __init__(self, what: str) -> None:
-        super().__init__(f"A message that is not stored cannot have {what}.")
+    def __init__(self, what: str, *, by_tenant: bool = False) -> None:
+        why = "This tenant keeps nothing (its message_retention_days is 0): a message" if by_tenant else "A message"
+        super().__init__(f"{why} that is not stored cannot have {what}.")

@@ -13,16 +13,20 @@ from app.llm.needs import fitted
 
 @dataclass(frozen=True, slots=True)
 class ModelPolicy:
-    """A tenant's. `allowed`: public names, None: all; `default`: the one that answers where none is named."""
+    """A tenant's. `allowed`: public names, None: all; `default`: the one that answers where none is named.
+
+    `keeps_nothing`: no text of what is asked, nor of what is answered, is to be kept anywhere.
+    """
 
     allowed: frozenset[str] | None = None
     default: str | None = None
+    keeps_nothing: bool = False
 
     @classmethod
     def of(cls, stored: Sequence[Any]) -> "ModelPolicy":
-        """From `allowed_models` and `default_model`, as they are stored."""
-        allowed, default = stored
-        return cls(None if allowed is None else frozenset(allowed), default)
+        """From `allowed_models`, `default_model` and whether nothing is kept, as they are stored."""
+        allowed, default, keeps_nothing = stored
+        return cls(None if allowed is None else frozenset(allowed), default, bool(keeps_nothing))
 
     def within(self, of_key: frozenset[str] | None) -> frozenset[str] | None:
         """What the tenant and a key of it both allow."""

@@ -1,5 +1,7 @@
 """Deletes messages that are older than their tenant keeps them. Their figures stay, as when somebody deletes them.
 
+Of a tenant that keeps nothing, all goes that there was when it said so; what came since has figures alone, and stays.
+
 Any process does it, one at a time for each tenant, in bounded transactions: what a killed one left is as old as before.
 """
 
@@ -14,7 +16,7 @@ from app.core.supervision import Turns
 from app.db import rls
 from app.db.batches import BATCH_ROWS, BEGINNING
 from app.db.session import Database
-from app.messages.owned_content import DELETE_MESSAGE, places
+from app.messages.owned_content import DELETE_CONVERSATION, DELETE_MESSAGE, places
 from app.messages.statements import FIGURES
 
 LOOK_SECONDS = 600.0
@@ -28,12 +30,18 @@ SELECT pg_try_advisory_xact_lock(hashtextextended('retention ' || :tenant_id, 0)
 _FIGURES = ", ".join(f"messages.{column}" for column in FIGURES.split(", "))
 # What the tenant says now, not when its turn came. One that runs stays, also where it is run again: its row is where
 # its answer goes.
+# At the moment when a tenant says that nothing is to be kept, somebody may store what it sent before.
+_LIMIT = """(SELECT CASE tenants.message_retention_days WHEN 0 THEN tenants.nothing_kept_since + interval '1 minute'
+        ELSE now() - make_interval(days => tenants.message_retention_days) END
+        FROM tenants WHERE tenants.id = :tenant_id)"""
+_ALL_BEFORE = """(SELECT CASE tenants.message_retention_days WHEN 0 THEN tenants.nothing_kept_since ELSE 'infinity' END
+        FROM tenants WHERE tenants.id = :tenant_id)"""
 FIND = text(f"""
 WITH found AS (
   SELECT messages.ctid AS place, {_FIGURES} FROM messages
   WHERE messages.tenant_id = :tenant_id AND (messages.created_at, messages.id) > (:created_at, :id)
-    AND messages.created_at < now() - make_interval(days => (
-      SELECT tenants.message_retention_days FROM tenants WHERE tenants.id = :tenant_id))
+    AND messages.created_at < {_LIMIT}
+    AND (messages.stored OR messages.created_at < {_ALL_BEFORE})
     AND messages.status <> 'pending'
   ORDER BY messages.created_at, messages.id LIMIT :rows FOR UPDATE
 ), kept AS (INSERT INTO deleted_usage ({FIGURES}) SELECT {FIGURES} FROM found)
@@ -43,6 +51,15 @@ SELECT place, created_at, id FROM found ORDER BY created_at, id
     bindparam("id", type_=String),
     bindparam("rows", type_=BigInteger),
 )
+# They are text as well: what opens them, and their titles. The last of them go once nothing runs in them.
+FIND_CONVERSATIONS = text("""
+SELECT conversations.ctid AS place FROM conversations
+WHERE conversations.tenant_id = :tenant_id
+  AND EXISTS (SELECT FROM tenants WHERE tenants.id = :tenant_id AND tenants.message_retention_days = 0)
+  AND NOT EXISTS (SELECT FROM messages
+    WHERE messages.tenant_id = :tenant_id AND messages.conversation_id = conversations.id)
+LIMIT :rows FOR UPDATE
+""").bindparams(bindparam("rows", type_=BigInteger))
 logger = structlog.get_logger()
 
 
@@ -77,6 +94,8 @@ class Retention:
                 left.append((tenant_id, last))
                 # The database is the requests' for as long.
                 await asyncio.sleep(asyncio.get_running_loop().time() - began)
+        for tenant_id in deleted:
+            await self._delete_conversations(tenant_id)
         for tenant_id, count in deleted.items():
             logger.info("messages_too_old_deleted", tenant_id=tenant_id, count=count)
         if failure is not None:
@@ -95,3 +114,16 @@ class Retention:
         if len(found) < self._batch_rows:
             return None, len(found)
         return {"created_at": found[-1].created_at, "id": found[-1].id}, len(found)
+
+    async def _delete_conversations(self, tenant_id: str) -> None:
+        """Of a tenant that keeps nothing: those that are empty."""
+        count = self._batch_rows
+        while count == self._batch_rows:
+            async with self._database.background(rls.enter_tenant(tenant_id)) as connection:
+                if not (await connection.execute(BEGIN_BATCH, {"tenant_id": tenant_id})).one()[0]:
+                    return
+                values = {"tenant_id": tenant_id, "rows": self._batch_rows}
+                found = (await connection.execute(FIND_CONVERSATIONS, values)).all()
+                count = len(found)
+                if found:
+                    await connection.execute_many(DELETE_CONVERSATION, places(tenant_id, found))

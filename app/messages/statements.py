@@ -24,9 +24,9 @@ TAG = "CASE WHEN :queued THEN next_queue_tag() END"
 CACHING = """, (SELECT json_build_array(tenants.cache_ttl_seconds, tenants.cache_epoch, tenants.message_visibility)
  FROM tenants WHERE tenants.id = :tenant_id) AS caching"""
 
-# Which models the tenant allows, and which answers where none is named.
-MODELS = """, (SELECT json_build_array(tenants.allowed_models, tenants.default_model)
- FROM tenants WHERE tenants.id = :tenant_id) AS models"""
+# Which models the tenant allows, which answers where none is named, and whether nothing is to be kept.
+MODELS = """, (SELECT json_build_array(tenants.allowed_models, tenants.default_model,
+   tenants.message_retention_days = 0) FROM tenants WHERE tenants.id = :tenant_id) AS models"""
 
 RETRY = text(f"""
 WITH again AS (

@@ -23,6 +23,14 @@ _ANSWERED = {
 _SENT = (
     "id", "tenant_id", "user_id", "content", "conversation_id", "webhook_url", "traceparent", "documents", "citations",
 )  # fmt: skip
+# What has words in it. Who stores them believes that its tenant keeps them, and learns by the same statement that it
+# does not: by then they must not have been written, as what is rolled back stays in the log and in the table's pages.
+_KEEPS_NOTHING = """EXISTS (
+  SELECT FROM tenants WHERE tenants.id = CAST(:tenant_id AS varchar) AND tenants.message_retention_days = 0)"""
+_IN_WORDS = {
+    "content": "''", "response": "''", "documents": "NULL", "citations": "NULL", "webhook_url": "NULL",
+    "metadata": "NULL",
+}  # fmt: skip
 _FURTHER = ("api", "asked_model", "metadata", "previous_id", "stored", "has_contents")
 _DOCUMENTS = bindparam("documents", None, type_=JSON)
 _FURTHER_TYPES: tuple[BindParameter[Any], ...] = (
@@ -32,7 +40,8 @@ _FURTHER_TYPES: tuple[BindParameter[Any], ...] = (
 )
 _KEPT = """, contents AS (
   INSERT INTO message_contents (tenant_id, message_id, request)
-  SELECT made.tenant_id, made.id, :request FROM made WHERE made.has_contents
+  SELECT made.tenant_id, made.id, :request FROM made
+  WHERE made.has_contents AND (made.models ->> 2) IS DISTINCT FROM 'true'
 )"""
 
 
@@ -51,6 +60,11 @@ def storing(*, once: bool, caches: bool, answered: bool, further: bool) -> TextC
         # Not now(), when the transaction began: it may have waited for the conversation, and turns are in the order
         # of this.
         columns |= {"created_at": "clock_timestamp()", "updated_at": "clock_timestamp()"}
+    columns |= {
+        name: f"CASE WHEN {_KEEPS_NOTHING} THEN {nothing} ELSE {columns[name]} END"
+        for name, nothing in _IN_WORDS.items()
+        if name in columns
+    }
     values = ", ".join(columns.values())
     insert = f"""INSERT INTO messages ({", ".join(columns)})
 {f"SELECT {values} WHERE EXISTS (SELECT FROM claimed)" if once else f"VALUES ({values})"}

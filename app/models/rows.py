@@ -44,7 +44,7 @@ class MessageRow(PagedRow):
 
 
 class ReservedMessageRow(MessageRow):
-    """With `allowed_models` and `default_model` of its tenant."""
+    """With `allowed_models`, `default_model` of its tenant, and whether that keeps nothing."""
 
     __slots__ = ()
 

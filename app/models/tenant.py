@@ -35,7 +35,7 @@ class Tenant(TimestampMixin, Base):
             "cache_ttl_seconds IS NULL OR (cache_ttl_seconds BETWEEN 1 AND 86400 AND cache_epoch IS NOT NULL)",
             name="cache_ttl_seconds",
         ),
-        CheckConstraint("message_retention_days BETWEEN 1 AND 36500", name="message_retention_days"),
+        CheckConstraint("message_retention_days BETWEEN 0 AND 36500", name="message_retention_days"),
         CheckConstraint("moving IN ('leaving', 'frozen', 'arriving')", name="moving"),
         Index("ix_tenants_erasing_at", "erasing_at", postgresql_where=text("erasing_at IS NOT NULL")),
     )
@@ -48,7 +48,9 @@ class Tenant(TimestampMixin, Base):
     webhook_secret_changed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     cache_ttl_seconds: Mapped[int | None] = mapped_column(Integer)
     cache_epoch: Mapped[str | None] = mapped_column(String(36))
+    # 0: nothing, since `nothing_kept_since`.
     message_retention_days: Mapped[int | None] = mapped_column(Integer)
+    nothing_kept_since: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     # Public names; NULL: all models, and the service's default.
     allowed_models: Mapped[list[str] | None] = mapped_column(ARRAY(String(128)))
     default_model: Mapped[str | None] = mapped_column(String(128))

@@ -1,11 +1,15 @@
+from collections.abc import Sequence
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, StrictBool, computed_field, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.core.completion import FinishReason
+from app.core.items import Item
 from app.documents.asked import DEFAULT_PASSAGES, MAX_PASSAGES, Asked
+from app.messages.log import Log
 from app.models import MessageStatus
+from app.models.rows import MessageRow
 from app.schemas.base import ANY_CASE, STORABLE, ReadModel, RequestBody, Timestamp
 from app.schemas.message_items import MAX_RESULTS, ContentAsked, OutputItem, ToolCallRead, ToolResultAsked, shown_output
 from app.schemas.message_options import MessageOptions
@@ -145,6 +149,16 @@ class MessageRead(ReadModel):
     stored: Annotated[bool, Field(description="False: its texts were never kept.")] = True
     created_at: Timestamp
     updated_at: Timestamp
+
+    @classmethod
+    def of(cls, row: MessageRow, output: Sequence[Item]) -> Self:
+        """With what was said: of a message that is not stored its row does not know it."""
+        read = cls.model_validate(row)
+        if row.stored or not output:
+            return read
+        said = Log.of(output)
+        shown = None if said.plain else [OutputItem.of(item) for item in output]
+        return read.model_copy(update={"response": said.text, "output": shown})
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -33,8 +33,9 @@ class TenantSettings(TenantRead):
     """`registration`: who may register; `message_visibility`: whose messages and conversations users see.
 
     `cache_ttl_seconds`: for how long answers are kept for equal prompts; null: not at all. `message_retention_days`:
-    messages are deleted once they are older; null: never. `allowed_models`: public names that its users may ask for;
-    null: all. `default_model`: what answers where none is named; null: the service's default.
+    messages are deleted once they are older; null: never; 0: no text of them is kept at all. `allowed_models`: public
+    names that its users may ask for; null: all. `default_model`: what answers where none is named; null: the service's
+    default.
     """
 
     registration: RegistrationMode
@@ -66,11 +67,12 @@ class TenantUpdate(RequestBody):
     message_retention_days: Annotated[
         int | None,
         Field(
-            ge=1,
+            ge=0,
             le=MAX_RETENTION_DAYS,
             strict=True,
             examples=[365],
-            description="Delete messages, for good, once they are so many days old; null: no more.",
+            description="Delete messages, for good, once they are so many days old; null: no more. 0: no text is kept"
+            " from now on, and what there is of messages and conversations is deleted.",
         ),
     ] = None
 

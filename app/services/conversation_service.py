@@ -5,7 +5,7 @@ from typing import Any, cast
 from sqlalchemy import Select, Table, bindparam, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from app.core.errors import ConversationBusy, NotFound, PermissionDenied, TooManyConversations
+from app.core.errors import ConversationBusy, NotFound, NothingKept, PermissionDenied, TooManyConversations
 from app.core.ids import is_id, new_id
 from app.core.principal import Principal
 from app.db.batches import until_done
@@ -35,9 +35,18 @@ LOCK_TO_DELETE = Visible(
     lambda visible: visible.with_for_update(),
 )
 LISTED = Visible(_ALL, conversations, lambda visible: NewestFirst(visible, conversations, ("system_prompt",)))
+_GIVEN = ("id", "tenant_id", "user_id", "title", "system_prompt", "metadata")
+# Of a tenant that keeps nothing there is none.
 INSERT = (
     insert(conversations)
-    .values({name: bindparam(name) for name in ("id", "tenant_id", "user_id", "title", "system_prompt", "metadata")})
+    .from_select(
+        _GIVEN,
+        select(*(bindparam(name, type_=conversations.c[name].type) for name in _GIVEN)).where(
+            text(
+                "NOT EXISTS (SELECT FROM tenants WHERE tenants.id = :tenant_id AND tenants.message_retention_days = 0)"
+            )
+        ),
+    )
     .returning(*conversations.c)
 )
 OWN = (conversations.c.tenant_id == bindparam("in_tenant"), conversations.c.id == bindparam("conversation_id"))
@@ -69,7 +78,7 @@ class ConversationService:
         request: IdempotentRequest | None = None,
         metadata: dict[str, str] | None = None,
     ) -> ConversationRow:
-        """A new one of the caller's; raises `TooManyConversations`."""
+        """A new one of the caller's; raises `TooManyConversations`, `NothingKept`."""
         values = {
             "id": new_id(),
             "tenant_id": self._tenant_id,
@@ -85,7 +94,10 @@ class ConversationService:
             owner = {"tenant_id": self._tenant_id, "user_id": self._db.principal.user_id}
             if (await connection.execute(HAS, {**owner, "others": PER_USER - 1})).one_or_none() is not None:
                 raise TooManyConversations
-            return (await connection.execute(INSERT, values, ConversationRow)).one()
+            made = (await connection.execute(INSERT, values, ConversationRow)).one_or_none()
+            if made is None:
+                raise NothingKept
+            return made
 
     async def get(self, conversation_id: str) -> ConversationRow:
         async with self._db.begin() as connection:

@@ -242,5 +242,6 @@ NOT_EXPORTED = {
     "tenants.cache_epoch": "a part of the keys to what is kept",
     "tenants.moving": "set while the tenant moves to another region",
     "tenants.moving_until": "as above",
+    "tenants.nothing_kept_since": "up to when there may be something to delete",
     "tenants.erasing_at": "nobody gets in to export while it is set",
 }

@@ -79,7 +79,8 @@ class MessageService(StoredMessages):
             NeedsStoring: of a message that is not to be stored.
             ModelNotFound, UnsupportedByModel
         """
-        _require_storing(prompt)
+        if not prompt.stored:
+            prompt.require_storing()
         return await self._admitted(self._send(prompt, request))
 
     async def retry(self, message_id: str, *, streams: bool = False, background: bool = False) -> Sent:
@@ -115,11 +116,17 @@ class MessageService(StoredMessages):
         known = True
         while True:
             chosen = await self._models.choose(prompt.model)
-            if known and not prompt.goes_on:
-                first = self._reserving.call_of(prompt, chosen, NOTHING_EARLIER, quoted)
-                kept = await self._kept.before(first, prompt.caching)
             try:
-                return await self._send_knowing(kept, replace(prompt, model=chosen.asked), chosen, quoted, request)
+                sent = prompt.unkept() if chosen.policy.keeps_nothing else prompt
+            except NeedsStoring:
+                if await self._models.keeps_nothing():
+                    raise
+                continue
+            if known and not sent.goes_on:
+                first = self._reserving.call_of(sent, chosen, NOTHING_EARLIER, quoted)
+                kept = await self._kept.before(first, sent.caching)
+            try:
+                return await self._send_knowing(kept, replace(sent, model=chosen.asked), chosen, quoted, request)
             except Outdated:
                 known, kept = False, None
 
@@ -207,6 +214,8 @@ class MessageService(StoredMessages):
     ) -> tuple[MessageRow, Call, int | None]:
         await record_if_of_another(self._db, connection, "message.retried", message)
         chosen = await self._models.choose(message.asked_model or "", connection)
+        if chosen.policy.keeps_nothing:
+            raise NotStored(message.id)
         call = await self._reserving.call(connection, message, message.id, chosen, quoted)
         claim = self._engine.llm.most_cost(call)
         values = {"id": message.id, **self._intake.run_by(self._engine.lease, background=background)}
@@ -216,18 +225,3 @@ class MessageService(StoredMessages):
             raise MessageRunning
         self._models.check(chosen, reserved.models)
         return reserved, call, claim
-
-
-def _require_storing(prompt: Prompt) -> None:
-    """What comes back to a message later needs that it is there."""
-    if prompt.stored:
-        return
-    later = {
-        "background": prompt.background,
-        "a conversation": prompt.conversation_id,
-        "a webhook": prompt.webhook_url,
-        "documents": prompt.documents,
-    }
-    for what, wanted in later.items():
-        if wanted:
-            raise NeedsStoring(what)

@@ -19,7 +19,10 @@ from app.llm.policy import ANYTHING, ModelPolicy, usable
 from app.services.llm_service import LLMService
 
 TENANTS_KEPT = 10_000
-POLICY = text("SELECT tenants.allowed_models, tenants.default_model FROM tenants WHERE tenants.id = :tenant_id")
+POLICY = text("""
+SELECT tenants.allowed_models, tenants.default_model, tenants.message_retention_days = 0
+FROM tenants WHERE tenants.id = :tenant_id
+""")
 
 
 class Outdated(Exception):
@@ -37,7 +40,7 @@ class ModelPolicies:
         return self._tenants.get(tenant_id, ANYTHING)
 
     def learn(self, tenant_id: str, stored: Sequence[Any]) -> ModelPolicy:
-        """As it stands in the database: what is allowed, and the default."""
+        """As it stands in the database: what is allowed, the default, and whether nothing is kept."""
         policy = ModelPolicy.of(stored)
         self._tenants[tenant_id] = policy
         self._tenants.move_to_end(tenant_id)
@@ -90,6 +93,10 @@ class ModelService:
             model = self._llm.model_for(name, policy, self._of_key)
         ours = not name and model is self._llm.catalogue.default
         return Chosen(model, policy, "" if ours else model.name)
+
+    async def keeps_nothing(self) -> bool:
+        """Whether the tenant does, as the database has it: for who is refused by what is remembered."""
+        return (await self._read()).keeps_nothing
 
     def check(self, chosen: Chosen, stored: Sequence[Any]) -> None:
         """To be called before the message is committed; raises `Outdated`: it is to be sent again."""

@@ -1,11 +1,11 @@
 """What a user sends, and what became of it at first."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from app.cache.control import AS_THE_TENANT_WANTS, NOT_AT_ALL, CacheControl, CacheState
-from app.core.errors import provider_failure
+from app.core.errors import NeedsStoring, provider_failure
 from app.core.items import NO_OPTIONS, Item, Message, Options
 from app.documents.asked import Asked
 from app.messages.contents import Request, output_of
@@ -38,12 +38,33 @@ class Prompt:
     model: str = ""
     api: Api = "messages"
     stored: bool = True
+    asks_to_be_stored: bool = False
+    """By name, and not because nothing was said."""
     metadata: dict[str, str] | None = None
     previous_id: str | None = None
     instructions: str = ""
     """They open this call, and are not said again in those that go on with it."""
     extra: dict[str, Any] | None = None
     """What the interface wants back of its request: JSON that nobody else reads."""
+
+    def require_storing(self, *, by_tenant: bool = False) -> None:
+        """What comes back to a message later needs that it is there; raises `NeedsStoring` of one that is not."""
+        later = {
+            "background": self.background,
+            "conversation": self.conversation_id,
+            "webhook_url": self.webhook_url,
+            "documents": self.documents,
+        }
+        if by_tenant:
+            later |= {"previous_response_id": self.previous_id, "store": self.asks_to_be_stored}
+        for what, wanted in later.items():
+            if wanted:
+                raise NeedsStoring(what, by_tenant=by_tenant)
+
+    def unkept(self) -> "Prompt":
+        """As a tenant sends it that keeps nothing; raises `NeedsStoring`."""
+        self.require_storing(by_tenant=True)
+        return replace(self, stored=False)
 
     @property
     def goes_on(self) -> bool:

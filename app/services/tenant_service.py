@@ -33,6 +33,10 @@ INSERT_TENANT = (
 )
 # Across tenants, by a SECURITY DEFINER function.
 NAME_TAKEN = text("SELECT tenant_name_taken(:name)")
+# Said again, it holds since it was said first.
+STILL_SINCE = text(
+    "CASE WHEN tenants.message_retention_days = 0 THEN COALESCE(tenants.nothing_kept_since, now()) ELSE now() END"
+)
 SHOWN = [tenants.c[name] for name in TenantRow.columns()]
 SELECT_TENANT = select(*SHOWN).where(tenants.c.id == bindparam("tenant_id"))
 
@@ -149,15 +153,18 @@ class TenantAdminService(TenantSettingsService):
     async def change(self, changes: dict[str, Any]) -> TenantRow:
         """Set some of the settings; raises `TenantNameTaken`, `UnknownModel`.
 
-        Naming `cache_ttl_seconds`, or the models that are allowed, forgets what was kept.
+        Naming `cache_ttl_seconds`, or the models that are allowed, or keeping nothing, forgets what was kept.
         """
         if not changes:
             return await self.get()
         named = [*(changes.get("allowed_models") or ()), *filter(None, [changes.get("default_model")])]
         if not self._models.issuperset(named):
             raise UnknownModel
-        forgets = "cache_ttl_seconds" in changes or "allowed_models" in changes
+        unkept = changes.get("message_retention_days") == 0
+        forgets = "cache_ttl_seconds" in changes or "allowed_models" in changes or unkept
         values = {**changes, "cache_epoch": new_id()} if forgets else changes
+        if unkept:
+            values["nothing_kept_since"] = STILL_SINCE
         statement = update(Tenant).where(tenants.c.id == bindparam("tenant_id")).values(values).returning(*SHOWN)
         unique = [Claim("tenant_name", changes["name"], self._tenant_id)] if "name" in changes else []
         async with self._claims.hold(self._tenant_id, *unique) as held, self._db.begin() as connection:

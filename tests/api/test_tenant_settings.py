@@ -91,7 +91,7 @@ async def test_what_names_nothing_changes_nothing(
         {"cache_ttl_seconds": 0},
         {"cache_ttl_seconds": 86401},
         {"cache_ttl_seconds": "60"},
-        {"message_retention_days": 0},
+        {"message_retention_days": -1},
         {"message_retention_days": 36501},
         {"message_retention_days": 1.5},
         {"id": "x"},

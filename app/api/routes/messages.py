@@ -200,7 +200,8 @@ async def _answer(
         accepted = _read(request, sent.row, waited, always_accepted=True)
         _say_cache(accepted, sent, hit=sent.cache == "hit")
         return accepted
-    message = MessageRead.model_validate((await outcome_of(service, sent, request)).row)
+    outcome = await outcome_of(service, sent, request)
+    message = MessageRead.of(outcome.row, outcome.output)
     _say_cache(response, sent, hit=sent.cache == "hit" or (sent.cache == "miss" and message.cached))
     return message
 

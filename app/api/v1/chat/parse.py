@@ -31,6 +31,7 @@ class ChatRequest:
     streams: bool
     with_usage: bool
     stored: bool
+    asks_to_be_stored: bool
     metadata: dict[str, str] | None
     functions: bool
 
@@ -60,6 +61,7 @@ def chat_request(body: Fields, *, stores: bool = False) -> ChatRequest:
         streams,
         streams and stream_options is not None and bool(stream_options.flag("include_usage")),
         stores if store is None else store,
+        store is True,
         body.pairs("metadata", most=16, most_key=64, most_value=512),
         functions,
     )

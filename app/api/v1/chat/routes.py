@@ -59,5 +59,6 @@ def _prompt(asked: ChatRequest, request: Request) -> Prompt:
         model=asked.model,
         api="chat",
         stored=asked.stored,
+        asks_to_be_stored=asked.asks_to_be_stored,
         metadata=asked.metadata,
     )

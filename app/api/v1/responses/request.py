@@ -29,6 +29,7 @@ class ResponseAsked:
     conversation_id: str | None
     metadata: dict[str, str] | None
     stored: bool
+    asks_to_be_stored: bool
     background: bool
     streams: bool
     with_seal: bool
@@ -48,6 +49,7 @@ class ResponseAsked:
             model=self.model,
             api="responses",
             stored=self.stored,
+            asks_to_be_stored=self.asks_to_be_stored,
             metadata=self.metadata,
             previous_id=self.previous_id,
             extra=self.extra,
@@ -70,6 +72,7 @@ async def read_request(fields: Fields, images: RequestImages) -> ResponseAsked:
         conversation_id=_conversation(fields),
         metadata=read_metadata(fields),
         stored=stored,
+        asks_to_be_stored=fields.flag("store") is True,
         background=background,
         streams=fields.flag("stream") or False,
         with_seal=with_seal,

@@ -49,6 +49,10 @@ class HeldBody:
             self._bodies.take(tenant_id, size - self._size)
             self._tenant_id, self._size = tenant_id, size
 
+    def add(self, size: int) -> None:
+        """Before bytes are held that the body, which was read, only names; raises as `BodiesInFlight.take`."""
+        self.grow_to(self._size + size, self._tenant_id)
+
     def keep_until(self, end: "Future[Any]") -> None:
         """What was read of it is in use until then."""
         self._until = end

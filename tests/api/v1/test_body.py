@@ -166,3 +166,15 @@ async def test_a_body_that_is_in_use_is_held_until_the_end_of_it() -> None:
     end.set_result(None)
     await asyncio.sleep(0)
     assert bodies.held == 0
+
+
+def test_what_a_body_only_names_is_held_beside_it() -> None:
+    bodies = BodiesInFlight(100)
+    body = HeldBody(bodies)
+    body.grow_to(20, "a")
+    body.add(30)
+    with pytest.raises(TooManyLargeRequests):
+        body.add(1)
+    assert bodies.held == 50
+    body.answered()
+    assert bodies.held == 0

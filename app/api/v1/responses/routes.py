@@ -45,7 +45,7 @@ Include = Annotated[Sequence[str], Query(alias="include[]")]
 )
 async def create_response(request: Request, service: Messages, images: Images, key: IdempotencyKey = None) -> Response:
     asked = await read_request(await read_object(request), images)
-    items = await resolved(service, asked.items)
+    items = await resolved(service, asked.items, request.scope["state"]["body"].add)
     sent = await service.send(asked.prompt(items), idempotent(request, key, "POST /v1/responses"))
     repeated = shown(asked.options, asked.instructions, asked.extra)
     if asked.streams:

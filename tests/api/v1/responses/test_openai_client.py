@@ -117,6 +117,19 @@ async def test_items_may_be_named_instead_of_sent(live: Serve) -> None:
     assert (refused.value.param, refused.value.code) == ("input[0].id", "not_found")
 
 
+async def test_what_is_named_weighs_as_if_it_had_been_sent(live: Serve) -> None:
+    provider = Scripted(SAYS)
+    async with live(provider) as (_, client):
+        acme = await make_tenant(client)
+        async with openai(client, acme.user) as ai:
+            first = await ai.responses.create(model="small", input="word " * 100_000)
+            said = f"msg_{first.id.removeprefix('resp_')}_i0"
+            with pytest.raises(sdk.BadRequestError) as refused:
+                await ai.responses.create(model="small", input=[{"type": "item_reference", "id": said}] * 100)  # type: ignore[list-item]
+    assert (refused.value.param, refused.value.code) == ("input[67].id", "request_too_large")
+    assert len(provider.calls) == 1
+
+
 async def test_an_answer_keeps_to_a_schema(live: Serve) -> None:
     class City(BaseModel):
         city: str

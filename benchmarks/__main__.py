@@ -5,6 +5,7 @@ import logging
 import sys
 
 from benchmarks import (
+    dialects,
     documents,
     environment,
     extras,
@@ -29,6 +30,7 @@ SECTIONS = {
     "slow_provider": slow_provider.run,
     "latency": latency.run,
     "streams": streams.run,
+    "dialects": dialects.run,
     "response_cache": response_cache.run,
     "extras": extras.run,
     "observed": observed.run,

@@ -6,9 +6,23 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from typing import Any
 
-DELTA, MESSAGE, TEXT = b"event: delta\n", b"event: message\n", b'data: {"text": "'
 LAST_CHUNK = b"0\r\n\r\n"
-ENDS = (b"event: completed\n", b"event: failed\n", b"event: cancelled\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What stands in the frames of an interface: once in each delta, in the first, before a text, and in the last.
+
+    Without `text` no characters are counted. The first of `ends` is that of an answer that was completed.
+    """
+
+    delta: bytes = b"event: delta\n"
+    first: bytes = b"event: message\n"
+    text: bytes = b'data: {"text": "'
+    ends: tuple[bytes, ...] = (b"event: completed\n", b"event: failed\n", b"event: cancelled\n")
+
+
+MESSAGES = Marks()
 
 
 @dataclass
@@ -24,8 +38,9 @@ class Stream:
 
 
 class Client(asyncio.Protocol):
-    def __init__(self, request: bytes) -> None:
+    def __init__(self, request: bytes, marks: Marks) -> None:
         self.request, self.stream, self.tail, self.ended = request, Stream(), b"", False
+        self.marks = marks
         self.done = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -49,30 +64,32 @@ class Client(asyncio.Protocol):
             self.done.set_result(None)
 
     def _read(self, data: bytes, now: float) -> None:
-        stream = self.stream
+        stream, marks = self.stream, self.marks
         if not stream.status:
             stream.status = int(data[9:12])
-        if not stream.first_event and MESSAGE in data:
+        if not stream.first_event and marks.first in data:
             stream.first_event = now
-        if deltas := data.count(DELTA):
+        if deltas := data.count(marks.delta):
             stream.deltas += deltas
             stream.arrivals.append(now)
-            for part in data.split(TEXT)[1:]:
+            for part in data.split(marks.text)[1:] if marks.text else ():
                 stream.characters += part.index(b'"}')
-        if any(end in data for end in ENDS):
-            self.ended, stream.completed = True, ENDS[0] in data
+        if any(end in data for end in marks.ends):
+            self.ended, stream.completed = True, marks.ends[0] in data
 
     def connection_lost(self, _: Exception | None) -> None:
         if not self.done.done():
             self.done.set_result(None)
 
 
-async def _run(port: int, request: bytes, clients: int, rounds: int, stagger: float) -> tuple[list[Stream], float]:
+async def _run(
+    port: int, request: bytes, marks: Marks, clients: int, rounds: int, stagger: float
+) -> tuple[list[Stream], float]:
     loop, cpu = asyncio.get_running_loop(), time.process_time()
     seen: list[Stream] = []
 
     async def one(number: int) -> None:
-        _, client = await loop.create_connection(lambda: Client(request), "127.0.0.1", port)
+        _, client = await loop.create_connection(lambda: Client(request, marks), "127.0.0.1", port)
         await asyncio.sleep(stagger * number / clients)
         for _ in range(rounds):
             await client.begin()
@@ -89,12 +106,12 @@ def _main(pipe: Any, *arguments: Any) -> None:
 
 
 async def streams(
-    port: int, request: bytes, *, clients: int, rounds: int = 1, stagger: float = 0.0
+    port: int, request: bytes, *, clients: int, rounds: int = 1, stagger: float = 0.0, marks: Marks = MESSAGES
 ) -> tuple[list[Stream], float]:
     """What all clients saw, and the share of a core that they took. `stagger`: over how many seconds they begin."""
     context = get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_main, args=(theirs, port, request, clients, rounds, stagger))
+    process = context.Process(target=_main, args=(theirs, port, request, marks, clients, rounds, stagger))
     process.start()
     result: tuple[list[Stream], float] = await asyncio.to_thread(ours.recv)
     process.join()

@@ -67,32 +67,32 @@ async def compare(name: str, method: str, path: str, servers: dict[str, Server],
         script = Path(directory) / "request.lua"
         script.write_text(SCRIPT % (method, token(), BODY if method == "POST" else ""))
         for server in servers.values():
-            await _wrk(server, path, script, 1)
+            await wrk(server, path, script, 1)
         for _ in range(ROUNDS):
             for side, server in servers.items():
-                rounds[side].append(await _measure(server, postgres, path, script))
+                rounds[side].append(await measure(server, postgres, path, script))
     failures = sum(one.failures for side in rounds.values() for one in side)
     print(f"  {name}, failures {failures}")
     for side, measured in rounds.items():
         print(
-            f"    {side:<16} {_median(measured, lambda one: one.rate):7.0f} requests/s"
-            f"   process {_median(measured, lambda one: one.process) * 1e6:6.0f} µs"
-            f"   PostgreSQL {_median(measured, lambda one: one.postgres) * 1e6:6.0f} µs a request"
+            f"    {side:<16} {median(measured, lambda one: one.rate):7.0f} requests/s"
+            f"   process {median(measured, lambda one: one.process) * 1e6:6.0f} µs"
+            f"   PostgreSQL {median(measured, lambda one: one.postgres) * 1e6:6.0f} µs a request"
         )
     for side in list(rounds)[1:]:
         pairs = list(zip(rounds["service"], rounds[side], strict=True))
         print(
-            f"    service / {side:<16} throughput {_ratio(pairs, lambda one: one.rate)}"
-            f"   process {_ratio(pairs, lambda one: one.process)}"
-            f"   PostgreSQL {_ratio(pairs, lambda one: one.postgres)}"
+            f"    service / {side:<16} throughput {ratio(pairs, lambda one: one.rate)}"
+            f"   process {ratio(pairs, lambda one: one.process)}"
+            f"   PostgreSQL {ratio(pairs, lambda one: one.postgres)}"
         )
 
 
-def _median(rounds: list[Round], figure: Callable[[Round], float]) -> float:
+def median(rounds: list[Round], figure: Callable[[Round], float]) -> float:
     return statistics.median(figure(one) for one in rounds)
 
 
-def _ratio(pairs: list[tuple[Round, Round]], figure: Callable[[Round], float]) -> str:
+def ratio(pairs: list[tuple[Round, Round]], figure: Callable[[Round], float]) -> str:
     """The median of the rounds' ratios, and between which they lie; nothing where the floor needs nothing."""
     ratios = sorted(figure(ours) / figure(theirs) for ours, theirs in pairs if figure(theirs) > 1e-5)
     if len(ratios) < len(pairs):
@@ -100,14 +100,14 @@ def _ratio(pairs: list[tuple[Round, Round]], figure: Callable[[Round], float]) -
     return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f})"
 
 
-async def _measure(server: Server, postgres: Postgres, path: str, script: Path) -> Round:
+async def measure(server: Server, postgres: Postgres, path: str, script: Path) -> Round:
     process, database = server.cpu_seconds(), postgres.cpu_seconds()
-    rate, requests, failures = await _wrk(server, path, script, SECONDS)
+    rate, requests, failures = await wrk(server, path, script, SECONDS)
     process, database = server.cpu_seconds() - process, postgres.cpu_seconds() - database
     return Round(rate, process / requests, database / requests, failures)
 
 
-async def _wrk(server: Server, path: str, script: Path, seconds: int) -> tuple[float, int, int]:
+async def wrk(server: Server, path: str, script: Path, seconds: int) -> tuple[float, int, int]:
     """Requests per second, how many there were, and how many answers were not 2xx."""
     process = await asyncio.create_subprocess_exec(
         "wrk", "-t1", f"-c{CONCURRENCY}", f"-d{seconds}s", "-s", str(script), f"http://127.0.0.1:{server.port}{path}",

@@ -136,6 +136,12 @@ def test_without_a_schema_any_object_will_do() -> None:
     assert not is_met("[]", None)
 
 
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "[NaN]"])
+def test_what_is_no_number_of_json_meets_not_even_a_schema_that_takes_all(text: str) -> None:
+    assert is_met("1e999", {})
+    assert not is_met(text, {})
+
+
 def test_a_tangle_of_references_is_weighed_and_does_not_double_with_the_depth() -> None:
     branch = {"properties": {"a": {"$ref": "#/$defs/n"}}, "required": ["z"]}
     schema = {"$defs": {"n": {"anyOf": [branch, {**branch, "required": ["y"]}]}}, "$ref": "#/$defs/n"}

@@ -13,6 +13,7 @@ from app.api.v1.fields import Fields
 from app.core.items import Effort, Item, Message, Options, OutputFormat, Tool, ToolChoice, text_of, words_of
 from app.llm.images import RequestImages
 from app.llm.pricing import estimated_tokens
+from app.llm.schemas import check_parameters, check_schema
 
 MAX_TOOLS, MAX_STOPS, MAX_TOKENS = 512, 16, 2**31
 IGNORED = (
@@ -102,7 +103,7 @@ def _tools(body: Fields) -> tuple[Tool, ...]:
         kind = tool.text("type") or "custom"
         if kind != "custom" and tool.raw("input_schema") is None:
             continue
-        schema = tool.mapping("input_schema")
+        schema = tool.schema("input_schema", check_parameters)
         if schema is None:
             tool.missing("input_schema")
         name = tool.required_text("name", most=128)
@@ -149,5 +150,5 @@ def _output_format(wanted: Fields | None) -> OutputFormat | None:
     if wanted is None:
         return None
     wanted.one_of("type", ("json_schema",))
-    schema = wanted.mapping("schema")
+    schema = wanted.schema("schema", check_schema)
     return OutputFormat(schema, strict=True) if schema is not None else wanted.missing("schema")

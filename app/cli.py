@@ -6,12 +6,13 @@ import getpass
 import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from app.arguments import parse
 from app.core.config import Settings, get_settings
 from app.core.errors import AppError
 from app.core.principal import Origin
@@ -19,82 +20,24 @@ from app.core.security import PasswordHasher
 from app.core.settings.unusable import UnusableSetting
 from app.db.provision import ready_database
 from app.db.session import Database
-from app.documents.indexes import FROM_CHUNKS, MOST_TENANTS, DocumentIndexes
+from app.documents.indexes import DocumentIndexes
 from app.residency.listing import list_region
 from app.residency.move import MoveGaveUp, TenantMove
 from app.residency.opening import open_places
 from app.residency.places import OnePlace, Places
 from app.residency.regional_places import RegionalPlaces
 from app.schemas.tenant import TenantCreate
-from app.schemas.usage import MAX_LIMIT
 from app.schemas.user import Credentials
 from app.services.erase_service import TenantEraser
 from app.services.erasure_record import UnreadableRecord, erase_again, erased_since, tenants_in
 from app.services.master_key_rotation import rewrap_data_keys
 from app.services.operator_service import OperatorService, end_all_access
 from app.services.registration_service import RegistrationService
+from app.services.retention_check import check_retention
 from app.services.tenant_service import CreationPolicy, FirstAdmin, TenantService
 
 # Where regions have no names.
 HOME = ""
-
-
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m app.cli", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    create = commands.add_parser("create-admin", help="create an admin, in a tenant that exists or in a new one")
-    create.add_argument("--email", required=True)
-    tenant = create.add_mutually_exclusive_group(required=True)
-    tenant.add_argument("--tenant-id", help="the id of a tenant that exists")
-    tenant.add_argument("--new-tenant", metavar="NAME", help="the name of a tenant to create")
-    create.add_argument("--region", help="where the new tenant lives (default: the first of DATABASE_SHARDS)")
-    create.add_argument("--password-stdin", action="store_true", help="read the password's one line from stdin")
-    ceiling = commands.add_parser("set-ceiling", help="bound what a tenant spends in a month, whatever its admins say")
-    ceiling.add_argument("--tenant-id", required=True)
-    amount = ceiling.add_mutually_exclusive_group(required=True)
-    amount.add_argument("--micro-usd", type=_micro_usd, help="0: it sends nothing that costs")
-    amount.add_argument("--default", action="store_true", help="what TENANT_BUDGET_CEILING_MICRO_USD gives to all")
-    end = commands.add_parser("end-all-sessions", help="log everybody out, as after a leak of SECRET_KEY")
-    end.add_argument("--api-keys", action="store_true", help="revoke all API keys as well")
-    commands.add_parser("fill-directory", help="list the tenants of all regions in the directory; may be repeated")
-    commands.add_parser("rotate-master-key", help="wrap all tenants' data keys under MASTER_KEY; may be repeated")
-    erased = commands.add_parser("erased-tenants", help="a line of JSON for each tenant that was erased, to be kept")
-    always = datetime(1, 1, 1, tzinfo=UTC)
-    erased.add_argument("--since", type=_moment, default=always, help="2026-11-26, or with a time")
-    replay = commands.add_parser("replay-erasures", help="after a restore: erase again what the record names")
-    replay.add_argument("record", help="the file: such lines, or the service's log; - is stdin")
-    index = commands.add_parser(
-        "index-documents", help="let the largest tenants have indexes of their own; to be repeated"
-    )
-    index.add_argument(
-        "--from", type=_count, default=FROM_CHUNKS, dest="least", metavar="CHUNKS", help="(default: %(default)s)"
-    )
-    index.add_argument("--most", type=_count, default=MOST_TENANTS, metavar="TENANTS", help="(default: %(default)s)")
-    move = commands.add_parser("move-tenant", help="move a tenant to another region; may be repeated")
-    move.add_argument("tenant_id", metavar="TENANT")
-    move.add_argument("region", metavar="REGION")
-    move.add_argument("--window", type=float, default=60.0, metavar="SECONDS", help="how long it may only be read")
-    return parser.parse_args(arguments)
-
-
-def _micro_usd(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > MAX_LIMIT:
-        raise argparse.ArgumentTypeError(f"a whole number from 0 to {MAX_LIMIT}")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 10**9:
-        raise argparse.ArgumentTypeError("a whole number from 1 on")
-    return int(text)
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError("a date, or a date and time, as ISO 8601 has it") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 @asynccontextmanager
@@ -254,6 +197,18 @@ async def index_documents(arguments: argparse.Namespace, settings: Settings) -> 
     return "Large tenants have their indexes"
 
 
+async def verify_retention(arguments: argparse.Namespace, settings: Settings) -> str:
+    """The report; raises AppError with it where something was found, or could not be tried."""
+    async with AsyncExitStack() as stack:
+        places = await stack.enter_async_context(_places(settings))
+        owners = await stack.enter_async_context(_owners(settings))
+        passwords = PasswordHasher(settings.bcrypt_rounds)
+        stack.callback(passwords.close)
+        return await check_retention(
+            arguments.url, places, owners, passwords, redis_url=settings.redis_url, logs=arguments.log
+        )
+
+
 def _run(arguments: argparse.Namespace) -> str:
     if arguments.command == "erased-tenants":
         return asyncio.run(erased_tenants(get_settings(), arguments.since))
@@ -265,6 +220,7 @@ def _run(arguments: argparse.Namespace) -> str:
         "end-all-sessions": end_all_sessions,
         "index-documents": index_documents,
         "move-tenant": move_tenant,
+        "verify-retention": verify_retention,
     }
     if arguments.command in plain:
         return asyncio.run(plain[arguments.command](arguments, get_settings()))

@@ -1,0 +1,68 @@
+"""What operators may say on the command line."""
+
+import argparse
+from datetime import UTC, datetime
+
+from app.documents.indexes import FROM_CHUNKS, MOST_TENANTS
+from app.schemas.usage import MAX_LIMIT
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m app.cli", description="For operators.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    create = commands.add_parser("create-admin", help="create an admin, in a tenant that exists or in a new one")
+    create.add_argument("--email", required=True)
+    tenant = create.add_mutually_exclusive_group(required=True)
+    tenant.add_argument("--tenant-id", help="the id of a tenant that exists")
+    tenant.add_argument("--new-tenant", metavar="NAME", help="the name of a tenant to create")
+    create.add_argument("--region", help="where the new tenant lives (default: the first of DATABASE_SHARDS)")
+    create.add_argument("--password-stdin", action="store_true", help="read the password's one line from stdin")
+    ceiling = commands.add_parser("set-ceiling", help="bound what a tenant spends in a month, whatever its admins say")
+    ceiling.add_argument("--tenant-id", required=True)
+    amount = ceiling.add_mutually_exclusive_group(required=True)
+    amount.add_argument("--micro-usd", type=_micro_usd, help="0: it sends nothing that costs")
+    amount.add_argument("--default", action="store_true", help="what TENANT_BUDGET_CEILING_MICRO_USD gives to all")
+    end = commands.add_parser("end-all-sessions", help="log everybody out, as after a leak of SECRET_KEY")
+    end.add_argument("--api-keys", action="store_true", help="revoke all API keys as well")
+    commands.add_parser("fill-directory", help="list the tenants of all regions in the directory; may be repeated")
+    commands.add_parser("rotate-master-key", help="wrap all tenants' data keys under MASTER_KEY; may be repeated")
+    erased = commands.add_parser("erased-tenants", help="a line of JSON for each tenant that was erased, to be kept")
+    always = datetime(1, 1, 1, tzinfo=UTC)
+    erased.add_argument("--since", type=_moment, default=always, help="2026-11-26, or with a time")
+    replay = commands.add_parser("replay-erasures", help="after a restore: erase again what the record names")
+    replay.add_argument("record", help="the file: such lines, or the service's log; - is stdin")
+    index = commands.add_parser(
+        "index-documents", help="let the largest tenants have indexes of their own; to be repeated"
+    )
+    index.add_argument(
+        "--from", type=_count, default=FROM_CHUNKS, dest="least", metavar="CHUNKS", help="(default: %(default)s)"
+    )
+    index.add_argument("--most", type=_count, default=MOST_TENANTS, metavar="TENANTS", help="(default: %(default)s)")
+    verify = commands.add_parser("verify-retention", help="look for what a tenant said that keeps nothing")
+    verify.add_argument("--url", required=True, help="of the service; its models are asked, and billed")
+    verify.add_argument("--log", action="append", default=[], metavar="FILE", help="which the service writes to")
+    move = commands.add_parser("move-tenant", help="move a tenant to another region; may be repeated")
+    move.add_argument("tenant_id", metavar="TENANT")
+    move.add_argument("region", metavar="REGION")
+    move.add_argument("--window", type=float, default=60.0, metavar="SECONDS", help="how long it may only be read")
+    return parser.parse_args(arguments)
+
+
+def _micro_usd(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > MAX_LIMIT:
+        raise argparse.ArgumentTypeError(f"a whole number from 0 to {MAX_LIMIT}")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 10**9:
+        raise argparse.ArgumentTypeError("a whole number from 1 on")
+    return int(text)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("a date, or a date and time, as ISO 8601 has it") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -179,7 +179,8 @@ async def get_messages(request: Request, principal: CurrentUser) -> MessageServi
 
 
 async def get_images(request: Request, principal: CurrentUser) -> RequestImages:
-    return shared_of(request).images.of_request(principal.tenant_id)
+    images, body = shared_of(request).images, request.scope["state"]["body"]
+    return images.of_request(principal.tenant_id) if body is None else images.of_request(principal.tenant_id, body.add)
 
 
 async def get_models(request: Request, principal: CurrentUser) -> ModelService:

@@ -7,9 +7,10 @@ import asyncio
 import base64
 import binascii
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -27,7 +28,8 @@ MAX_IMAGES = 100
 MAX_TOTAL_BYTES = 50_000_000
 """Of a request, as OpenAI bounds it."""
 MAX_REDIRECTS = 3
-MAX_FETCHES = 8
+MAX_FETCHES, MAX_FETCHES_OF_TENANT = 8, 2
+"""At once. A server that answers slowly holds a place for seconds, and a tenant may name any number of them."""
 FETCH_SECONDS = 10.0
 REDIRECTS = (301, 302, 303, 307, 308)
 _DATA_URL = re.compile(r"data:[\w.+-]{0,64}/?[\w.+-]{0,64}(?:;[\w.+-]{1,64}=[\w.+-]{1,64}){0,4};base64,", re.IGNORECASE)
@@ -41,7 +43,13 @@ _KINDS = {
 _KIND = "An image must be a PNG, JPEG, GIF or WebP."
 _NOT_BASE64 = "The image is not base64."
 
+Hold = Callable[[int], None]
+"""Told of bytes that the request did not bring, and that its call holds; it may refuse them."""
 logger = structlog.get_logger()
+
+
+def _held(size: int) -> None:
+    """Nobody counts."""
 
 
 class Images:
@@ -53,10 +61,12 @@ class Images:
         self._schemes = tuple(schemes)
         self._backend = GuardedBackend(self._networks)
         self._slots = asyncio.Semaphore(MAX_FETCHES)
+        # Of each tenant that is fetching; who fetches holds it.
+        self._shares: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._session: aiohttp.ClientSession | None = None
 
-    def of_request(self, tenant_id: str) -> "RequestImages":
-        return RequestImages(self, tenant_id)
+    def of_request(self, tenant_id: str, hold: Hold = _held) -> "RequestImages":
+        return RequestImages(self, tenant_id, hold)
 
     async def fetch(self, url: str, most: int, tenant_id: str) -> bytes:
         """What the URL leads to, at most `most` bytes.
@@ -67,8 +77,11 @@ class Images:
         import aiohttp  # not at the top: for who fetches one
 
         ON_BEHALF_OF.set(tenant_id)
+        share = self._shares.get(tenant_id)
+        if share is None:
+            share = self._shares[tenant_id] = asyncio.Semaphore(MAX_FETCHES_OF_TENANT)
         try:
-            async with self._slots, asyncio.timeout(FETCH_SECONDS):
+            async with share, self._slots, asyncio.timeout(FETCH_SECONDS):
                 for _ in range(MAX_REDIRECTS + 1):
                     found = await self._look(url, most)
                     if isinstance(found, bytes):
@@ -127,11 +140,12 @@ class Images:
 
 
 class RequestImages:
-    """The images of one request, whose number and bytes are bounded together."""
+    """The images of one request, whose number and bytes are bounded together. `hold`: of those that are fetched."""
 
-    def __init__(self, images: Images, tenant_id: str) -> None:
+    def __init__(self, images: Images, tenant_id: str, hold: Hold) -> None:
         self._images = images
         self._tenant_id = tenant_id
+        self._hold = hold
         self._count = 0
         self._left = MAX_TOTAL_BYTES
 
@@ -183,6 +197,7 @@ class RequestImages:
         content = await self._images.fetch(url, self._admit(), self._tenant_id)
         kind = _kind_of(content)
         self._left -= len(content)
+        self._hold(len(content) * 4 // 3)
         pieces: list[str] = []
         for at in range(0, len(content), PIECE):
             pieces.append(base64.b64encode(content[at : at + PIECE]).decode())

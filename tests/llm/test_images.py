@@ -205,3 +205,33 @@ async def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.Monke
         with pytest.raises(InvalidImage, match="could not be fetched"):
             await images.image_of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x")
     server.close()
+
+
+async def test_slow_servers_of_a_tenant_hold_up_that_tenant_alone() -> None:
+    silent = asyncio.Event()
+
+    async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await silent.wait()
+        writer.close()
+
+    images = Images(10**6, LOOPBACK, ("http",))
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as slow, serving(("200 OK", PNG)) as (url, _):
+        never = f"http://127.0.0.1:{slow.sockets[0].getsockname()[1]}/"
+        waiting = [asyncio.create_task(images.of_request("a").image_of(never)) for _ in range(bounds.MAX_FETCHES * 2)]
+        await asyncio.sleep(0)
+        assert (await images.of_request("b").image_of(url)).media_type == "image/png"
+        assert not any(each.done() for each in waiting)
+        silent.set()
+        await asyncio.gather(*waiting, return_exceptions=True)
+    await images.close()
+
+
+async def test_what_is_fetched_is_held_like_a_body() -> None:
+    held: list[int] = []
+    images = Images(10**6, LOOPBACK, ("http",))
+    async with serving(("200 OK", PNG)) as (url, _):
+        request = images.of_request("t", held.append)
+        await request.image_of(url)
+        await request.image_of("data:image/png;base64," + encoded(PNG))
+    assert held == [len(PNG) * 4 // 3]
+    await images.close()

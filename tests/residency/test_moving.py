@@ -49,8 +49,12 @@ async def furnish(client: httpx.AsyncClient, tenant: Tenant) -> dict[str, Any]:
     await client.put("/admin/budget", json={"limit_micro_usd": 10**9}, headers=admin)
     conversation = await client.post("/conversations", json={"title": "On moving"}, headers=user)
     body = {"content": "Whither?", "conversation_id": conversation.json()["id"]}
-    for _ in range(3):
-        assert (await client.post("/messages", json=body, headers=user)).status_code == 201
+    for more in ({}, {}, {"tools": [{"name": "map", "parameters": {"type": "object"}}]}):
+        assert (await client.post("/messages", json=body | more, headers=user)).status_code == 201
+    own = await client.put(
+        "/admin/providers/openai", params={"test": False}, json={"api_key": "sk-0123456789"}, headers=admin
+    )
+    assert own.status_code == 200, own.text
     await client.delete(f"/messages/{(await send(client, tenant.user))['id']}", headers=user)
     await client.post("/admin/invites", json={"email": "guest@acme.com"}, headers=admin)
     await client.get("/usage", headers=admin)
@@ -101,6 +105,7 @@ async def test_a_tenant_moves_as_it_is_and_its_credentials_with_it(two: Two, ser
     for tenant in (acme, rival):
         await add_document(two, "eu", tenant)
     before, others = await rows(two, "eu", acme.id), await rows(two, "eu", rival.id)
+    assert before.keys() >= {"message_contents", "provider_keys", "tenant_data_keys"}
 
     said = await run(two, acme)
 

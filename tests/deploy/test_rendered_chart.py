@@ -23,6 +23,8 @@ SECRETS = {
     "PREVIOUS_SECRET_KEYS": secrets.token_hex(32),
     "JWT_PRIVATE_KEY": make_private_key("ES256"),
     "OPERATOR_TOKEN": secrets.token_hex(32),
+    "MASTER_KEY": secrets.token_hex(32),
+    "PREVIOUS_MASTER_KEYS": secrets.token_hex(32),
     "REDIS_URL": "redis://:password@redis:6379/0",
     **dict.fromkeys(("DATABASE_PASSWORD", "MIGRATION_DATABASE_PASSWORD"), "p@ss:w/rd"),
     **dict.fromkeys(("DATABASE_SHARD_PASSWORDS", "MIGRATION_DATABASE_SHARD_PASSWORDS"), "eu=p@ss:w/rd,us=p@ss"),

@@ -6,12 +6,14 @@ good as none. What is known and wrong is refused by its place: `messages[2].cont
 
 import re
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast, get_args
 
 import structlog
 
 from app.core.errors import InvalidRequest
+from app.core.items import Effort
 
+EFFORTS: tuple[Effort, ...] = get_args(Effort)
 MAX_NAMES, MAX_NAMES_OF_A_REQUEST = 1000, 10
 _SANE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _NO_NAME = frozenset(map(chr, (*range(0x21), *range(0x7F, 0xA1))))
@@ -101,6 +103,11 @@ class Fields:
         if value is not None and value not in allowed:
             self.refuse(name, f"must be one of {', '.join(allowed)}")
         return value
+
+    def effort(self, name: str) -> Effort | None:
+        """How much to think. What one provider calls "max" is the most that is known here."""
+        asked = self.one_of(name, (*EFFORTS, "max"))
+        return cast("Effort | None", "xhigh" if asked == "max" else asked)
 
     def object(self, name: str) -> "Fields | None":
         value = self.raw(name)

@@ -117,6 +117,10 @@ def test_functions_of_before_there_were_tools_are_tools() -> None:
 # --- what is asked for
 
 
+def test_the_most_effort_that_clients_name_is_the_most_there_is() -> None:
+    assert parsed(reasoning_effort="max").options.reasoning_effort == "xhigh"
+
+
 def test_options_are_ours() -> None:
     asked = parsed(
         max_completion_tokens=20,

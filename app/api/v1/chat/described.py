@@ -28,7 +28,7 @@ REQUEST = body(
         "seed": COUNT,
         "frequency_penalty": {**NUMBER, "minimum": -2, "maximum": 2},
         "presence_penalty": {**NUMBER, "minimum": -2, "maximum": 2},
-        "reasoning_effort": {"enum": ["none", "minimal", "low", "medium", "high", "xhigh"]},
+        "reasoning_effort": {"enum": ["none", "minimal", "low", "medium", "high", "xhigh", "max"]},
         "tools": {"type": "array", "items": OBJECT},
         "tool_choice": {"anyOf": [{"enum": ["auto", "none", "required"]}, OBJECT]},
         "parallel_tool_calls": FLAG,

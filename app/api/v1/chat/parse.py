@@ -5,11 +5,10 @@ where it would only be a little worse (`logprobs`, `logit_bias`).
 """
 
 from dataclasses import dataclass
-from typing import cast, get_args
 
 from app.api.v1.chat.messages import items_of
 from app.api.v1.fields import Fields
-from app.core.items import Effort, Item, Message, Options, OutputFormat, Tool, ToolChoice, text_of
+from app.core.items import Item, Message, Options, OutputFormat, Tool, ToolChoice, text_of
 from app.llm.schemas import check_parameters, check_schema
 
 MAX_TOOLS, MAX_STOPS = 512, 4
@@ -79,7 +78,7 @@ def _options(body: Fields, *, functions: bool) -> Options:
         seed=body.integer("seed", -(2**63), 2**63 - 1),
         frequency_penalty=body.number("frequency_penalty", -2, 2),
         presence_penalty=body.number("presence_penalty", -2, 2),
-        reasoning_effort=cast("Effort | None", body.one_of("reasoning_effort", get_args(Effort))),
+        reasoning_effort=body.effort("reasoning_effort"),
         tools=offered,
         tool_choice=choice,
         parallel_tool_calls=body.flag("parallel_tool_calls") if tools else None,

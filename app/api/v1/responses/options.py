@@ -2,17 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast
 
 import structlog
 
 from app.api.v1.fields import Fields
-from app.core.items import Effort, Options, OutputFormat, Tool, ToolChoice
+from app.core.items import Options, OutputFormat, Tool, ToolChoice
 from app.llm.schemas import check_parameters, check_schema
 
 Mode = Literal["auto", "none", "required"]
 MODES = ("auto", "none", "required")
-EFFORTS: tuple[Effort, ...] = get_args(Effort)
 SUMMARIES = ("auto", "concise", "detailed")
 VERBOSITIES = ("low", "medium", "high")
 TRUNCATIONS = ("auto", "disabled")
@@ -49,7 +48,7 @@ def read_options(fields: Fields) -> Wanted:
         max_output_tokens=fields.integer("max_output_tokens", 1, MAX_TOKENS),
         temperature=fields.number("temperature", 0, 2),
         top_p=fields.number("top_p", 0, 1),
-        reasoning_effort=cast("Effort | None", reasoning.one_of("effort", EFFORTS)),
+        reasoning_effort=reasoning.effort("effort"),
         tools=tuple(tools.values()),
         tool_choice=choice if tools and choice.mode != "auto" else None,
         parallel_tool_calls=parallel if tools else None,

@@ -131,6 +131,12 @@ def test_what_a_request_may_wish() -> None:
     assert shown_of(request)["reasoning"] == {"effort": "low", "summary": "auto"}
 
 
+def test_the_most_effort_that_clients_name_is_the_most_there_is() -> None:
+    request = asked(reasoning={"effort": "max"})
+    assert request.options.reasoning_effort == "xhigh"
+    assert shown_of(request)["reasoning"]["effort"] == "xhigh"
+
+
 @pytest.mark.parametrize(
     ("body", "param"),
     [

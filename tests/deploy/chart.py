@@ -33,7 +33,12 @@ class Release:
 
     def pods(self) -> dict[str, dict[str, Any]]:
         """The specification of each component's pod."""
-        return {component_of(one): one["spec"]["template"]["spec"] for one in self.objects if "template" in one["spec"]}
+        return {component: template["spec"] for component, template in self.templates().items()}
+
+    def templates(self) -> dict[str, dict[str, Any]]:
+        """Each component's pods, with their labels."""
+        specs = [(component_of(one), one["spec"].get("jobTemplate", one)["spec"]) for one in self.objects]
+        return {component: spec["template"] for component, spec in specs if "template" in spec}
 
 
 def component_of(one: dict[str, Any]) -> str:

@@ -17,6 +17,8 @@ pytestmark = needs_helm
 SETTINGS = {name.upper() for name in Settings.model_fields}
 # Variables that are no settings of ours.
 FOREIGN = {"SSL_CERT_FILE"}
+# Who is given the owner's login.
+OWNERS = {"migration", "indexing"}
 # What the Secrets hold.
 SECRETS = {
     "SECRET_KEY": secrets.token_hex(32),
@@ -68,7 +70,7 @@ def test_every_probe_asks_for_a_route_that_exists_where_the_service_listens(rele
     routes = {getattr(route, "path", None) for route in main.app.routes}
     for component, pod in release.pods().items():
         probes = probes_of(pod)
-        assert len(probes) == (0 if component == "migration" else 3)
+        assert len(probes) == (0 if component in OWNERS else 3)
         for probe in probes.values():
             assert probe["httpGet"]["path"] in routes
             ports = {port["name"]: port["containerPort"] for port in container_of(pod)["ports"]}
@@ -111,16 +113,16 @@ def test_every_region_is_known_to_all_and_its_owner_to_the_migration(
             monkeypatch.setenv(name, value)
         taken = Settings(_env_file=None)
         assert list(taken.region_urls()) == ["eu", "us"]
-        assert ("llm_saas_owner" in str(taken.owner_urls())) == (component == "migration")
+        assert ("llm_saas_owner" in str(taken.owner_urls())) == (component in OWNERS)
         for name in environment_of(pod):
             monkeypatch.delenv(name)
 
 
-def test_the_migration_alone_knows_the_owner_and_no_provider(releases: dict[str, Release]) -> None:
+def test_who_works_as_the_owner_alone_knows_the_owner_and_no_provider(releases: dict[str, Release]) -> None:
     pods = releases["everything"].pods()
     knowing = {part for part, pod in pods.items() if "MIGRATION_DATABASE_PASSWORD" in environment_of(pod)}
-    assert knowing == {"migration"}
-    assert not any("API_KEY" in name for name in environment_of(pods["migration"]))
+    assert knowing == OWNERS
+    assert not any("API_KEY" in name for part in OWNERS for name in environment_of(pods[part]))
     assert "OPENAI_API_KEY" in environment_of(pods["api"])
 
 
@@ -151,6 +153,17 @@ def test_no_pod_may_more_than_it_needs(release: Release) -> None:
         assert container["resources"]["requests"].keys() == {"cpu", "memory"}
 
 
+def test_who_takes_documents_in_has_room_for_it_and_large_tenants_have_indexes(releases: dict[str, Release]) -> None:
+    pods = releases["everything"].pods()
+    memory = {part: container_of(pod)["resources"]["limits"]["memory"] for part, pod in pods.items()}
+    assert (memory["worker"], memory["api"]) == ("3Gi", "768Mi")
+    assert container_of(pods["indexing"])["command"] == ["python", "-m", "app.cli", "index-documents"]
+    alone = render(example("minimal") | {"documents": {"enabled": True}}).pods()
+    assert container_of(alone["api"])["resources"]["limits"] == {"memory": "2Gi"}
+    assert container_of(releases["minimal"].pods()["api"])["resources"]["limits"] == {"memory": "768Mi"}
+    assert "indexing" not in releases["minimal"].pods()
+
+
 def test_an_upgrade_takes_no_pod_away_before_another_one_serves(release: Release) -> None:
     for deployment in release.all("Deployment"):
         assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
@@ -177,7 +190,7 @@ def test_who_is_scaled_has_no_fixed_number_of_pods(releases: dict[str, Release])
 
 
 def test_every_selector_finds_pods(release: Release) -> None:
-    pods = [one["spec"]["template"]["metadata"]["labels"] for one in release.objects if "template" in one["spec"]]
+    pods = [template["metadata"]["labels"] for template in release.templates().values()]
     for one in release.objects:
         selector = one["spec"].get("selector") or one["spec"].get("podSelector")
         if selector is None or one["kind"] == "ServiceMonitor":

@@ -71,8 +71,12 @@ securityContext:
   runAsNonRoot: true
   capabilities:
     drop: [ALL]
+{{- $resources := deepCopy .values.resources }}
+{{- if and .root.Values.documents.enabled (eq .component (ternary "worker" "api" .root.Values.worker.enabled)) }}
+{{- $_ := set $resources "limits" (merge (dict "memory" .root.Values.documents.memoryLimit) ($resources.limits | default dict)) }}
+{{- end }}
 resources:
-  {{- toYaml .values.resources | nindent 2 }}
+  {{- toYaml $resources | nindent 2 }}
 volumeMounts:
   - name: tmp
     mountPath: /tmp

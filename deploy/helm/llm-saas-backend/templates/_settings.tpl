@@ -28,6 +28,19 @@
 {{- end }}
 {{- end }}
 
+{{/* The `env` of what works as the owner: of the service's settings what making a database needs; nothing of a provider. */}}
+{{- define "llm-saas.ownerEnv" -}}
+{{- $needed := list "ENVIRONMENT" "DEFAULT_REGISTRATION" "BCRYPT_ROUNDS" "LOG_LEVEL" "LOG_FORMAT" }}
+{{- $settings := include "llm-saas.settings" (dict "root" . "settings" .Values.migration.settings "only" $needed) | fromYaml }}
+{{- $secrets := deepCopy .Values.migration.secretSettings }}
+{{- range $name, $from := .Values.secretSettings }}
+{{- if and (or (eq $name "SECRET_KEY") (hasPrefix "DATABASE_" $name)) (not (hasKey $secrets $name)) }}
+{{- $_ := set $secrets $name $from }}
+{{- end }}
+{{- end }}
+{{- include "llm-saas.env" (dict "root" . "settings" $settings "secretSettings" $secrets) }}
+{{- end }}
+
 {{/* Where the pod listens is not the release's to say: ports and probes are here. */}}
 {{- define "llm-saas.fixedSettings" -}}
 ENVIRONMENT: production

@@ -109,8 +109,8 @@ async def get_tenant_settings(request: Request, principal: CurrentUser) -> Tenan
 
 
 async def get_tenant_admin(request: Request, principal: FreshAdmin) -> TenantAdminService:
-    names = shared_of(request).llm.catalogue.names
-    return TenantAdminService(tenant_db(request, principal), container_of(request).claims, names)
+    names, container = shared_of(request).llm.catalogue.names, container_of(request)
+    return TenantAdminService(tenant_db(request, principal), container.claims, names, container.webhooks.check)
 
 
 async def get_export(request: Request, principal: FreshAdmin) -> ExportService:

@@ -114,6 +114,7 @@ ANSWERS: tuple[BaseModel, ...] = (
         message_retention_days=None,
         allowed_models=None,
         default_model=None,
+        event_webhook_url=None,
         updated_at=AT,
     ),
     _user,

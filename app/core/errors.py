@@ -12,8 +12,8 @@ AppError
 ├── DocumentsOff, ProviderKeysOff
 ├── UntrustedHost, InvalidHost, UnsupportedMediaType, InvalidRequest
 ├── InvalidImage, InvalidCursor, NothingToSearchFor, TimeIsPast, InvalidPosition, InvalidWebhookUrl, UnknownRegion,
-│   IdempotencyKeyReused, InvalidBaseUrl, ProviderKeyRefused, ToolResultsUnasked, NeedsStoring, UnsupportedByModel,
-│   UnknownModel, NothingKept
+│   InvalidEventWebhookUrl, IdempotencyKeyReused, InvalidBaseUrl, ProviderKeyRefused, ToolResultsUnasked,
+│   NeedsStoring, UnsupportedByModel, UnknownModel, NothingKept
 ├── ProviderNotReached
 ├── BudgetExceeded
 ├── TooManyRunning, TooManyStreams, TooManyUploads, TooManyLargeRequests
@@ -56,6 +56,7 @@ from app.core.request_errors import (
     IdempotencyKeyReused,
     InvalidBaseUrl,
     InvalidCursor,
+    InvalidEventWebhookUrl,
     InvalidHost,
     InvalidImage,
     InvalidPosition,
@@ -84,6 +85,7 @@ __all__ = [
     "IdempotencyKeyReused",
     "InvalidBaseUrl",
     "InvalidCursor",
+    "InvalidEventWebhookUrl",
     "InvalidHost",
     "InvalidImage",
     "InvalidPosition",

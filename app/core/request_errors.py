@@ -50,6 +50,10 @@ class InvalidWebhookUrl(AppError):
     detail = "The webhook URL must be http or https and lead to a public address."
 
 
+class InvalidEventWebhookUrl(InvalidWebhookUrl):
+    """As of a message, for the tenant's own."""
+
+
 class UnknownRegion(AppError):
     detail = "This service has no such region."
 

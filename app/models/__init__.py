@@ -1,7 +1,7 @@
 from app.db.base import Base
 from app.models.api_key import ApiKey
 from app.models.audit_entry import AuditEntry
-from app.models.budget import Budget, PeriodBudget, PeriodUnit
+from app.models.budget import Budget, BudgetAlert, PeriodBudget, PeriodUnit
 from app.models.conversation import Conversation
 from app.models.deleted_usage import DeletedUsage
 from app.models.directory import DirectoryClaim, DirectorySecret, DirectoryTenant, RegionIdentity
@@ -35,6 +35,7 @@ __all__ = [
     "AuditEntry",
     "Base",
     "Budget",
+    "BudgetAlert",
     "ChunkTerms",
     "ChunkVector",
     "Conversation",

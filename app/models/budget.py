@@ -1,15 +1,19 @@
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
 
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Date,
+    DateTime,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
+    Integer,
+    SmallInteger,
     String,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -71,3 +75,27 @@ class PeriodBudget(TimestampMixin, Base):
     period: Mapped[date] = mapped_column(Date)
     spent_micro_usd: Mapped[int] = mapped_column(BigInteger)
     reserved_micro_usd: Mapped[int] = mapped_column(BigInteger)
+
+
+class BudgetAlert(TimestampMixin, Base):
+    """That a budget was spent to `threshold` percent, once in its period. `due_at`: of its webhook; NULL: over.
+
+    `holder` as in `PeriodBudget`, for the month's budgets too; `kind`: who that is. The amounts are of that moment.
+    """
+
+    __tablename__ = "budget_alerts"
+    __table_args__ = (
+        CheckConstraint("kind IN ('tenant', 'user', 'key')", name="kind"),
+        Index("ix_budget_alerts_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+    )
+
+    tenant_id: Mapped[str] = mapped_column(String(36), ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True)
+    holder: Mapped[str] = mapped_column(String(36), primary_key=True)
+    period_unit: Mapped[str] = mapped_column(String(5), primary_key=True)
+    period: Mapped[date] = mapped_column(Date, primary_key=True)
+    threshold: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(6))
+    limit_micro_usd: Mapped[int] = mapped_column(BigInteger)
+    spent_micro_usd: Mapped[int] = mapped_column(BigInteger)
+    due_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    attempts: Mapped[int] = mapped_column(Integer, server_default="0")

@@ -112,6 +112,7 @@ class TenantRow(NewTenantRow):
     message_retention_days: int | None
     allowed_models: list[str] | None
     default_model: str | None
+    event_webhook_url: str | None
     updated_at: datetime
 
 

@@ -54,6 +54,8 @@ class Tenant(TimestampMixin, Base):
     # Public names; NULL: all models, and the service's default.
     allowed_models: Mapped[list[str] | None] = mapped_column(ARRAY(String(128)))
     default_model: Mapped[str | None] = mapped_column(String(128))
+    # Where budgets' thresholds are told; NULL: nowhere.
+    event_webhook_url: Mapped[str | None] = mapped_column(String(2048))
     erasing_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     moving: Mapped[str | None] = mapped_column(String(10))
     moving_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

@@ -9,7 +9,13 @@ from app.schemas.user import Credentials, UserRead
 
 MAX_CACHE_SECONDS = 24 * 60 * 60
 MAX_RETENTION_DAYS = 36500
-NULL_MEANS_NO_MORE = ("cache_ttl_seconds", "message_retention_days", "allowed_models", "default_model")
+NULL_MEANS_NO_MORE = (
+    "cache_ttl_seconds",
+    "message_retention_days",
+    "allowed_models",
+    "default_model",
+    "event_webhook_url",
+)
 TenantName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), STORABLE]
 
 
@@ -35,7 +41,7 @@ class TenantSettings(TenantRead):
     `cache_ttl_seconds`: for how long answers are kept for equal prompts; null: not at all. `message_retention_days`:
     messages are deleted once they are older; null: never; 0: no text of them is kept at all. `allowed_models`: public
     names that its users may ask for; null: all. `default_model`: what answers where none is named; null: the service's
-    default.
+    default. `event_webhook_url`: where it is told that budgets are spent; null: nowhere.
     """
 
     registration: RegistrationMode
@@ -44,6 +50,7 @@ class TenantSettings(TenantRead):
     message_retention_days: int | None
     allowed_models: list[str] | None
     default_model: str | None
+    event_webhook_url: str | None
     updated_at: Timestamp
 
 
@@ -86,6 +93,15 @@ class TenantUpdate(RequestBody):
     default_model: Annotated[
         ModelName | None,
         Field(examples=["mock-echo"], description="What answers where none is named; null: the service's default."),
+    ] = None
+    event_webhook_url: Annotated[
+        str | None,
+        Field(
+            max_length=2048,
+            examples=["https://acme.example/events"],
+            description="Called when a budget is spent to 50, 80 and 100 %; only public addresses; null: no more.",
+        ),
+        STORABLE,
     ] = None
 
     def changes(self) -> dict[str, Any]:

@@ -104,7 +104,7 @@ EXPORTED = (
         "tenant",
         _table(models.Tenant),
         ("id", "name", "registration", "message_visibility", "cache_ttl_seconds", "message_retention_days",
-         "allowed_models", "default_model", *_TIMES),
+         "allowed_models", "default_model", "event_webhook_url", *_TIMES),
         ("id",),
     ),
     ExportedTable(
@@ -177,6 +177,13 @@ EXPORTED = (
         ("tenant_id", "holder", "user_id", "period_unit", "limit_micro_usd", "period", "spent_micro_usd",
          "reserved_micro_usd", *_TIMES),
         ("holder", "period_unit"),
+    ),
+    ExportedTable(
+        "budget_alert",
+        _table(models.BudgetAlert),
+        ("tenant_id", "holder", "period_unit", "period", "threshold", "kind", "limit_micro_usd", "spent_micro_usd",
+         "due_at", "attempts", *_TIMES),
+        ("holder", "period_unit", "period", "threshold"),
     ),
     ExportedTable(
         "api_key",

@@ -1,13 +1,21 @@
 """Tenants: creation, alone or with a first admin, and their settings."""
 
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlalchemy import bindparam, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from app.core.errors import AuthenticationError, OperatorTokenRequired, TenantNameTaken, UnknownModel
+from app.core.errors import (
+    AuthenticationError,
+    InvalidEventWebhookUrl,
+    InvalidWebhookUrl,
+    OperatorTokenRequired,
+    TenantNameTaken,
+    UnknownModel,
+)
 from app.core.ids import new_id
 from app.core.principal import Origin
 from app.core.security import PasswordHasher
@@ -145,13 +153,16 @@ class TenantSettingsService:
 class TenantAdminService(TenantSettingsService):
     """As `TenantSettingsService`, for who may change them."""
 
-    def __init__(self, db: TenantSession, claims: Claims, models: frozenset[str]) -> None:
+    def __init__(
+        self, db: TenantSession, claims: Claims, models: frozenset[str], check_url: Callable[[str], str]
+    ) -> None:
         super().__init__(db)
         self._claims = claims
         self._models = models
+        self._check_url = check_url
 
     async def change(self, changes: dict[str, Any]) -> TenantRow:
-        """Set some of the settings; raises `TenantNameTaken`, `UnknownModel`.
+        """Set some of the settings; raises `TenantNameTaken`, `UnknownModel`, `InvalidEventWebhookUrl`.
 
         Naming `cache_ttl_seconds`, or the models that are allowed, or keeping nothing, forgets what was kept.
         """
@@ -160,6 +171,8 @@ class TenantAdminService(TenantSettingsService):
         named = [*(changes.get("allowed_models") or ()), *filter(None, [changes.get("default_model")])]
         if not self._models.issuperset(named):
             raise UnknownModel
+        if (url := changes.get("event_webhook_url")) is not None:
+            changes = {**changes, "event_webhook_url": self._checked(url)}
         unkept = changes.get("message_retention_days") == 0
         forgets = "cache_ttl_seconds" in changes or "allowed_models" in changes or unkept
         values = {**changes, "cache_epoch": new_id()} if forgets else changes
@@ -178,6 +191,12 @@ class TenantAdminService(TenantSettingsService):
             tenant = _still_there(changed.one_or_none())
             await record_by(self._db, connection, "tenant.changed", self._tenant_id, **changes)
             return tenant
+
+    def _checked(self, url: str) -> str:
+        try:
+            return self._check_url(url)
+        except InvalidWebhookUrl:
+            raise InvalidEventWebhookUrl from None
 
 
 def _still_there(tenant: TenantRow | None) -> TenantRow:

@@ -1,16 +1,14 @@
-"""Calls the webhooks of messages that have ended, until they answer or the attempts are used up.
+"""Calls webhooks, of ended messages and of budgets, until they answer or the attempts are used up.
 
-What is due stands in the message's row, written by the statement that ended it: a killed process loses no call.
+What is due stands in a row, written by the transaction that ended the message or spent: a killed process loses no call.
 """
 
 import asyncio
-import json
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from time import perf_counter
-from typing import Any
 
 import structlog
 from sqlalchemy import Interval, Text, bindparam, text
@@ -20,10 +18,9 @@ from app.core.errors import DatabaseUnavailable, InvalidWebhookUrl
 from app.core.supervision import Turns
 from app.db import rls
 from app.db.session import Database
-from app.messages.columns import WHOLE
-from app.models.rows import MessageRow
 from app.observability import tracing
 from app.observability.instruments import WEBHOOK_DELIVERIES, WEBHOOK_SECONDS
+from app.services.due_webhooks import BodyOf, Due, read_due
 from app.services.webhook_secrets import WebhookSecrets
 from app.webhooks.client import MAX_CONNECTIONS, Delivery, WebhookClient
 from app.webhooks.guard import ON_BEHALF_OF, Network
@@ -41,24 +38,7 @@ SHARE = 4
 CLAIM_DUE = text("SELECT tenant_id, id FROM claim_due_webhooks(:claim, :most, :busy)").bindparams(
     bindparam("claim", type_=Interval), bindparam("busy", type_=ARRAY(Text))
 )
-READ = text(f"""
-SELECT {WHOLE}, messages.webhook_url, messages.webhook_attempts, messages.traceparent FROM messages
-WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.webhook_due_at IS NOT NULL
-""")
-NOTE = text("""
-UPDATE messages SET webhook_attempts = messages.webhook_attempts + 1, webhook_due_at = now() + :pause
-WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.attempts = :attempts
-  AND messages.webhook_due_at IS NOT NULL
-""").bindparams(bindparam("pause", type_=Interval))
 logger = structlog.get_logger()
-
-
-class DueRow(MessageRow):
-    __slots__ = ()
-
-    webhook_url: str
-    webhook_attempts: int
-    traceparent: str | None
 
 
 class WebhookService:
@@ -69,7 +49,7 @@ class WebhookService:
         database: Database,
         secrets: WebhookSecrets,
         allowed_networks: Sequence[Network],
-        body_of: Callable[[MessageRow], dict[str, Any]],
+        body_of: BodyOf,
     ) -> None:
         self._database = database
         self._secrets = secrets
@@ -118,11 +98,11 @@ class WebhookService:
                     due = (await connection.execute(CLAIM_DUE, values)).all()
                 if not due:
                     break
-                begun += [self._begin(tenant_id, message_id) for tenant_id, message_id in due]
+                begun += [self._begin(tenant_id, due_id) for tenant_id, due_id in due]
         return begun
 
-    def _begin(self, tenant_id: str, message_id: str) -> asyncio.Task[None]:
-        delivery = asyncio.create_task(_logged(self._deliver(tenant_id, message_id)))
+    def _begin(self, tenant_id: str, due_id: str) -> asyncio.Task[None]:
+        delivery = asyncio.create_task(_logged(self._deliver(tenant_id, due_id)))
         self._under_way[delivery] = tenant_id
         delivery.add_done_callback(self._ended)
         return delivery
@@ -131,35 +111,24 @@ class WebhookService:
         del self._under_way[delivery]
         self._one_ended.set()
 
-    async def _deliver(self, tenant_id: str, message_id: str) -> None:
+    async def _deliver(self, tenant_id: str, due_id: str) -> None:
         session = self._database.background(rls.enter_tenant(tenant_id))
         async with session as connection:
-            values = {"tenant_id": tenant_id, "id": message_id}
             secrets = await self._secrets.of_tenant(connection, tenant_id)
-            message = (await connection.execute(READ, values, DueRow)).one_or_none() if secrets else None
-        if message is None:  # deleted, run again, or its tenant is being erased
+            due = await read_due(connection, tenant_id, due_id, self._body_of) if secrets else None
+        if due is None:  # deleted, run again, or its tenant is being erased
             return
-        # One id for each end of the message: a receiver that has seen it may ignore it.
-        event_id = f"{message_id}-{message.attempts}"
         ON_BEHALF_OF.set(tenant_id)  # of this task alone
         began = perf_counter()
-        with tracing.continued("deliver webhook", message.traceparent):
-            delivery = await self._client.deliver(message.webhook_url, event_id, self._body(message), secrets)
+        with tracing.continued("deliver webhook", due.traceparent):
+            delivery = await self._client.deliver(due.url, due.event_id, due.body, secrets)
             if not delivery.ok:
                 tracing.failed_here(delivery.reason)
         WEBHOOK_SECONDS.observe(perf_counter() - began)
-        pause = None if delivery.final else next_attempt_after(message.webhook_attempts + 1)
+        pause = None if delivery.final else next_attempt_after(due.attempts + 1)
         async with session as connection:
-            await connection.execute(NOTE, {**values, "attempts": message.attempts, "pause": pause})
-        _note(delivery, message, gave_up=pause is None)
-
-    def _body(self, message: DueRow) -> bytes:
-        event = {
-            "type": f"message.{message.status}",
-            "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "data": self._body_of(message),
-        }
-        return json.dumps(event, ensure_ascii=False).encode()
+            await connection.execute(due.note, {**due.values, "pause": pause})
+        _note(delivery, tenant_id, due, gave_up=pause is None)
 
     async def close(self) -> None:
         await self._client.close()
@@ -175,10 +144,10 @@ async def _logged(work: Awaitable[object]) -> None:
         logger.exception("webhooks_failed")
 
 
-def _note(delivery: Delivery, message: DueRow, *, gave_up: bool) -> None:
+def _note(delivery: Delivery, tenant_id: str, due: Due, *, gave_up: bool) -> None:
     WEBHOOK_DELIVERIES.add("delivered" if delivery.ok else "gave_up" if gave_up else "failed")
-    fields = {"message_id": message.id, "tenant_id": message.tenant_id, "reason": delivery.reason}
+    fields = {**due.told, "tenant_id": tenant_id, "reason": delivery.reason}
     if delivery.ok:
         logger.info("webhook_delivered", **fields)
     else:
-        logger.warning("webhook_failed", attempt=message.webhook_attempts + 1, gave_up=gave_up, **fields)
+        logger.warning("webhook_failed", attempt=due.attempts + 1, gave_up=gave_up, **fields)

@@ -23,6 +23,7 @@ async def test_a_tenant_begins_open_and_with_shared_messages(client: httpx.Async
             "message_retention_days": None,
             "allowed_models": None,
             "default_model": None,
+            "event_webhook_url": None,
         }
 
 
@@ -43,6 +44,8 @@ async def test_an_admin_changes_what_it_names(
         {"default_model": "mock-echo"},
         {"allowed_models": []},
         {"allowed_models": None, "default_model": None},
+        {"event_webhook_url": "https://acme.example/events"},
+        {"event_webhook_url": None},
     ):
         answer = await client.patch(path, json=changes, headers=headers)
         assert answer.status_code == 200
@@ -50,7 +53,7 @@ async def test_an_admin_changes_what_it_names(
         assert answer.json() == {**shown, "updated_at": answer.json()["updated_at"]}
         assert answer.json()["updated_at"] > shown["updated_at"]
         shown = answer.json()
-    assert (await actions_of(superuser, acme.id)).count("tenant.changed") == 11
+    assert (await actions_of(superuser, acme.id)).count("tenant.changed") == 13
     details = "SELECT details FROM audit_log WHERE tenant_id = $1 AND details ? 'registration'"
     assert await superuser.fetchval(details, acme.id) == '{"registration": "invite"}'
     details = "SELECT details FROM audit_log WHERE tenant_id = $1 AND details ? 'cache_ttl_seconds' ORDER BY id"
@@ -88,6 +91,10 @@ async def test_what_names_nothing_changes_nothing(
         {"allowed_models": ["mock-echo", "a b"]},
         {"default_model": "no-such-model"},
         {"default_model": ""},
+        {"event_webhook_url": "http://127.0.0.1/"},
+        {"event_webhook_url": "http://[::1]/"},
+        {"event_webhook_url": "acme.example"},
+        {"event_webhook_url": ""},
         {"cache_ttl_seconds": 0},
         {"cache_ttl_seconds": 86401},
         {"cache_ttl_seconds": "60"},

@@ -1,7 +1,9 @@
 """OpenAI's embeddings, by the embedder that documents have."""
 
+import asyncio
 import base64
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -16,6 +18,10 @@ from app.documents.shapes import Embedder, Vector
 router = APIRouter(prefix="/v1", tags=["openai"])
 
 MAX_TEXTS = 2048
+# A tokenizer reads a megabyte for most of a second. What is longer than any text of so many tokens is not read, and
+# what is left is read in a thread where it is much.
+MAX_CHARACTERS_OF_TOKEN = 100
+LITTLE_CHARACTERS = 8192
 TEXT = {"type": "string"}
 BODY = body(
     {
@@ -57,7 +63,9 @@ async def create_embeddings(service: Embeddings, request: Request) -> JSONRespon
     asked = await read_object(request)
     asked.ignore("user")
     embedder = service.embedder(asked.model())
-    texts = _texts(asked, embedder)
+    texts = _texts(asked)
+    if embedder.is_free:  # of other models the provider counts, and refuses
+        await _require_fitting(asked, embedder, texts)
     encoding = asked.one_of("encoding_format", ("float", "base64"))
     if asked.integer("dimensions", 1, 2**31) not in (None, embedder.dimensions):
         asked.refuse("dimensions", f"the vectors of this model have {embedder.dimensions}", "unsupported_value")
@@ -68,7 +76,7 @@ async def create_embeddings(service: Embeddings, request: Request) -> JSONRespon
     return JSONResponse({"object": "list", "data": data, "model": made.model, "usage": usage})
 
 
-def _texts(asked: Fields, embedder: Embedder) -> list[str]:
+def _texts(asked: Fields) -> list[str]:
     given = asked.raw("input")
     texts = [given] if isinstance(given, str) else asked.list("input", MAX_TEXTS)
     if any(isinstance(each, int | list) for each in texts):
@@ -78,11 +86,26 @@ def _texts(asked: Fields, embedder: Embedder) -> list[str]:
             asked.refuse(f"input[{index}]", "must be a string", "invalid_type")
         if not each:
             asked.refuse(f"input[{index}]", "is empty")
-        # Of other models the provider counts, and refuses.
-        if embedder.is_free and len(embedder.token_spans(each)) > embedder.max_tokens:
-            detail = f"the model reads {embedder.max_tokens} tokens: what is longer would mean its beginning alone"
-            asked.refuse(f"input[{index}]", detail, "context_length_exceeded")
     return texts or asked.missing("input")
+
+
+async def _require_fitting(asked: Fields, embedder: Embedder, texts: Sequence[str]) -> None:
+    if sum(map(len, texts)) <= LITTLE_CHARACTERS:
+        index = _too_long(embedder, texts)
+    else:
+        index = await asyncio.to_thread(_too_long, embedder, texts)
+    if index is not None:
+        detail = f"the model reads {embedder.max_tokens} tokens: what is longer would mean its beginning alone"
+        asked.refuse(f"input[{index}]", detail, "context_length_exceeded")
+
+
+def _too_long(embedder: Embedder, texts: Sequence[str]) -> int | None:
+    """The place of the first that is longer than the model reads."""
+    most = embedder.max_tokens
+    for index, each in enumerate(texts):
+        if len(each) > most * MAX_CHARACTERS_OF_TOKEN or len(embedder.token_spans(each)) > most:
+            return index
+    return None
 
 
 def _shown(index: int, vector: Vector, encoding: str | None) -> dict[str, Any]:

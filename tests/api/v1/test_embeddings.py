@@ -1,5 +1,7 @@
 """Embeddings as OpenAI's own client asks for them."""
 
+import threading
+from collections.abc import Sequence
 from typing import Any
 
 import openai
@@ -8,6 +10,7 @@ import pytest
 from app.core.settings.llm import Price
 from app.documents.embedding.embedders import Embedders
 from app.documents.metering import Meter
+from app.documents.shapes import Embedded, Kind
 from app.llm.pricing import PriceTable
 from tests.api.v1.conftest import Live
 from tests.documents.library import HashEmbedder
@@ -86,3 +89,28 @@ async def test_a_service_without_an_embedder_says_so_once(live: Live, tenant: Te
             await client.embeddings.create(model="hash", input="a")
     assert (refused.value.status_code, refused.value.code) == (501, "documents_off")
     assert len(live.requests) == before + 1
+
+
+async def test_texts_are_not_tokenized_where_everybody_waits(live: Live, tenant: Tenant) -> None:
+    class Watched(HashEmbedder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.read: list[tuple[int, bool]] = []
+
+        def token_spans(self, text: str) -> Sequence[tuple[int, int]]:
+            self.read.append((len(text), threading.current_thread() is threading.main_thread()))
+            return super().token_spans(text)
+
+        async def embed(self, texts: Sequence[str], kind: Kind) -> Embedded:
+            return Embedded([[1.0] * self.dimensions for _ in texts], len(texts))
+
+    async def asked(*texts: str) -> int:
+        body = {"model": "hash", "input": texts}
+        return (await live.client.post("/v1/embeddings", json=body, headers=tenant.user.headers)).status_code
+
+    watched = Watched()
+    with live.sharing(embedders=Embedders(watched)):
+        assert await asked("a" * 1_000_000) == 400
+        assert not watched.read
+        assert await asked(*["a" * 1000] * 100) == 200
+    assert watched.read == [(1000, False)] * 100

@@ -368,3 +368,11 @@ def test_arguments_that_are_no_json_are_kept_as_they_are() -> None:
     assert json.loads(json.dumps(messages_of([ToolCall("c", "f", "{oops")], "openai")))[0]["tool_calls"][0][
         "function"
     ] == {"name": "f", "arguments": "{oops"}
+
+
+@pytest.mark.parametrize("name", ["role", "content", "tool_calls"])
+def test_a_seal_that_a_client_wrote_fills_no_other_field(name: str) -> None:
+    said = [Message("user", "Hi"), Reasoning("Z", "openai", {"field": name}), ToolCall("1", "f", "{}")]
+    function = {"name": "f", "arguments": "{}"}
+    call = {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": function}]}
+    assert messages_of(said, "openai") == [{"role": "user", "content": "Hi"}, call]

@@ -7,10 +7,9 @@ from app.core.completion import Completion
 from app.llm.answer import cached_of, completed, counted, fields_of, named, text_of
 from app.llm.base import OnEvent
 from app.llm.failures import refused, status_of
+from app.llm.openai.request import THOUGHTS
 from app.llm.output import Called, Output
 
-THOUGHTS = ("reasoning_content", "reasoning")
-"""Fields of the same text: DeepSeek's and vLLM's; OpenRouter's and Groq's. Some servers fill both."""
 SEALS = {name: {"field": name} for name in THOUGHTS}
 
 

@@ -21,6 +21,8 @@ from app.core.items import (
 SAMPLING = ("temperature", "top_p", "seed", "frequency_penalty", "presence_penalty", "reasoning_effort")
 HINTS = (*SAMPLING, "parallel_tool_calls")
 """What an answer can do without. Models that think take no temperature, and few servers know all of these."""
+THOUGHTS = ("reasoning_content", "reasoning")
+"""Fields of the same text: DeepSeek's and vLLM's; OpenRouter's and Groq's. Some servers fill both."""
 NO_PARAMETERS = {"type": "object", "properties": {}}
 
 
@@ -36,7 +38,8 @@ def messages_of(items: Sequence[Item], maker: str) -> list[dict[str, Any]]:
             shown = []
         match item:
             case Reasoning(text, provider, {"field": str(name)}) if provider == maker and at > asked:
-                thought[name] = thought.get(name, "") + text
+                if name in THOUGHTS:  # a seal comes by the client, who may have written another
+                    thought[name] = thought.get(name, "") + text
             case ToolCall():
                 _add_thoughts(_add_call(messages, item), thought)
             case ToolResult(call_id, content):

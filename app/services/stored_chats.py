@@ -69,7 +69,13 @@ class StoredChats:
         return rows[:limit], len(rows) > limit
 
     async def label(self, message_id: str, metadata: dict[str, str] | None) -> MessageRow:
-        """Replace its metadata; raises `PermissionDenied` for who is neither its author nor an admin."""
+        """Replace its metadata; it is answered as a whole.
+
+        Raises:
+            PermissionDenied: for who is neither its author nor an admin.
+            InsufficientScope: for a key that may not read.
+        """
+        self._every.require_reading()
         async with self._db.begin() as connection:
             message = _stored(await find_to_change(connection, self._db.principal, message_id))
             values = {"tenant_id": message.tenant_id, "id": message.id, "metadata": metadata}

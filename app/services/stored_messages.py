@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
 
-from app.core.errors import MessageEnded, MessageRunning
+from app.core.errors import InsufficientScope, MessageEnded, MessageRunning
 from app.db.pagination import Page, PageRequest, page_of, parameters
 from app.db.session import TenantSession
 from app.db.visibility import viewer
@@ -120,6 +120,16 @@ class StoredMessages:
         return message
 
     # --- reading and deleting
+
+    def require_reading(self) -> None:
+        """Where a request that writes is answered with, or from, what was stored: a key needs the scope to read.
+
+        Raises:
+            InsufficientScope
+        """
+        caller = self._db.principal
+        if caller.key_id is not None and "messages:read" not in caller.scopes:
+            raise InsufficientScope
 
     async def get(self, message_id: str) -> MessageRow:
         """One message of the tenant; raises `NotFound`, the same for another tenant's and for none."""

@@ -76,3 +76,16 @@ async def test_a_colleague_may_read_and_not_change(live: Live, tenant: Tenant) -
         for other in (passing.id, f"chatcmpl-{message['id']}", "chatcmpl-none"):
             with pytest.raises(openai.NotFoundError):
                 await client.chat.completions.retrieve(other)
+
+
+async def test_a_key_that_may_not_read_is_told_nothing_that_was_stored(live: Live, tenant: Tenant) -> None:
+    headers, client = tenant.user.headers, live.client
+    made = await client.post("/api-keys", json={"name": "writer", "scopes": ["messages:write"]}, headers=headers)
+    writer = {"Authorization": f"Bearer {made.json()['key']}"}
+    body = {"messages": [{"role": "user", "content": "Hi"}], "store": True}
+    chat = (await client.post("/v1/chat/completions", json=body, headers=headers)).json()["id"]
+    told = await client.post(f"/v1/chat/completions/{chat}", json={"metadata": {"a": "b"}}, headers=writer)
+    said = {"type": "item_reference", "id": f"msg_{chat.removeprefix('chatcmpl-')}_i0"}
+    named = await client.post("/v1/responses", json={"input": [said]}, headers=writer)
+    assert (told.status_code, named.status_code) == (403, 403)
+    assert (await client.post("/v1/responses", json={"input": [said]}, headers=headers)).status_code == 200

@@ -20,7 +20,14 @@ Hold = Callable[[int], None]
 
 
 async def resolved(service: MessageService, items: Sequence[Item | Reference], hold: Hold) -> tuple[Item, ...]:
-    """Raises `InvalidRequest` for what is not there, the same for another tenant's, and for more than can be sent."""
+    """The items, the named ones found.
+
+    Raises:
+        InvalidRequest: for what is not there, the same for another tenant's, and for more than can be sent.
+        InsufficientScope: a key that may not read names something.
+    """
+    if any(isinstance(item, Reference) for item in items):
+        service.require_reading()
     stored = _Stored(service, hold)
     return tuple([await stored.find(item) if isinstance(item, Reference) else item for item in items])
 

@@ -43,7 +43,7 @@ async def list_v1_models(service: Models, embedders: Embedders) -> dict[str, Any
 @router.get(
     "/models/{id:path}",
     summary="Get a model for OpenAI's clients",
-    responses={200: answer(MODEL), **errors(403, 404)},
+    responses={200: answer(MODEL), **errors(400, 403, 404)},
     response_model=None,
 )
 async def get_v1_model(name: Name, service: Models, embedders: Embedders) -> dict[str, Any]:

@@ -44,7 +44,7 @@ async def list_chat_completions(
 @router.get(
     "/chat/completions/{id}",
     summary="Get a stored chat completion",
-    responses={200: described.ONE, **errors(403, 404)},
+    responses={200: described.ONE, **errors(400, 403, 404)},
     response_model=None,
 )
 async def get_chat_completion(completion_id: ById, service: ChatCompletions) -> dict[str, Any]:
@@ -87,7 +87,7 @@ async def update_chat_completion(completion_id: ById, service: ChatCompletions, 
 @router.delete(
     "/chat/completions/{id}",
     summary="Delete a stored chat completion",
-    responses={200: described.DELETED, **errors(403, 404)},
+    responses={200: described.DELETED, **errors(400, 403, 404)},
     response_model=None,
 )
 async def delete_chat_completion(completion_id: ById, service: ChatCompletions) -> dict[str, Any]:

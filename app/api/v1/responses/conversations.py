@@ -60,7 +60,7 @@ async def create_openai_conversation(
 @router.get(
     "/{id}",
     summary="Get a conversation of responses",
-    responses={200: A_CONVERSATION, **errors(403, 404)},
+    responses={200: A_CONVERSATION, **errors(400, 403, 404)},
     response_class=JSONResponse,
     response_model=None,
 )
@@ -88,7 +88,7 @@ async def change_openai_conversation(conversation_id: PathId, request: Request, 
 @router.delete(
     "/{id}",
     summary="Delete a conversation of responses",
-    responses={200: A_DELETION, **errors(403, 404, 409)},
+    responses={200: A_DELETION, **errors(400, 403, 404, 409)},
     response_class=JSONResponse,
     response_model=None,
 )
@@ -125,7 +125,7 @@ async def list_conversation_items(
 @router.get(
     "/{id}/items/{item_id}",
     summary="Get what was said in a conversation",
-    responses={200: AN_ITEM, **errors(403, 404)},
+    responses={200: AN_ITEM, **errors(400, 403, 404)},
     response_class=JSONResponse,
     response_model=None,
 )

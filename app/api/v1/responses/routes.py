@@ -106,7 +106,7 @@ async def get_response(
 @router.delete(
     "/{id}",
     summary="Delete a response",
-    responses={200: A_DELETION, **errors(403, 404, 409)},
+    responses={200: A_DELETION, **errors(400, 403, 404, 409)},
     response_class=JSONResponse,
     response_model=None,
 )
@@ -119,7 +119,7 @@ async def delete_response(response_id: PathId, service: Messages) -> Response:
 @router.post(
     "/{id}/cancel",
     summary="Cancel a response",
-    responses={200: A_RESPONSE, **errors(403, 404, 409)},
+    responses={200: A_RESPONSE, **errors(400, 403, 404, 409)},
     response_class=JSONResponse,
     response_model=None,
 )

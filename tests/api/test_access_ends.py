@@ -159,7 +159,7 @@ async def test_what_a_demotion_left_behind_does_not_revive(
 
 ADMINS_IN_PERSON = [row for row in OPERATIONS if row.access is Access.ADMIN and row.scope == SESSION]
 LOOKED_AT = [row for row in OPERATIONS if row.access is Access.ADMIN and row.scope != SESSION]
-NOT_FRESH = {"PUT /admin/budget", "PUT /admin/users/{id}/budget"}
+NOT_FRESH = {"PUT /admin/budget", "PUT /admin/users/{id}/budget", "PUT /admin/api-keys/{id}/budget"}
 FRESH = [row for row in ADMINS_IN_PERSON if row.name not in NOT_FRESH]
 
 
@@ -184,7 +184,7 @@ async def test_a_stale_session_makes_no_access_and_takes_nothing_away(
     for row in FRESH:
         values = {"email": unique_email(), "name": "New name", "tenant_name": acme.name}
         body, query = row.filled(lambda kind, values=values: values[kind]), {"name": acme.name} if row.query else {}
-        name = row.name.format(id=made.get(row.target))
+        name = f"{row.method} {row.path_to(made.get(row.target, ''))}"
         problem = assert_problem(await call(name, json=body, params=query), 403)
         assert problem["type"] == "urn:llm-saas:problem:fresh-login-required", row.name
     key = {"name": "x", "scopes": ["messages:read"]}

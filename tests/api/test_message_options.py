@@ -121,6 +121,9 @@ async def test_a_plain_message_is_stored_as_ever_and_another_takes_no_trip_more(
         await send(client, acme, content="Hello")
     with statements() as more:
         await send(client, acme, content="Hello", temperature=0.5, metadata={"a": "b"})
+    # What is remembered of a tenant's own keys is looked up once in a while, by whichever message comes then.
+    own_keys = "FROM provider_keys"
+    plain, more = ([each for each in said if own_keys not in each] for said in (plain, more))
     assert len(plain) == len(more)
     assert not [statement for statement in plain if "INTO message_contents" in statement]
     assert [statement for statement in more if "INTO message_contents" in statement]

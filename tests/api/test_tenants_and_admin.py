@@ -139,12 +139,14 @@ async def test_someone_deleted_demoted_or_logged_out_in_the_database_is_out_at_t
         for method, path in guarded:
             answer = await client.request(
                 method,
-                path.format(id=acme.id if path.startswith("/tenants") else admin.id),
+                path.format(id=acme.id if path.startswith("/tenants") else admin.id, name="openai", item_id="x"),
                 headers=admin.headers,
                 params={"name": acme.name} if path == "/tenants/{id}" else None,
                 json=bodies.get(path) if method in ("post", "put", "patch") else None,
             )
-            assert_problem(answer, 401)
+            assert answer.status_code == 401, answer.text
+            if not path.startswith("/v1/"):
+                assert_problem(answer, 401)
 
     await send(client, admin)
     for change, undo in (

@@ -194,6 +194,6 @@ async def test_a_defect_in_counting_keeps_the_answer(
         def broken(*_: Any) -> int:
             raise OverflowError
 
-        monkeypatch.setattr(type(app.state.container.engine.llm), "cost", broken)
+        monkeypatch.setattr(type(app.state.container.engine.llm), "charge", broken)
         answer = await client.post("/messages", json={"content": "x"}, headers=acme.user.headers)
         assert (answer.status_code, answer.json()["response"]) == (201, "answer to x")

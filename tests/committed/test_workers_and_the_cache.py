@@ -44,7 +44,8 @@ async def test_a_worker_keeps_and_shares_answers(server: RedisServer, serve: Ser
     shared = {"redis_url": server.url, "message_workers": True}
     worker = create_worker(settings.model_copy(update={"db_pool_size": 2, **shared}))
     async with serve(provider, **shared) as (_, client), lifespan(worker):
-        worker.state.container.engine.llm = service_of(provider, output_tokens=1)
+        bounds = settings.llm_prices, settings.llm_max_output_tokens
+        worker.state.container.engine.llm = service_of(provider, *bounds)
         tenant = await make_tenant(client)
         await keep_answers(client, tenant)
         # The process that queues them does not know yet that the tenant keeps answers.

@@ -4,6 +4,7 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.core.errors import ProviderError, ProviderRejected, ProviderUnavailable
 from app.core.items import Message
@@ -46,13 +47,13 @@ async def test_the_address_is_the_tenants_and_the_services_key_is_not_sent_there
 
 
 @pytest.mark.parametrize("base_url", ["http://127.0.0.1:1/v1", "http://[::1]:1/v1", "http://localhost:1/v1"])
-async def test_a_tenants_address_on_this_machine_is_refused(base_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_tenants_address_on_this_machine_is_refused(base_url: str) -> None:
     provider = OpenAICompatibleProvider(KEY, "http://127.0.0.1:2/v1", "tiny", CallLimits(5, 5, 3, 100))
     call = Call(TURNS, tenant_id="t", credential=Credential(OWN_KEY, base_url))
-    with pytest.raises(ProviderRejected):
+    with pytest.raises(ProviderRejected), capture_logs() as logs:
         await provider.complete(call)
     await provider.close()
-    said = capsys.readouterr().out
+    said = str(logs)
     assert "AddressRefused" in said
     assert OWN_KEY not in said
     assert base_url not in said

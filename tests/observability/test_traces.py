@@ -110,7 +110,7 @@ async def test_a_message_is_one_trace_from_the_caller_to_the_provider(traced: Tr
         "gen_ai.response.finish_reasons": ["stop"],
     }
     assert {name: call.attributes.get(name) for name in expected} == expected
-    assert len(transactions) == 2, "one that reserves, and one that settles"
+    assert len(transactions) in (2, 3), "one that reserves, one that settles, at times one for the tenant's own keys"
     for transaction in transactions:
         assert transaction.parent_id == request.id
         assert transaction.attributes["db.system.name"] == "postgresql"

@@ -78,11 +78,6 @@ BEGIN
 END $$
 """
 FUNCTIONS = ("note_budget_threshold()", "forget_budget_alerts()")
-# What holds, in rows old and new.
-MOST = {"budgets": "LEAST({row}.limit_micro_usd, {row}.ceiling_micro_usd)", "period_budgets": "{row}.limit_micro_usd"}
-# Below the half nobody looks any further.
-NEAR = "{most} > 0 AND NEW.spent_micro_usd >= {most} / 2"
-
 # As before (see the indexes of lists); alerts first, which are few, and no more of both than were asked for.
 CLAIM_DUE = """
 CREATE OR REPLACE FUNCTION claim_due_webhooks(claim interval, most integer, busy text[])
@@ -157,21 +152,6 @@ def upgrade() -> None:
     op.execute(NOTE.format(schema=schema))
     op.execute(FORGET.format(schema=schema))
     hand_to_definer(schema, FUNCTIONS)
-    for table, most in MOST.items():
-        new, old = most.format(row="NEW"), most.format(row="OLD")
-        near = NEAR.format(most=new)
-        changed = f"(OLD.period, OLD.spent_micro_usd, {old}) IS DISTINCT FROM (NEW.period, NEW.spent_micro_usd, {new})"
-        for name, event, condition in (
-            ("begins", "INSERT", near),
-            ("changes", "UPDATE", f"{near} AND {changed}"),
-        ):
-            op.execute(
-                f"CREATE TRIGGER budget_{name} AFTER {event} ON {table} FOR EACH ROW WHEN ({condition})"
-                " EXECUTE FUNCTION note_budget_threshold()"
-            )
-        op.execute(
-            f"CREATE TRIGGER budget_goes AFTER DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION forget_budget_alerts()"
-        )
     of_messages = OF_MESSAGES.format(schema=schema, claim=CLAIM, most="left_over", cast="::text")
     replace_functions(
         "plpgsql",
@@ -190,9 +170,6 @@ def downgrade() -> None:
     """Nobody is told; what was noted goes."""
     most = "GREATEST(1, LEAST(100, $2))"
     replace_functions("sql", OF_MESSAGES.format(schema=quoted_schema(), claim=CLAIM, most=most, cast=""), "")
-    for table in MOST:
-        for name in ("begins", "changes", "goes"):
-            op.execute(f"DROP TRIGGER budget_{name} ON {table}")
     for function in FUNCTIONS:
         op.execute(f"DROP FUNCTION {function}")
     op.drop_table("budget_alerts")

@@ -45,6 +45,11 @@ async def furnish(client: httpx.AsyncClient, superuser: asyncpg.Connection, tena
     }
     await client.post("/messages", json=body, headers={**user, "Idempotency-Key": "one"})
     await client.delete(f"/messages/{(await send(client, tenant.user))['id']}", headers=user)
+    await superuser.execute(
+        "INSERT INTO budget_alerts (tenant_id, holder, period_unit, period, threshold, kind, limit_micro_usd,"
+        " spent_micro_usd) VALUES ($1, '', 'month', '2026-01-01', 50, 'tenant', 10, 5)",
+        tenant.id,
+    )
     await client.put("/admin/budget", json={"limit_micro_usd": 10**9}, headers=admin)
     await client.put("/admin/budget", json={"limit_micro_usd": 10**9, "period": "day"}, headers=admin)
     await client.put(f"/admin/users/{tenant.user.id}/budget", json={"limit_micro_usd": 7}, headers=admin)

@@ -52,6 +52,11 @@ async def erase(client: httpx.AsyncClient, tenant: Tenant) -> httpx.Response:
 async def furnish(client: httpx.AsyncClient, superuser: asyncpg.Connection, tenant: Tenant) -> dict[str, str]:
     """A row in every table; the credentials that must not open anything afterwards."""
     admin, user = tenant.admin.headers, tenant.user.headers
+    await superuser.execute(
+        "INSERT INTO budget_alerts (tenant_id, holder, period_unit, period, threshold, kind, limit_micro_usd,"
+        " spent_micro_usd) VALUES ($1, '', 'month', '2026-01-01', 50, 'tenant', 10, 5)",
+        tenant.id,
+    )
     await client.put("/admin/budget", json={"limit_micro_usd": 10**9}, headers=admin)
     await client.put(f"/admin/users/{tenant.user.id}/budget", json={"limit_micro_usd": 10**9}, headers=admin)
     await client.put("/admin/budget", json={"limit_micro_usd": 10**9, "period": "day"}, headers=admin)

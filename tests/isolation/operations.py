@@ -203,6 +203,7 @@ OPERATIONS = (
         target="chat_completion",
         body={"metadata": {"of": "x"}},
         scope=WRITE,
+        answers={"key_to_write": 403},  # it shows what was stored
     ),
     Operation("delete", "/v1/chat/completions/{id}", OWNER, target="chat_completion", scope=WRITE),
     Operation("get", "/v1/models", MEMBER),

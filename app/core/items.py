@@ -3,6 +3,7 @@
 Neither knows the other. A conversation is a list of items, oldest first; an answer is one too.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -72,6 +73,11 @@ def text_of(content: str | tuple[Part, ...]) -> str:
     if isinstance(content, str):
         return content
     return "".join(part.text for part in content if isinstance(part, Text))
+
+
+def last_of_user(items: Sequence[Item]) -> str:
+    """The last words of the user; "": it said none."""
+    return next((item.text for item in reversed(items) if isinstance(item, Message) and item.role == "user"), "")
 
 
 def words_of(item: Item) -> str:

@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import String, TextClause, bindparam, text
 
 from app.core.ids import is_id
 from app.core.items import Item
-from app.db.execution import Record
 from app.db.session import TenantSession
 from app.messages.columns import OUTPUT, REQUEST
 from app.messages.contents import Request, read_output
+from app.messages.turns import TurnRow
 from app.models import MessageStatus
 from app.services.conversation_service import find
 
@@ -31,17 +30,6 @@ def _statement(direction: str, onwards: str) -> TextClause:
 
 
 OLDEST_FIRST, NEWEST_FIRST = _statement("ASC", ">="), _statement("DESC", "<=")
-
-
-class SaidRow(Record):
-    __slots__ = ()
-
-    id: str
-    content: str
-    response: str
-    status: str
-    request: dict[str, Any] | None
-    output: list[dict[str, Any]] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +64,11 @@ class SaidService:
                 "most": most,
             }
             statement = NEWEST_FIRST if newest_first else OLDEST_FIRST
-            rows = (await connection.execute(statement, values, SaidRow)).all()
+            rows = (await connection.execute(statement, values, TurnRow)).all()
         return [_said(row) for row in rows]
 
 
-def _said(row: SaidRow) -> Said:
+def _said(row: TurnRow) -> Said:
     ended = row.status == MessageStatus.COMPLETED
     output = read_output(row.response, row.output) if ended else ()
     return Said(row.id, Request.of(row.content, row.request).items, output)

@@ -6,11 +6,20 @@ refused where it would be another (servers of tools, files).
 
 import json
 from dataclasses import dataclass
-from typing import cast, get_args
 
 from app.api.v1.anthropic.blocks import items_of, part_of
 from app.api.v1.fields import Fields
-from app.core.items import Effort, Item, Message, Options, OutputFormat, Tool, ToolChoice, text_of, words_of
+from app.core.items import (
+    Effort,
+    Item,
+    Options,
+    OutputFormat,
+    Tool,
+    ToolChoice,
+    last_of_user,
+    text_of,
+    words_of,
+)
 from app.llm.images import RequestImages
 from app.llm.pricing import estimated_tokens
 from app.llm.schemas import check_parameters, check_schema
@@ -36,8 +45,7 @@ class AnthropicRequest:
     @property
     def content(self) -> str:
         """The last words of the user."""
-        users = (item for item in reversed(self.items) if isinstance(item, Message) and item.role == "user")
-        return next((text_of(item.content) for item in users), "")
+        return last_of_user(self.items)
 
     @property
     def tokens(self) -> int:
@@ -80,14 +88,14 @@ def _options(body: Fields, most: int | None) -> Options:
     if not all(isinstance(stop, str) and stop for stop in stops):
         body.refuse("stop_sequences", "must be an array of strings", "invalid_type")
     config = body.object("output_config")
-    effort = config.one_of("effort", (*get_args(Effort), "max")) if config is not None else None
+    effort = config.effort("effort") if config is not None else None
     wanted = (config.object("format") if config is not None else None) or body.object("output_format")
     return Options(
         max_output_tokens=most,
         temperature=body.number("temperature", 0, 1),
         top_p=body.number("top_p", 0, 1),
         stop=tuple(stops),
-        reasoning_effort=cast("Effort | None", "xhigh" if effort == "max" else effort) or _thinking(body),
+        reasoning_effort=effort or _thinking(body),
         tools=tools,
         tool_choice=choice,
         parallel_tool_calls=parallel,

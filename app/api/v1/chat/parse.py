@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from app.api.v1.chat.messages import items_of
 from app.api.v1.fields import Fields
-from app.core.items import Item, Message, Options, OutputFormat, Tool, ToolChoice, text_of
+from app.core.items import Item, Options, OutputFormat, Tool, ToolChoice, last_of_user
 from app.llm.schemas import check_parameters, check_schema
 
 MAX_TOOLS, MAX_STOPS = 512, 4
@@ -37,9 +37,7 @@ class ChatRequest:
     @property
     def content(self) -> str:
         """The last words of the user."""
-        users = (item for item in reversed(self.items) if isinstance(item, Message) and item.role == "user")
-        last = next(users, None)
-        return text_of(last.content) if last is not None else ""
+        return last_of_user(self.items)
 
 
 def chat_request(body: Fields, *, stores: bool = False) -> ChatRequest:

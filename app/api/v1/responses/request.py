@@ -9,7 +9,7 @@ from app.api.v1.responses.ids import conversation_id_of, message_id_of
 from app.api.v1.responses.options import read_options
 from app.api.v1.responses.reading import Reference, read_items
 from app.core.errors import NotFound, PreviousNotFound
-from app.core.items import Item, Message, Options
+from app.core.items import Item, Options, last_of_user
 from app.llm.images import RequestImages
 from app.services.prompts import Prompt
 
@@ -37,9 +37,8 @@ class ResponseAsked:
 
     def prompt(self, items: Sequence[Item]) -> Prompt:
         """`items` are those of the request, the named ones found."""
-        said = [item.text for item in items if isinstance(item, Message) and item.role == "user"]
         return Prompt(
-            content=said[-1] if said else "",
+            content=last_of_user(items),
             conversation_id=self.conversation_id,
             streams=self.streams or self.background,
             background=self.background,

@@ -1,10 +1,10 @@
-# install · run · test · test-scale · lint · bench · eval · compat · prove-resume · prove-budget · soak · postman · clients · helm. Everything lives in .venv; PYTHON picks the interpreter (3.11 or newer).
+# install · run · test · test-scale · test-console · lint · bench · eval · compat · prove-resume · prove-budget · soak · postman · clients · helm. Everything lives in .venv; PYTHON picks the interpreter (3.11 or newer).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: install dev run test test-scale test-busy test-again lint format pre-commit bench eval compat prove-resume prove-budget soak postman clients helm lock clean
+.PHONY: install dev run test test-scale test-console test-busy test-again lint format pre-commit bench eval compat prove-resume prove-budget soak postman clients helm lock clean
 
 install: $(VENV)/.installed
 
@@ -42,6 +42,11 @@ test-scale: dev
 	@tests/install_servers.sh
 	$(BIN)/python -m pytest --pgbouncer tests/isolation
 	SECONDS=$(SECONDS) $(BIN)/python -m pytest -n 0 tests/scale
+
+# The console in a real browser; CONSOLE_SHOTS=directory keeps a picture of each page and state.
+test-console: dev
+	@tests/install_servers.sh chromium
+	$(BIN)/python -m pytest -n 0 -rs tests/console
 
 # Again and again: beside two endless loops that keep both cores busy, or alone. TESTS narrows it down.
 ROUNDS ?= 10

@@ -64,8 +64,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """What needs minutes, and every server there is, runs where it is named (`make test-scale`)."""
-    return True if collection_path.name == "scale" and not any("scale" in named for named in config.args) else None
+    """What needs minutes and every server there is, or a browser, runs where it is named: `make test-scale`, `make
+    test-console`.
+    """
+    own = collection_path.name in ("scale", "console") and collection_path.parent.name == "tests"
+    return True if own and not any(collection_path.name in named for named in config.args) else None
 
 
 def pytest_configure(config: pytest.Config) -> None:

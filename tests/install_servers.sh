@@ -1,9 +1,9 @@
 #!/bin/sh
-# Servers and programs that tests run against and that Debian packages bring. Where they cannot be installed, the tests that need
-# them are skipped and say so.
+# Servers and programs that tests run against and that Debian packages bring, and those that are named. Where they cannot be
+# installed, the tests that need them are skipped and say so.
 set -eu
 missing=
-for server in pgbouncer redis-server nginx curl; do
+for server in pgbouncer redis-server nginx curl "$@"; do
   command -v "$server" >/dev/null || [ -x "/usr/sbin/$server" ] || missing="$missing $server"
 done
 command -v promtool >/dev/null || missing="$missing prometheus"

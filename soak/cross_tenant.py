@@ -1,6 +1,6 @@
 """A million requests of many tenants, each answer scanned for any other tenant's mark.
 
-The requests come from the table of tests/isolation/operations.py: every id that an operation takes is also given
+The requests come from the table of app/verification/operations.py: every id that an operation takes is also given
 another tenant's, and a new route is in the run by its row.
 """
 
@@ -14,11 +14,13 @@ from typing import Any
 from urllib.parse import quote
 
 from app.application import create_app
+from app.verification.description import described, kind_in_query
+from app.verification.operation import Access, Operation
+from app.verification.operations import OPERATIONS
 from soak.client import Answer, Exchange, drive
 from soak.report import Failed, Outcome, Progress
 from soak.seed import KINDS, MARK, NUMBERS, identifier, mark
 from soak.service import Service
-from tests.isolation.operations import OPERATIONS, Access, Operation, described, kind_in_query
 
 REQUESTS = 1_000_000
 CONCURRENCY = 64

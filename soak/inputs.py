@@ -9,11 +9,13 @@ from urllib.parse import quote, urlencode
 
 from app.application import create_app
 from app.core.ids import new_id
+from app.verification.description import described, kind_in_query, resolved
+from app.verification.operation import Access, Operation
+from app.verification.operations import OPERATIONS
 from soak import hostile
 from soak.client import Exchange
 from soak.seed import KINDS, NUMBERS, PASSWORD, email, identifier
 from soak.service import Service
-from tests.isolation.operations import OPERATIONS, Access, Operation, described, kind_in_query, resolved
 
 # A request that is damaged as a whole may be one that the server waits for more of.
 PATIENCE_SECONDS = 0.2

@@ -15,7 +15,7 @@ MESSAGES, CONVERSATIONS = 20, 4
 BUDGET = 7_000_000_000_000
 """Each tenant's limit is this and its number: figures carry no mark."""
 
-# What the operations of tests/isolation/operations.py point at -> the code in its ids. A new kind needs rows in SEED too.
+# What the operations of app/verification/operations.py point at -> the code in its ids. A new kind needs rows in SEED too.
 KINDS = {
     "tenant": 0,
     "admin": 1,

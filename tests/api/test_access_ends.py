@@ -14,14 +14,16 @@ from fastapi import FastAPI
 from sqlalchemy import URL
 
 from app.services import api_key_service, conversation_service, invite_service
+from app.verification.callers import KEY_SCOPES
+from app.verification.operation import ADMIN_SCOPE, SESSION, Access
+from app.verification.operations import OPERATIONS
 from tests.api.problems import assert_problem
 from tests.api.test_api_keys import ALL, bearer, make_key
 from tests.api.test_joining import invite, register
 from tests.api.test_user_admin import second_admin
 from tests.committed.test_session_races import held_open, waits_or_is_done
 from tests.helpers import PASSWORD, Member, Tenant, unique_email
-from tests.isolation.callers import CALLERS, KEY_SCOPES
-from tests.isolation.operations import ADMIN_SCOPE, OPERATIONS, SESSION, Access
+from tests.isolation.callers import CALLERS
 from tests.isolation.resources import Service
 from tests.sessions import status_of
 
@@ -182,7 +184,7 @@ async def test_a_stale_session_makes_no_access_and_takes_nothing_away(
         return await client.request(method, path, headers=acme.admin.headers, **more)
 
     for row in FRESH:
-        values = {"email": unique_email(), "name": "New name", "tenant_name": acme.name}
+        values = {"email": unique_email(), "name": "New name", "tenant_name": acme.name, "password": PASSWORD}
         body, query = row.filled(lambda kind, values=values: values[kind]), {"name": acme.name} if row.query else {}
         name = f"{row.method} {row.path_to(made.get(row.target, ''))}"
         problem = assert_problem(await call(name, json=body, params=query), 403)

@@ -17,6 +17,7 @@ LAYERS = [
     ["app.regions"],
     ["app.container"],
     ["app.background", "app.gauges", "app.shared"],
+    ["app.verification"],
     ["app.services"],
     ["app.schemas"],
     ["app.messages"],
@@ -29,7 +30,16 @@ LAYERS = [
 # Below its room on purpose: the one way to a language model keeps the place that the layout promises.
 WEB = ("app.application", "app.serving", "app.worker", "app.api", "app.callers", "app.dependencies")
 SERVER = ("app.serving", "app.server")
-SQL = ("app.db", "app.models", "app.documents", "app.messages", "app.residency", "app.services", "create_tables")
+SQL = (
+    "app.db",
+    "app.models",
+    "app.documents",
+    "app.messages",
+    "app.residency",
+    "app.services",
+    "app.verification",
+    "create_tables",
+)
 
 
 def module_of(path: Path) -> str:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tests.isolation.test_catalog import DEFINER_FUNCTIONS, OPERATOR_FUNCTIONS
+from app.verification.functions import DEFINER_FUNCTIONS, OPERATOR_FUNCTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs/security.md").read_text()

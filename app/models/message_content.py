@@ -12,6 +12,7 @@ class MessageContent(Base):
     """What of a message is more than a plain text, in or out: `messages.has_contents` says that it is here.
 
     `request`: its items, options and what its interface wants back. `output`: the items of its answer; NULL: text.
+    `expires_at` nobody writes: when a text expires is counted from when it was sent (`app.messages.expired_texts`).
     """
 
     __tablename__ = "message_contents"

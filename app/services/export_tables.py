@@ -129,7 +129,7 @@ EXPORTED = (
     ExportedTable(
         "message_content",
         _table(models.MessageContent),
-        ("tenant_id", "message_id", "request", "output", "expires_at"),
+        ("tenant_id", "message_id", "request", "output"),
         ("message_id",),
         weighty=("request", "output"),
     ),
@@ -223,6 +223,7 @@ NOT_EXPORTED = {
     "chunk_terms": "made of the chunks' texts",
     "term_frequencies": "made of the chunks' texts",
     "document_totals": "sums of what the documents say, and how long reading them took this month",
+    "message_contents.expires_at": "nobody writes it: when a text expires is counted from when it was sent",
     "messages.has_contents": "whether message_contents has more of it",
     "messages.cache_use": "how a message that waits uses the cache",
     "messages.queue_tag": "whose turn it is among all tenants",

@@ -46,6 +46,7 @@ DEFINER_FUNCTIONS = {
     "take_queued_messages",
     "tenants_to_index",
     "tenants_to_reembed",
+    "tenants_with_expired_texts",
     "tenants_with_old_messages",
     "tenant_name_taken",
     "webhooks_due",

@@ -186,7 +186,7 @@ async def test_what_there_was_goes_and_its_figures_stay(
     await send(client, acme.user)
     await keep(client, acme, 0)
 
-    gone = await Retention(database, batch_rows=1).delete_old()
+    gone = await Retention(database, 30, batch_rows=1).delete_old()
     assert (gone[acme.id], gone[rival.id]) == (2, 0)
     left = "SELECT (SELECT count(*) FROM {0} WHERE tenant_id = $1), (SELECT count(*) FROM {0} WHERE tenant_id = $2)"
     for table, counts in (("messages", (1, 2)), ("conversations", (0, 2)), ("message_contents", (0, 1))):

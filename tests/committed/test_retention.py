@@ -69,7 +69,7 @@ async def test_what_is_too_old_goes_and_nothing_else_of_nobody_else(
     await keep(client, rival, 50)
     before = (await client.get("/usage", headers=acme.admin.headers)).json()
 
-    assert dict(await Retention(database).delete_old()) == {acme.id: 2}
+    assert dict(await Retention(database, 30).delete_old()) == {acme.id: 2}
     assert await superuser.fetchval(LEFT, acme.id) == ["29 days", "41 days"]
     for tenant in (rival, other):
         assert await superuser.fetchval(LEFT, tenant.id) == ["29 days", "40 days", "40 days 1 minute", "41 days"]
@@ -77,11 +77,11 @@ async def test_what_is_too_old_goes_and_nothing_else_of_nobody_else(
     assert tuple(await superuser.fetchrow(kept, acme.id)) == (2, 14)
     assert (await client.get("/usage", headers=acme.admin.headers)).json() == before
 
-    assert dict(await Retention(database).delete_old()) == {acme.id: 0}, "the one that runs is old, and stays"
+    assert dict(await Retention(database, 30).delete_old()) == {acme.id: 0}, "the one that runs is old, and stays"
     await keep(client, acme, None)
     await keep(client, rival, None)
     await insert(superuser, acme.user, "40 days")
-    assert dict(await Retention(database).delete_old()) == {}
+    assert dict(await Retention(database, 30).delete_old()) == {}
 
 
 async def test_no_transaction_has_more_than_a_batch_and_each_tenant_has_its_turn(
@@ -91,7 +91,7 @@ async def test_no_transaction_has_more_than_a_batch_and_each_tenant_has_its_turn
         await insert(superuser, tenant.user, "3 days", count=25)
         await keep(client, tenant, 1)
     async with counting_deletions(superuser, acme):
-        assert dict(await Retention(database, batch_rows=10).delete_old()) == {acme.id: 25, rival.id: 25}
+        assert dict(await Retention(database, 30, batch_rows=10).delete_old()) == {acme.id: 25, rival.id: 25}
         rows = await superuser.fetch("SELECT sum(rows)::int FROM deletions GROUP BY transaction ORDER BY transaction")
     assert [row[0] for row in rows] == [10, 10, 5]
 
@@ -102,9 +102,9 @@ async def test_two_processes_do_not_delete_the_same_and_one_that_changed_its_min
     await insert(superuser, acme.user, "3 days", count=25)
     await keep(client, acme, 1)
     async with stopped_at(superuser, acme, 15):
-        first = asyncio.create_task(Retention(database, batch_rows=10).delete_old())
+        first = asyncio.create_task(Retention(database, 30, batch_rows=10).delete_old())
         await until(lambda: superuser.fetchval(WAITING, A_LOCK), "the first to come to its second batch")
-        assert dict(await Retention(database, batch_rows=10).delete_old()) == {acme.id: 0}
+        assert dict(await Retention(database, 30, batch_rows=10).delete_old()) == {acme.id: 0}
         await keep(client, acme, None)
     assert dict(await first) == {acme.id: 20}, "the batch that was under way, and none after it"
     assert await superuser.fetchval("SELECT count(*) FROM deleted_usage WHERE tenant_id = $1", acme.id) == 20
@@ -122,12 +122,12 @@ async def test_a_tenant_whose_deletion_fails_keeps_no_other_from_theirs(
     )
     try:
         with pytest.raises(Exception, match="breaks"):
-            await Retention(database).delete_old()
+            await Retention(database, 30).delete_old()
     finally:
         await superuser.execute("ALTER TABLE deleted_usage DROP CONSTRAINT breaks")
     assert await superuser.fetchval(LEFT, acme.id) == ["3 days"]
     assert await superuser.fetchval(LEFT, rival.id) is None
-    assert dict(await Retention(database).delete_old()) == {acme.id: 1}
+    assert dict(await Retention(database, 30).delete_old()) == {acme.id: 1}
 
 
 async def test_a_process_does_it_beside_its_requests(serve: Serve, superuser: asyncpg.Connection, acme: Tenant) -> None:

@@ -14,9 +14,11 @@ import pytest_asyncio
 from sqlalchemy import URL
 
 from app.core.ids import new_id
+from app.db.batches import BEGINNING
 from app.db.pagination import PageRequest
+from app.messages.expired_texts import EXPIRED, FIND_EXPIRED
 from app.messages.listing import MessageFilter, listing
-from app.messages.retention import DUE
+from app.messages.retention import BEGIN_BATCH, DUE
 from app.messages.search import SEARCH, search_values
 from app.messages.sweeper import ABANDONED, DELETE_EXPIRED
 from app.models import MessageStatus
@@ -177,8 +179,9 @@ async def test_usage_of_days_that_are_over_reads_their_sums(grown: asyncpg.Conne
         (CLAIM_DUE, {"claim": CLAIM, "most": 4, "busy": []}, 150),
         (DELETE_EXPIRED, {}, 10_000),
         (DUE, {}, 300),  # a few for each tenant that does not keep messages for ever
+        (EXPIRED, {"days": 1}, 300),
     ],
-    ids=["abandoned", "due webhooks", "expired", "too old"],
+    ids=["abandoned", "due webhooks", "expired", "too old", "expired texts"],
 )
 async def test_work_without_a_caller_reads_what_is_due(
     grown: asyncpg.Connection, statement: Any, values: dict[str, Any], most: int
@@ -186,3 +189,10 @@ async def test_work_without_a_caller_reads_what_is_due(
     await explained(grown, "", statement, values, generic=True)  # a session that plans at first reads the catalogue too
     plan = await explained(grown, "", statement, values, generic=True)
     assert pages(plan) <= most, shown(plan)
+
+
+async def test_texts_that_expire_are_found_past_those_that_do_not(grown: asyncpg.Connection) -> None:
+    """A tenant whose messages are all of `POST /messages`, and old."""
+    values = {"tenant_id": TENANT, **BEGINNING, "days": 1, "rows": 1000}
+    plan = await explained(grown, TENANT, FIND_EXPIRED, values, generic=True, first=BEGIN_BATCH)
+    assert pages(plan) <= 20, shown(plan)

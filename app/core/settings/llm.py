@@ -40,6 +40,7 @@ class LLMSettings(SettingsGroup):
     message_lease_seconds: Annotated[float, Field(ge=1, le=86400)] = 15.0
     message_workers: bool = False
     message_queue_seconds: Annotated[float, Field(ge=1, le=30 * 86400)] = 3600.0
+    v1_retention_days: Annotated[int, Field(ge=1, le=36500)] = 30
     worker_concurrency: Annotated[int, Field(ge=1, le=10_000)] = 20
     openai_api_key: SecretStr = SecretStr("")
     openai_base_url: ServerUrl = ""

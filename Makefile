@@ -1,10 +1,10 @@
-# install · run · test · test-scale · test-console · lint · bench · eval · compat · prove-resume · prove-budget · soak · postman · clients · helm. Everything lives in .venv; PYTHON picks the interpreter (3.11 or newer).
+# install · run · demo · test · test-scale · test-console · lint · bench · eval · compat · prove-resume · prove-budget · soak · postman · clients · helm. Everything lives in .venv; PYTHON picks the interpreter (3.11 or newer).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: install dev run test test-scale test-console test-busy test-again lint format pre-commit bench eval compat prove-resume prove-budget soak postman clients helm lock clean
+.PHONY: install dev run demo test test-scale test-console test-busy test-again lint format pre-commit bench eval compat prove-resume prove-budget soak postman clients helm lock clean
 
 install: $(VENV)/.installed
 
@@ -31,6 +31,12 @@ endif
 
 run: install
 	@exec $(BIN)/python main.py
+
+# As run, with a firm in it that has used the service for two months; in a data directory of its own. BESIDE_OTHERS=1: in a
+# database in which other tenants live.
+BESIDE_OTHERS ?=
+demo: install
+	@exec $(BIN)/python -m demo $(if $(BESIDE_OTHERS),--beside-others)
 
 test: dev
 	@tests/install_servers.sh

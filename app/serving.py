@@ -1,5 +1,7 @@
 """How a process serves an application: uvicorn with our protocol, until a signal ends it."""
 
+from collections.abc import Callable
+
 import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
@@ -11,9 +13,9 @@ from app.server import Protocol
 SHUTDOWN_SECONDS = 30
 
 
-def settings_or_exit() -> Settings:
+def settings_or_exit(read: Callable[[], Settings] = get_settings) -> Settings:
     try:
-        return get_settings()
+        return read()
     except ValidationError as error:
         # The values stay out of it: they are secrets.
         lines = [f"  {'.'.join(map(str, item['loc'])).upper() or 'settings'}: {item['msg']}" for item in error.errors()]

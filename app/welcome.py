@@ -20,7 +20,11 @@ TEXT = """
 LOCAL = ("127.0.0.1", "0.0.0.0", "::")  # noqa: S104 - names, nothing is bound here
 
 
+def base_url(settings: Settings) -> str:
+    """Where a browser on this machine finds the service."""
+    return f"http://{'localhost' if settings.host in LOCAL else settings.host}:{settings.port}"
+
+
 def welcome(settings: Settings) -> str:
-    shown = "localhost" if settings.host in LOCAL else settings.host
     data = "the database of DATABASE_URL" if settings.database_url else f"{settings.data_dir} (delete it to begin anew)"
-    return TEXT.format(base=f"http://{shown}:{settings.port}", data=data)
+    return TEXT.format(base=base_url(settings), data=data)

@@ -1,10 +1,10 @@
-# install · run · demo · test · test-scale · test-console · lint · bench · eval · compat · prove-resume · prove-budget · soak · postman · clients · helm. Everything lives in .venv; PYTHON picks the interpreter (3.11 or newer).
+# install · run · demo · test · test-scale · test-console · lint · bench · eval · compat · prove-resume · prove-budget · soak · postman · clients · helm · vendor-console. Everything lives in .venv; PYTHON picks the interpreter (3.11 or newer).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: install dev run demo test test-scale test-console test-busy test-again lint format pre-commit bench eval compat prove-resume prove-budget soak postman clients helm lock clean
+.PHONY: install dev run demo test test-scale test-console test-busy test-again lint format pre-commit bench eval compat prove-resume prove-budget soak postman clients helm vendor-console lock clean
 
 install: $(VENV)/.installed
 
@@ -123,6 +123,10 @@ else
 	@.venv-helm/bin/python -m pip install --quiet --disable-pip-version-check -r deploy/helm/requirements.txt
 endif
 	@touch $@
+
+# The libraries of the console, anew from their npm packages, by the versions and digests of VERSIONS.json. Needs npm.
+vendor-console: dev
+	$(BIN)/python -m checks.vendored --fetch
 
 # The lock files, made anew with the newest versions that work together. Needs uv.
 lock:

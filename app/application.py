@@ -13,6 +13,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp, Scope
 
 from app import __version__
+from app.api.console import install_console
 from app.api.docs import install_docs_policy, install_front_page
 from app.api.errors import install_error_handlers, refusal
 from app.api.http.bodies import BodiesInFlight
@@ -122,6 +123,8 @@ def create_app(
     install_docs_policy(app)
     if settings.docs_enabled and settings.environment == "development":
         install_front_page(app)
+    if settings.console_enabled:
+        install_console(app)
     if settings.cors_origins:
         app.add_middleware(CrossOrigin, origins=settings.cors_origins)
 

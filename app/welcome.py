@@ -1,10 +1,10 @@
-"""What a first start prints: where the docs are, and the way to a first message."""
+"""What a first start prints: where the docs and the console are, and the way to a first message."""
 
 from app.core.config import Settings
 
 TEXT = """
   Docs      {base}/docs
-  Data      {data}
+{console}  Data      {data}
   Stop      Ctrl-C
   Try it    three lines for a terminal: a tenant with its admin, a login, a message
 
@@ -27,4 +27,6 @@ def base_url(settings: Settings) -> str:
 
 def welcome(settings: Settings) -> str:
     data = "the database of DATABASE_URL" if settings.database_url else f"{settings.data_dir} (delete it to begin anew)"
-    return TEXT.format(base=base_url(settings), data=data)
+    base = base_url(settings)
+    console = f"  Console   {base}/console\n" if settings.console_enabled else ""
+    return TEXT.format(console=console, base=base, data=data)

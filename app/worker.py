@@ -12,7 +12,9 @@ from app.serving import serve, settings_or_exit
 
 
 def create_worker(settings: Settings) -> FastAPI:
-    return create_app(settings.model_copy(update={"docs_enabled": False}), [health.router], works=True)
+    return create_app(
+        settings.model_copy(update={"docs_enabled": False, "console_enabled": False}), [health.router], works=True
+    )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ STATUSES: dict[type[errors.AppError], int] = {
     errors.RegistrationClosed: 403,
     errors.InviteRequired: 403,
     errors.WrongPassword: 403,
+    errors.CookieRefused: 403,
     errors.NotFound: 404,
     errors.TenantNotFound: 404,
     errors.ModelNotFound: 404,

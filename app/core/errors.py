@@ -3,7 +3,7 @@
 AppError
 ├── AuthenticationError     InvalidCredentials, InvalidRefreshToken, OperatorTokenRequired
 ├── PermissionDenied        InsufficientScope, SessionRequired, FreshLoginRequired, RegistrationClosed, InviteRequired,
-│                           WrongPassword
+│                           WrongPassword, CookieRefused
 ├── NotFound                TenantNotFound, ModelNotFound, PreviousNotFound
 ├── Conflict                TenantNameTaken, EmailTaken, LastAdmin, NameNotConfirmed, TooManyApiKeys, TooManyInvites,
 │                           TooManyConversations, MessageRunning, MessageEnded, ConversationBusy,
@@ -150,6 +150,13 @@ class SessionRequired(PermissionDenied):
 
 class FreshLoginRequired(PermissionDenied):
     detail = "This needs a password that was given a short while ago: log in again."
+
+
+class CookieRefused(PermissionDenied):
+    detail = (
+        "A session in a cookie is for this service's own pages, opened by https or on localhost: the browser did not"
+        " send Sec-Fetch-Site: same-origin."
+    )
 
 
 class RegistrationClosed(PermissionDenied):

@@ -194,6 +194,7 @@ class UsageRow(Record):
     __slots__ = ()
 
     key: str | None
+    model: str | None
     messages: int
     input_tokens: int
     cached_tokens: int

@@ -14,6 +14,7 @@ class UsageRead(ReadModel):
         str | None,
         Field(description="The day (UTC), user id or model; null: no model answered, or no user had it embedded."),
     ]
+    model: Annotated[str | None, Field(description="With `day,model`, of the two; null as for `key`.")] = None
     messages: int
     input_tokens: int
     cached_tokens: int

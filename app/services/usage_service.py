@@ -1,4 +1,4 @@
-"""What a tenant used: messages, tokens and cost, by day, user or model.
+"""What a tenant used: messages, tokens and cost, by day, user or model, or by day and model.
 
 Days that are over are added up once; what lies beside them is counted from the messages. What was embedded counts in
 the hour that it began in.
@@ -15,7 +15,7 @@ from app.core.errors import DatabaseUnavailable
 from app.db.session import TenantSession
 from app.models.rows import UsageRow
 
-Grouping = Literal["day", "user", "model"]
+Grouping = Literal["day", "user", "model", "day,model"]
 
 ADD_UP = text("SELECT add_up_usage()")
 ENDS = text("SELECT usage_ends.day FROM usage_ends WHERE usage_ends.tenant_id = :tenant_id")
@@ -24,6 +24,8 @@ _KEYS: dict[Grouping, str] = {
     "user": "NULLIF(used.user_id, '')",
     "model": "NULLIF(used.model, '')",
 }
+_KEYS["day,model"] = _KEYS["day"]
+_MODELS: dict[Grouping, str] = {"day,model": _KEYS["model"]}
 _TOKENS_AND_COST = ("input_tokens", "cached_tokens", "output_tokens", "cost_micro_usd")
 _SUMS = (*_TOKENS_AND_COST, "cache_hits")
 _EMBEDDING = ("embedding_tokens", "embedding_cost_micro_usd")
@@ -33,7 +35,7 @@ _COUNTED = (
 )
 # Also of deleted messages: what was used stays used.
 _USAGE = """
-SELECT {key} AS key, sum(used.messages)::bigint AS messages, {sums}
+SELECT {key} AS key, {model} AS model, sum(used.messages)::bigint AS messages, {sums}
 FROM (
   SELECT day, user_id, model, messages, {columns}, 0 AS embedding_tokens, 0 AS embedding_cost_micro_usd FROM usage_days
   WHERE usage_days.tenant_id = :tenant_id AND usage_days.day >= :first_day AND usage_days.day < :end_day
@@ -43,7 +45,7 @@ FROM (
   WHERE embedding_hours.tenant_id = :tenant_id AND embedding_hours.hour >= :since AND embedding_hours.hour < :until
     AND (embedding_hours.tokens, embedding_hours.cost_micro_usd) <> (0, 0)
 ) AS used
-GROUP BY 1 ORDER BY 1
+GROUP BY 1, 2 ORDER BY 1, 2
 """
 _BRANCH = """UNION ALL SELECT {columns} FROM {table}
   WHERE {table}.tenant_id = :tenant_id AND {table}.created_at >= :{since} AND {table}.created_at < :{until}"""
@@ -57,18 +59,19 @@ LONG_AGO = date(1970, 1, 1)
 logger = structlog.get_logger()
 
 
-def _statement(key: str) -> TextClause:
+def _statement(grouping: Grouping) -> TextClause:
     counted = "\n  ".join(
         _BRANCH.format(columns=_COUNTED, table=table, since=since, until=until)
         for since, until in _PARTS
         for table in ("messages", "deleted_usage")
     )
     sums = ", ".join(f"COALESCE(sum(used.{name}), 0)::bigint AS {name}" for name in (*_SUMS, *_EMBEDDING))
-    sql = _USAGE.format(key=key, sums=sums, columns=", ".join(_SUMS), counted=counted)
+    key, model = _KEYS[grouping], _MODELS.get(grouping, "NULL::text")
+    sql = _USAGE.format(key=key, model=model, sums=sums, columns=", ".join(_SUMS), counted=counted)
     return text(sql).bindparams(*_TYPES)
 
 
-STATEMENTS: dict[Grouping, TextClause] = {grouping: _statement(key) for grouping, key in _KEYS.items()}
+STATEMENTS: dict[Grouping, TextClause] = {grouping: _statement(grouping) for grouping in _KEYS}
 
 
 class UsageService:
@@ -78,7 +81,7 @@ class UsageService:
         self._db = db
 
     async def usage(self, since: datetime, until: datetime, grouping: Grouping) -> Sequence[UsageRow]:
-        """Totals of the messages sent from `since` to before `until`, by `key`, in its order."""
+        """Totals of the messages sent from `since` to before `until`, by `key` (and `model`), in its order."""
         await self._add_up()
         values = {"tenant_id": self._db.principal.tenant_id}
         async with self._db.read() as connection:

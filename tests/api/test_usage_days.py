@@ -35,10 +35,14 @@ async def counted(superuser: asyncpg.Connection, tenant: Tenant, since: datetime
         " WHERE tenant_id = $1 AND created_at >= $2 AND created_at < $3",
         tenant.id, since, until,
     )  # fmt: skip
-    found: dict[str, Any] = {"day": {}, "user": {}, "model": {}}
+    found: dict[str, Any] = {"day": {}, "user": {}, "model": {}, "day,model": {}}
     for row in rows:
         day = row["created_at"].astimezone(UTC).date().isoformat()
-        for grouping, key in (("day", day), ("user", row["user_id"]), ("model", row["model"])):
+        keys = {"day": day, "user": row["user_id"], "model": row["model"]}
+        for grouping, key in {
+            **{name: (of, None) for name, of in keys.items()},
+            "day,model": (day, row["model"]),
+        }.items():
             sums = found[grouping].setdefault(key, Counter(messages=0, embedding_tokens=0, embedding_cost_micro_usd=0))
             sums.update({"messages": 1, "cache_hits": row["cached"], **{name: row[name] or 0 for name in SUMS}})
     return found
@@ -54,11 +58,11 @@ async def assert_counted(client: httpx.AsyncClient, superuser: asyncpg.Connectio
         (TODAY - timedelta(days=1), TODAY - timedelta(days=4)),
     ):
         expected = await counted(superuser, tenant, since, until)
-        for grouping in ("day", "user", "model"):
+        for grouping in ("day", "user", "model", "day,model"):
             query = {"from": since.isoformat(), "to": until.isoformat(), "group_by": grouping}
             answer = await client.get("/usage", params=query, headers=tenant.admin.headers)
             assert answer.status_code == 200, answer.text
-            shown = {row.pop("key"): row for row in answer.json()}
+            shown = {(row.pop("key"), row.pop("model")): row for row in answer.json()}
             assert shown == {key: dict(sums) for key, sums in expected[grouping].items()}, (since, until, grouping)
 
 

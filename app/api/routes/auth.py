@@ -1,10 +1,12 @@
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, status
+from fastapi import APIRouter, Depends, Response, status
+from fastapi.exceptions import RequestValidationError
 from fastapi.security import OAuth2PasswordRequestForm
 
 from app.api.errors import documented
 from app.api.routing import CallerFirst
+from app.api.session_cookie import CookieOfSession
 from app.dependencies import LIMITED_BY_ADDRESS, Auth, CallerOrigin, LoginSession, Profile, Registration, Sessions
 from app.schemas.oauth import OAuthError
 from app.schemas.user import (
@@ -17,6 +19,8 @@ from app.schemas.user import (
     UserRead,
     UserRegister,
 )
+
+NO_BODY = {"type": "missing", "loc": ("body",), "msg": "Field required", "input": None}
 
 router = APIRouter(tags=["auth"], route_class=CallerFirst)
 
@@ -36,12 +40,15 @@ async def register(body: UserRegister, service: Registration) -> UserRead:
 @router.post(
     "/login",
     summary="Get JWT access token",
-    responses=documented(400, 401, 413, 422, 503),
+    response_model=TokenResponse,
+    responses=documented(400, 401, 403, 413, 422, 503),
     dependencies=[LIMITED_BY_ADDRESS],
 )
-async def login(body: UserLogin, service: Auth, origin: CallerOrigin) -> TokenResponse:
+async def login(
+    body: UserLogin, service: Auth, origin: CallerOrigin, cookie: CookieOfSession
+) -> TokenResponse | Response:
     """Begins a session. An unknown email and a wrong password give the same answer in the same time."""
-    return TokenResponse.model_validate(await service.login(body.email, body.password, origin))
+    return cookie.answer(await service.login(body.email, body.password, origin))
 
 
 @router.post(
@@ -60,12 +67,20 @@ async def token(
 @router.post(
     "/refresh",
     summary="Continue a session",
-    responses=documented(400, 401, 413, 422, 503),
+    response_model=TokenResponse,
+    responses=documented(400, 401, 403, 413, 422, 503),
     dependencies=[LIMITED_BY_ADDRESS],
+    openapi_extra={"requestBody": {"required": True}},
 )
-async def refresh(body: RefreshRequest, service: Sessions, origin: CallerOrigin) -> TokenResponse:
+async def refresh(
+    service: Sessions, origin: CallerOrigin, cookie: CookieOfSession, body: RefreshRequest | None = None
+) -> TokenResponse | Response:
     """The next access and refresh token. A refresh token serves once; used again later, it ends the session."""
-    return TokenResponse.model_validate(await service.refresh(body.refresh_token, origin))
+    if cookie.wanted:
+        return cookie.answer(await service.refresh(cookie.refresh_token, origin))
+    if body is None:
+        raise RequestValidationError([NO_BODY])
+    return cookie.answer(await service.refresh(body.refresh_token, origin))
 
 
 @router.post(
@@ -74,9 +89,16 @@ async def refresh(body: RefreshRequest, service: Sessions, origin: CallerOrigin)
     summary="End the session",
     responses=documented(400, 401, 403, 413, 422, 503),
 )
-async def logout(caller: LoginSession, service: Sessions, body: LogoutRequest | None = None) -> None:
+async def logout(
+    caller: LoginSession,
+    service: Sessions,
+    response: Response,
+    cookie: CookieOfSession,
+    body: LogoutRequest | None = None,
+) -> None:
     """Its access and refresh tokens are refused from the next request on."""
     await service.end(caller, everywhere=body is not None and body.everywhere)
+    cookie.drop(response)
 
 
 @router.get("/me", summary="Get current user profile", responses=documented(401, 503))

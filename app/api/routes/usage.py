@@ -23,7 +23,7 @@ async def usage(
     until: UsageTo,
     group_by: Annotated[Grouping, Query()] = "day",
 ) -> list[UsageRead]:
-    """Messages, tokens and cost, by day (UTC), user or model; deleted messages count."""
+    """Messages, tokens and cost, by day (UTC), user, model, or day and model; deleted messages count."""
     return [UsageRead.model_validate(row) for row in await service.usage(since, until, group_by)]
 
 

@@ -16,6 +16,7 @@ class HttpSettings(SettingsGroup):
     v1_bodies_bytes: Annotated[int, Field(ge=2048)] = 128 * MIB
     keep_alive_seconds: Annotated[float, Field(gt=0, le=3600)] = 75.0
     docs_enabled: bool = True
+    console_enabled: bool = True
     trusted_hosts: CommaSeparated[str] = []
     cors_origins: CommaSeparated[str] = []
 

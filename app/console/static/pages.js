@@ -1,0 +1,13 @@
+// Every page of the console: its path, its title, who sees it, its module. `who` gets {me, operator}; an `open` page needs
+// nobody signed in. They stand in the order of the navigation.
+
+export const anybody = ({ me }) => Boolean(me);
+export const admins = ({ me }) => me?.role === 'admin';
+
+export const PAGES = [
+  { path: '', title: 'Overview', icon: 'overview', who: anybody, load: () => import('./pages/overview.js') },
+  {
+    path: 'tenants', title: 'Tenants', icon: 'tenants', open: true, who: ({ me, operator }) => operator || !me,
+    load: () => import('./pages/tenants.js'),
+  },
+];

@@ -1,5 +1,6 @@
 """One browser and one service for all tests of the console; each test opens windows of its own."""
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -14,6 +15,19 @@ from tests.console.window import DESK, Window
 from tests.helpers import PASSWORD, Member, Tenant
 
 Visit = Callable[..., Awaitable[Window]]
+Measured = Callable[[str], None]
+FIGURES = pytest.StashKey[list[str]]()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """What was measured is told; no test judges speed by it."""
+    for line in config.stash.get(FIGURES, []):
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def measured(pytestconfig: pytest.Config) -> Measured:
+    return pytestconfig.stash.setdefault(FIGURES, []).append
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -41,7 +55,7 @@ async def rival(service: Deployment) -> Tenant:
 
 
 @pytest_asyncio.fixture
-async def visit(browser: Browser, service: Deployment) -> AsyncIterator[Visit]:
+async def visit(request: pytest.FixtureRequest, browser: Browser, service: Deployment) -> AsyncIterator[Visit]:
     """Opens the console at a path, signed in as a member (None: as nobody); a window that complained fails the test."""
     windows: list[Window] = []
 
@@ -62,7 +76,13 @@ async def visit(browser: Browser, service: Deployment) -> AsyncIterator[Visit]:
         return window
 
     yield open_window
-    for window in windows:
+    for number, window in enumerate(windows):
+        await window.shot(f"last/{name_of(request)}-{number}")
         await window.context.close()
     for window in windows:
         window.is_quiet()
+
+
+def name_of(request: pytest.FixtureRequest) -> str:
+    """Of the test, as a file's."""
+    return re.sub(r"[^\w-]+", "-", request.node.name).removeprefix("test_").strip("-")[:100]

@@ -59,6 +59,7 @@ async def deployment(template_url: URL, directory: Path) -> AsyncIterator[Deploy
     async with own_database(template_url) as database, held_server() as held:
         settings = {
             "database_url": database.text,
+            "secret_key": secrets.token_hex(32),  # of each process that serves this database
             "tenant_creation": "operator",
             "operator_token": OPERATOR_TOKEN,
             "llm_mock_latency_seconds": str(LATENCY_SECONDS),

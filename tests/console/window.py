@@ -67,9 +67,9 @@ class Window:
 
     async def shot(self, name: str) -> None:
         if SHOTS:
-            folder = Path(SHOTS)
-            folder.mkdir(parents=True, exist_ok=True)
-            await self.page.screenshot(path=folder / f"{name}.png", animations="disabled")
+            path = Path(SHOTS) / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            await self.page.screenshot(path=path, animations="disabled")
 
     async def usable_by_all(self) -> None:
         """axe-core finds nothing serious; the page lets no injected script in, so it is run from outside."""

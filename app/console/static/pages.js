@@ -6,6 +6,8 @@ export const admins = ({ me }) => me?.role === 'admin';
 
 export const PAGES = [
   { path: '', title: 'Overview', icon: 'overview', who: anybody, load: () => import('./pages/overview.js') },
+  { path: 'try', title: 'Try it', icon: 'try', who: anybody, load: () => import('./pages/try.js') },
+  { path: 'audit', title: 'Audit', icon: 'audit', who: admins, load: () => import('./pages/audit.js') },
   {
     path: 'tenants', title: 'Tenants', icon: 'tenants', open: true, who: ({ me, operator }) => operator || !me,
     load: () => import('./pages/tenants.js'),

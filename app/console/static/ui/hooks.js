@@ -94,7 +94,8 @@ export function useList(path, query = {}, { limit = 100, key = (row) => row.id }
   const [round, setRound] = useState(0);
   const pages = useRef(null);
   const load = useCallback(async (source) => {
-    if (source.busy) return;
+    // A table asks as soon as it is drawn, which is before there is a source.
+    if (!source || source.busy) return;
     source.busy = true;
     set((before) => ({ ...before, loading: true, problem: null }));
     try {

@@ -1,5 +1,7 @@
 """Principals, sessions and services as annotated nouns: a route names what it needs."""
 
+from functools import partial
+from operator import setitem
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -7,6 +9,7 @@ from fastapi import Depends, Request
 from app.callers import BearerToken, container_of, origin_of, shared_of
 from app.core.errors import DocumentsOff, InsufficientScope, PermissionDenied, SessionRequired
 from app.core.principal import Origin, Principal, Scope
+from app.core.rate_limits.tokens import CallersTokens
 from app.db.session import TenantSession
 from app.llm.images import RequestImages
 from app.services.api_key_service import ApiKeyService
@@ -99,6 +102,13 @@ def session_db(request: Request, principal: Principal) -> TenantSession:
     return tenant_db(request, principal)
 
 
+def tokens_of(request: Request, principal: Principal) -> CallersTokens:
+    """How many the caller may use; the answer's headers tell."""
+    return CallersTokens(
+        shared_of(request).limits.tokens, principal, partial(setitem, request.scope["state"], "token_limit")
+    )
+
+
 async def get_tenants(request: Request) -> TenantService:
     shared = shared_of(request)
     return TenantService(shared.places, shared.passwords, origin_of(request), shared.creation)
@@ -175,6 +185,7 @@ async def get_messages(request: Request, principal: CurrentUser) -> MessageServi
         container.intake,
         container.search_indexer,
         Quoting(db, container.shared.embedders, container.shared.meter, container.intake.passages),
+        tokens_of(request, principal),
     )
 
 

@@ -73,7 +73,9 @@ async def _on_app_error(request: Request, error: Exception) -> Response:
         seconds = math.ceil(error.retry_after)
     if isinstance(error, errors.RateLimited):
         seconds = error.standing.retry_after
-        request.scope["state"]["rate_limit"] = error.standing
+        request.scope["state"]["token_limit" if isinstance(error, errors.TokensUsedUp) else "rate_limit"] = (
+            error.standing
+        )
     headers = {"Retry-After": str(seconds)} if seconds is not None else {}
     return _answer(request, problem_of(request.scope, error), error, headers)
 

@@ -13,11 +13,11 @@ AppError
 ├── UntrustedHost, InvalidHost, UnsupportedMediaType, InvalidRequest
 ├── InvalidImage, InvalidCursor, NothingToSearchFor, TimeIsPast, InvalidPosition, InvalidWebhookUrl, UnknownRegion,
 │   InvalidEventWebhookUrl, IdempotencyKeyReused, InvalidBaseUrl, ProviderKeyRefused, ToolResultsUnasked,
-│   NeedsStoring, UnsupportedByModel, UnknownModel, NothingKept
+│   NeedsStoring, UnsupportedByModel, UnknownModel, NothingKept, MoreThanTokenLimit
 ├── ProviderNotReached
 ├── BudgetExceeded
 ├── TooManyRunning, TooManyStreams, TooManyUploads, TooManyLargeRequests
-├── RateLimited
+├── RateLimited             TokensUsedUp
 ├── Overloaded              ShuttingDown
 ├── BackgroundWorkFailing
 ├── DatabaseUnavailable     DatabaseBusy, StatementTooLong, IsolationUnavailable, TenantMoving
@@ -29,6 +29,7 @@ from collections.abc import Sequence
 
 from app.core.budget_errors import BudgetExceeded
 from app.core.error_base import AppError, Conflict, NotFound
+from app.core.limit_errors import MoreThanTokenLimit, RateLimited, TokensUsedUp
 from app.core.message_errors import (
     ConversationBusy,
     IdempotencyKeyInFlight,
@@ -51,7 +52,6 @@ from app.core.provider_errors import (
     ProviderUnavailable,
     provider_failure,
 )
-from app.core.rate_limits.policy import Standing
 from app.core.request_errors import (
     IdempotencyKeyReused,
     InvalidBaseUrl,
@@ -95,6 +95,7 @@ __all__ = [
     "MessageInterrupted",
     "MessageNotStarted",
     "MessageRunning",
+    "MoreThanTokenLimit",
     "NeedsStoring",
     "NotFound",
     "NotStored",
@@ -110,7 +111,9 @@ __all__ = [
     "ProviderRejected",
     "ProviderTimeout",
     "ProviderUnavailable",
+    "RateLimited",
     "TimeIsPast",
+    "TokensUsedUp",
     "ToolResultsMissing",
     "ToolResultsUnasked",
     "UnknownRegion",
@@ -252,14 +255,6 @@ class TooManyUploads(AppError):
 
 class TooManyLargeRequests(AppError):
     detail = "Large requests of this tenant are being answered, as many as may be at once. Try again in a moment."
-
-
-class RateLimited(AppError):
-    detail = "Too many requests. Try again after the seconds in Retry-After."
-
-    def __init__(self, standing: Standing) -> None:
-        super().__init__()
-        self.standing = standing
 
 
 class Overloaded(AppError):

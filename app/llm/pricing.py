@@ -30,6 +30,16 @@ def estimated_input(items: Sequence[Item], image_tokens: int = 0) -> int:
     return words + images_in(items) * image_tokens
 
 
+def estimated_request(items: Sequence[Item], options: Options, image_tokens: int = 0) -> int:
+    """As `estimated_input`, with the tools and the schema that go along."""
+    said = estimated_input(items, image_tokens)
+    for tool in options.tools:
+        said += estimated_tokens(tool.name + tool.description + _json(tool.parameters))
+    if (form := options.output_format) is not None:
+        said += estimated_tokens(form.name + form.description + _json(form.schema))
+    return said
+
+
 def most_input_tokens(items: Sequence[Item], options: Options | None = None, image_tokens: int = 0) -> int:
     """The most that a provider can count of them; `image_tokens`: the most for an image."""
     most = MAX_TOKENS_OF_TEMPLATE + images_in(items) * image_tokens
@@ -56,7 +66,11 @@ def _sealed(item: Item) -> int:
 
 
 def _bytes_of_json(value: Any) -> int:
-    return _bytes_of(json.dumps(value, ensure_ascii=False))
+    return _bytes_of(_json(value))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _bytes_of(text: str) -> int:

@@ -1,9 +1,10 @@
-"""How a run ended, as parameters of `SETTLE`: what is kept of it, and what it costs.
+"""How a run ended, as parameters of `SETTLE`: what is kept of it, and what it costs. `tokens` is for the limits.
 
 Failing is not free: what was written is charged however the run ended. A run that did not complete never costs more
 than was set aside for it.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from app.core.completion import Completion
@@ -14,15 +15,17 @@ from app.messages.log import storable
 from app.models import MessageStatus
 from app.services.llm_service import Charge, LLMService
 
-FREE = Charge(None)
+FREE = Charge(None, tokens=0)
 
 
 def completed(llm: LLMService, run: Generation, completion: Completion) -> dict[str, Any]:
     if completion.cached:
-        return _end(run, MessageStatus.COMPLETED, completion, Charge(0))
+        return _end(run, MessageStatus.COMPLETED, completion, Charge(0, tokens=0))
     charge = llm.charge(completion, run.call, run.thoughts)
     # Nobody counted: what was set aside.
-    return _end(run, MessageStatus.COMPLETED, completion, Charge(run.claim) if charge.micro_usd is None else charge)
+    if charge.micro_usd is None:
+        charge = replace(charge, micro_usd=run.claim)
+    return _end(run, MessageStatus.COMPLETED, completion, charge)
 
 
 def failed(llm: LLMService, run: Generation, error: ProviderError) -> dict[str, Any]:
@@ -35,7 +38,7 @@ def failed(llm: LLMService, run: Generation, error: ProviderError) -> dict[str, 
         charge = _bounded(run, llm.charge(answer, run.call, run.thoughts))
     else:
         spent = llm.spent(run.call, answer, run.thoughts)
-        charge = FREE if spent.micro_usd is None else _bounded(run, spent)
+        charge = spent if spent.micro_usd is None else _bounded(run, spent)
     return _end(run, MessageStatus.FAILED, answer, charge) | {"error_code": error.code}
 
 
@@ -57,9 +60,9 @@ def uncounted(run: Generation, answer: Completion | None) -> dict[str, Any]:
 
 
 def _bounded(run: Generation, charge: Charge) -> Charge:
-    if run.claim is None or charge.micro_usd is None:
-        return Charge(run.claim) if charge.micro_usd is None else charge
-    return Charge(min(charge.micro_usd, run.claim), charge.price)
+    if charge.micro_usd is None:
+        return replace(charge, micro_usd=run.claim)
+    return charge if run.claim is None else replace(charge, micro_usd=min(charge.micro_usd, run.claim))
 
 
 def _end(run: Generation, status: MessageStatus, answer: Completion | None, charge: Charge) -> dict[str, Any]:
@@ -78,4 +81,5 @@ def _end(run: Generation, status: MessageStatus, answer: Completion | None, char
         "cost_micro_usd": charge.micro_usd,
         "price": charge.price,
         "cached": answer is not None and answer.cached,
+        "tokens": charge.tokens,
     }

@@ -22,6 +22,7 @@ from app.core.errors import (
     TooManyRunning,
 )
 from app.core.items import TextDelta
+from app.core.rate_limits.tokens import Hold
 from app.db import rls
 from app.db.failures import may_pass, reason_of
 from app.db.session import Database
@@ -99,12 +100,13 @@ class MessageEngine:
         *,
         streams: bool,
         lookup: "Lookup | None" = None,
+        hold: Hold | None = None,
     ) -> Generation:
         """Run a message that was admitted and reserved; with a `lookup` it may share its answer."""
         older = self._running.get(row.id)
         if older is not None:  # the sweep has ended it while it ran here: its answer would come too late
             older.interrupt()
-        generation = Generation(row, call, claim, streams=streams, lookup=lookup)
+        generation = Generation(row, call, claim, streams=streams, lookup=lookup, hold=hold)
         self._running[generation.id] = generation
         # Nothing runs before the next await: the run finds its task set.
         generation.task = asyncio.create_task(self._run(generation))
@@ -136,6 +138,9 @@ class MessageEngine:
     async def _run(self, generation: Generation) -> None:
         try:
             end = await self._call(generation)
+            tokens = end.pop("tokens")
+            if generation.hold is not None and tokens is not None:
+                await generation.hold.settle(tokens)
             statement = _settling(generation, end)
             if generation.streams:
                 await self._deltas.finish(generation)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from app.core.completion import Completion
 from app.core.errors import OutputMalformed, ProviderError
 from app.core.items import Delta, Item, ReasoningDelta
+from app.core.rate_limits.tokens import Hold
 from app.llm.base import Call
 from app.messages.log import Log
 from app.models.rows import MessageRow
@@ -55,12 +56,19 @@ class Generation:
     """
 
     __slots__ = (
-        "asked", "attempt", "call", "calling", "cancelled", "claim", "ended", "error", "flushed", "id", "log", "lookup",
-        "readers", "row", "started", "streams", "task", "tenant_id", "thoughts",
+        "asked", "attempt", "call", "calling", "cancelled", "claim", "ended", "error", "flushed", "hold", "id", "log",
+        "lookup", "readers", "row", "started", "streams", "task", "tenant_id", "thoughts",
     )  # fmt: skip
 
     def __init__(
-        self, row: MessageRow, call: Call, claim: int | None, *, streams: bool, lookup: "Lookup | None" = None
+        self,
+        row: MessageRow,
+        call: Call,
+        claim: int | None,
+        *,
+        streams: bool,
+        lookup: "Lookup | None" = None,
+        hold: Hold | None = None,
     ) -> None:
         self.row = row
         self.id = row.id
@@ -70,6 +78,7 @@ class Generation:
         self.streams = streams
         self.call = replace(call, on_event=self.take if streams else None)
         self.lookup = lookup
+        self.hold = hold
         self.asked = lookup is None
         """Whether the provider was: an answer that was kept, or waited for, costs nothing."""
         self.task: asyncio.Task[None]

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.core.errors import DocumentsOff, ModelNotFound
+from app.core.rate_limits.tokens import CallersTokens
 from app.db.session import TenantSession
 from app.documents.embedding.embedders import Embedders
 from app.documents.metering import Meter, Payer
 from app.documents.shapes import Embedder, Vector
+from app.llm.pricing import estimated_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +24,11 @@ class Embeddings:
 class EmbeddingService:
     """On the account of the caller."""
 
-    def __init__(self, db: TenantSession, embedders: Embedders | None, meter: Meter) -> None:
+    def __init__(self, db: TenantSession, embedders: Embedders | None, meter: Meter, tokens: CallersTokens) -> None:
         self._db = db
         self._embedders = embedders
         self._meter = meter
+        self._tokens = tokens
 
     def embedder(self, name: str) -> Embedder:
         """By the name that its provider has for it; "": the one that embeds documents.
@@ -43,11 +46,15 @@ class EmbeddingService:
         return found
 
     async def embed(self, embedder: Embedder, texts: Sequence[str]) -> Embeddings:
-        """Raises what `Meter.embed` does."""
+        """Raises what `Meter.embed` does; TokensUsedUp, MoreThanTokenLimit."""
         principal = self._db.principal
         payer = Payer(principal.tenant_id, principal.user_id, self._db.begin)
         # Many texts wait behind documents, and no question waits behind them.
-        metered = await self._meter.embed(embedder, texts, "query" if len(texts) == 1 else "passage", payer)
+        async with self._tokens.taking() as tokens:
+            await tokens.take(lambda: sum(map(estimated_tokens, texts)))
+            metered = await self._meter.embed(embedder, texts, "query" if len(texts) == 1 else "passage", payer)
+        if tokens.hold is not None:
+            await tokens.hold.settle(metered.tokens)
         async with self._db.begin() as connection:
             await metered.settle(connection)
         return Embeddings(embedder.name, metered.vectors, metered.tokens)

@@ -23,10 +23,11 @@ logger = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """In micro-USD, None without a price; and by which price, as it is stored."""
+    """In micro-USD, None without a price; and by which price, as it is stored. `tokens`: in and out; None: unknown."""
 
     micro_usd: int | None
     price: dict[str, Any] | None = None
+    tokens: int | None = None
 
 
 class LLMService:
@@ -88,6 +89,11 @@ class LLMService:
         known = sorted((cost for cost in costs if cost is not None), reverse=True)
         return sum(known[:MOST_BILLED]) if len(known) == len(costs) else None
 
+    def estimate(self, call: Call) -> int:
+        """About as many tokens as answering may come to: what is read, and the most that may be written."""
+        model = self.catalogue.named(call.model)
+        return pricing.estimated_request(call.items, call.options, model.image_tokens) + _most_output(model, call)
+
     # --- after it
 
     def charge(self, completion: Completion, call: Call, thoughts: int = 0) -> Charge:
@@ -146,12 +152,12 @@ class LLMService:
     def _answered(self, asked: tuple[Model, Upstream], answer: Completion, call: Call, thoughts: int) -> Charge:
         model, upstream = asked
         price, source = self._price_of(model, upstream, answer)
-        if price is None:
-            return Charge(None)
         read, wrote = pricing.counted(answer, call.items, thoughts, model.image_tokens)
+        if price is None:
+            return Charge(None, tokens=read + wrote)
         rates = price.rates(read)
         told = {"model": upstream.model, "source": source, **_told(rates)}
-        return Charge(pricing.cost(rates, read, wrote, answer), told)
+        return Charge(pricing.cost(rates, read, wrote, answer), told, read + wrote)
 
     def _price_of(self, model: Model, upstream: Upstream, answer: Completion) -> tuple[Price | None, str]:
         """Where the operator chose no public name, what answered may have a price by what its provider calls it."""
@@ -164,9 +170,11 @@ class LLMService:
     def _sum(self, charges: Sequence[Charge]) -> Charge:
         """None if nothing was charged for, or something without a price."""
         costs = [charge.micro_usd for charge in charges if charge.micro_usd is not None]
+        tokens = [charge.tokens for charge in charges if charge.tokens is not None]
+        used = sum(tokens) if len(tokens) == len(charges) else None
         if not costs or len(costs) < len(charges):
-            return Charge(None)
-        return Charge(sum(costs), charges[-1].price)
+            return Charge(None, tokens=used)
+        return Charge(sum(costs), charges[-1].price, used)
 
     async def close(self) -> None:
         await self._provider.close()
@@ -179,8 +187,11 @@ def _most_input(model: Model, call: Call) -> int:
 def _most(model: Model, upstream: Upstream, call: Call, read: int) -> int | None:
     if upstream.price is None:
         return None
-    wrote = min(call.options.max_output_tokens or model.max_output_tokens, model.max_output_tokens)
-    return pricing.most(upstream.price.price, read, wrote)
+    return pricing.most(upstream.price.price, read, _most_output(model, call))
+
+
+def _most_output(model: Model, call: Call) -> int:
+    return min(call.options.max_output_tokens or model.max_output_tokens, model.max_output_tokens)
 
 
 def _told(rates: Rates) -> dict[str, Any]:

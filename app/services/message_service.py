@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from app.core.errors import (
@@ -20,6 +21,7 @@ from app.core.errors import (
     NotStored,
 )
 from app.core.ids import new_id
+from app.core.rate_limits.tokens import CallersTokens
 from app.db.execution import Connection
 from app.db.session import TenantSession
 from app.documents.asked import Asked
@@ -58,10 +60,12 @@ class MessageService(StoredMessages):
         intake: Intake,
         search_indexer: SearchIndexer,
         quoting: Quoting,
+        tokens: CallersTokens,
     ) -> None:
         super().__init__(db, engine, signals, intake, search_indexer)
         self._intake = intake
         self._quoting = quoting
+        self._tokens = tokens
         self._kept = KeptAnswers(intake.cache, db.principal)
         self._models = ModelService(db, engine.llm, intake.model_policies)
 
@@ -78,6 +82,7 @@ class MessageService(StoredMessages):
             IdempotencyKeyInFlight, IdempotencyKeyReused, InvalidWebhookUrl
             NeedsStoring: of a message that is not to be stored.
             ModelNotFound, UnsupportedByModel
+            TokensUsedUp, MoreThanTokenLimit
         """
         if not prompt.stored:
             prompt.require_storing()
@@ -150,7 +155,7 @@ class MessageService(StoredMessages):
             "citations": quoted and quoted.citations,
             "webhook_url": None if prompt.webhook_url is None else self._intake.webhooks.check(prompt.webhook_url),
         }
-        async with self._db.begin() as connection:
+        async with self._tokens.taking() as tokens, self._db.begin() as connection:
             if request and once:
                 values |= self._intake.keys.parameters(request, self._db.principal, message_id)
             elif made := await self._intake.keys.claim(connection, self._db.principal, request, message_id):
@@ -166,12 +171,14 @@ class MessageService(StoredMessages):
                 return await self._replay(connection, made, prompt)
             self._models.check(chosen, reserved.models)
             self._kept.check(kept, reserved)
+            if not (kept and kept.entry):
+                await tokens.take(partial(self._engine.llm.estimate, call))
         if kept and kept.entry:
             return self._kept.begun(reserved, None, kept)
         if self._intake.rang(background=prompt.background):
             return self._kept.begun(reserved, None, kept)
         kept = await self._kept.after(kept, call, prompt.caching)
-        run = self._engine.start(reserved, call, claim, streams=prompt.streams, lookup=kept)
+        run = self._engine.start(reserved, call, claim, streams=prompt.streams, lookup=kept, hold=tokens.hold)
         return self._kept.begun(reserved, run, kept)
 
     async def _replay(self, connection: Connection, message_id: str, prompt: Prompt) -> Sent:
@@ -187,10 +194,11 @@ class MessageService(StoredMessages):
         begun = quoted = None
         while begun is None:
             with suppress(Outdated):
-                async with self._db.begin() as connection:
+                async with self._tokens.taking() as tokens, self._db.begin() as connection:
                     message = await self._to_retry(connection, message_id)
                     if message.documents is None or quoted is not None:
                         begun = await self._begin_again(connection, message, quoted, background=background)
+                        await tokens.take(partial(self._engine.llm.estimate, begun[1]))
                         break
                     before = await self._quoting.said_before(connection, message)
                 asked = Asked.of(message.documents)
@@ -198,7 +206,7 @@ class MessageService(StoredMessages):
         reserved, call, claim = begun
         if self._intake.rang(background=background):
             return Sent(reserved, None, self._kept.unasked)
-        run = self._engine.start(reserved, call, claim, streams=streams)
+        run = self._engine.start(reserved, call, claim, streams=streams, hold=tokens.hold)
         return Sent(reserved, run, self._kept.unasked)
 
     async def _to_retry(self, connection: Connection, message_id: str) -> MessageRow:

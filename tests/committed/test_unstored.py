@@ -23,6 +23,7 @@ from app.core.items import Message, Options, Tool, ToolCall, ToolResult
 from app.core.items import ReasoningDelta as Thought
 from app.core.items import TextDelta as Said
 from app.core.principal import Principal
+from app.core.rate_limits.tokens import CallersTokens
 from app.core.settings.models import Price
 from app.messages.generation import Reader
 from app.messages.idempotency import IdempotentRequest
@@ -42,7 +43,15 @@ def service_of(app: FastAPI, member: Member, role: str = "user") -> MessageServi
     container = app.state.container
     db = container.database.tenant_session(Principal(member.id, member.tenant_id, role, 0))
     quoting = Quoting(db, None, container.shared.meter, container.intake.passages)
-    return MessageService(db, container.engine, container.signals, container.intake, container.search_indexer, quoting)
+    return MessageService(
+        db,
+        container.engine,
+        container.signals,
+        container.intake,
+        container.search_indexer,
+        quoting,
+        CallersTokens(None, db.principal),
+    )
 
 
 async def nowhere(superuser: asyncpg.Connection) -> None:

@@ -70,16 +70,17 @@ def test_what_failed_at_a_price_is_part_of_what_a_call_cost() -> None:
     asked = call(Attempt("a/1", filtered), Attempt("a/2"))
     charge = llm.charge(Completion("x", "a", 2, 1), asked)
     assert charge == Charge(
-        13 + 40, {"model": "m-a/2", "source": "LLM_PRICES", "input": 10_000_000, "output": 20_000_000}
+        13 + 40, {"model": "m-a/2", "source": "LLM_PRICES", "input": 10_000_000, "output": 20_000_000}, 8 + 3
     )
     silent = call(Attempt("a/1", accepted=True), Attempt("a/2"))
-    assert llm.charge(Completion("x", "a", 2, 1), silent).micro_usd == most(CHEAP, most_input_tokens(HI), 10) + 40
+    unknown = llm.charge(Completion("x", "a", 2, 1), silent)
+    assert (unknown.micro_usd, unknown.tokens) == (most(CHEAP, most_input_tokens(HI), 10) + 40, None)
     assert llm.charge(Completion("x", "a", 2, 1), call(Attempt("a/1"), Attempt("a/2"))).micro_usd == 40
 
 
 def test_a_call_that_failed_costs_what_was_charged_for_it() -> None:
     llm, filtered = chain(CHEAP, DEAR), Completion("", "m", 3, 5)
-    assert llm.spent(call(Attempt("a/1"), Attempt("a/2"))) == Charge(None)
+    assert llm.spent(call(Attempt("a/1"), Attempt("a/2"))) == Charge(None, tokens=0)
     assert llm.spent(call(Attempt("a/1", filtered), Attempt("a/2")), filtered).micro_usd == 13
     both = call(Attempt("a/1", filtered), Attempt("a/2", filtered))
     assert llm.spent(both, filtered).micro_usd == 13 + 130
@@ -169,3 +170,11 @@ def test_the_start_tells_by_which_price_each_is_charged() -> None:
     assert [(line["model"], line["price_source"], line["matched"]) for line in logs] == [
         ("a/1", "LLM_PRICES", "a/1"), ("a/2", None, None),
     ]  # fmt: skip
+
+
+def test_tokens_are_known_of_a_model_without_a_price_too() -> None:
+    llm = chain(None, DEAR)
+    assert llm.charge(Completion("x", "a", 2, 1), call(Attempt("a/1"))) == Charge(None, tokens=3)
+    assert llm.unseen(call(Attempt("a/1"))).tokens is None
+    assert llm.estimate(call(options=Options(max_output_tokens=4))) == 1 + 4
+    assert llm.estimate(call()) == 1 + 10

@@ -129,8 +129,9 @@ def _identify(head: RequestHead, state: dict[str, Any]) -> str:
 
 
 def _own_headers(state: dict[str, Any], started: float) -> Iterator[tuple[bytes, bytes]]:
-    if standing := state.get("rate_limit"):
-        yield from standing.headers()
+    for of in ("rate_limit", "token_limit"):
+        if standing := state.get(of):
+            yield from standing.headers()
     if state["body"] is not None:
         yield from v1_headers(state, started)
 

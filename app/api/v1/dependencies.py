@@ -6,7 +6,7 @@ from fastapi import Depends, Request
 
 from app.callers import shared_of
 from app.core.principal import Scope
-from app.dependencies import CurrentUser, get_messages, messages_db, scoped_db
+from app.dependencies import CurrentUser, get_messages, messages_db, scoped_db, tokens_of
 from app.services.embedding_service import EmbeddingService
 from app.services.model_service import ModelService
 from app.services.stored_chats import StoredChats
@@ -18,7 +18,8 @@ async def get_chat_completions(request: Request, principal: CurrentUser) -> Stor
 
 async def get_embeddings(request: Request, principal: CurrentUser) -> EmbeddingService:
     shared = shared_of(request)
-    return EmbeddingService(scoped_db(request, principal, "messages:write"), shared.embedders, shared.meter)
+    db = scoped_db(request, principal, "messages:write")
+    return EmbeddingService(db, shared.embedders, shared.meter, tokens_of(request, principal))
 
 
 async def get_v1_models(request: Request, principal: CurrentUser) -> ModelService:

@@ -33,6 +33,7 @@ FORMS: dict[type[errors.AppError], Form] = {
     errors.UnsupportedByModel: Form("unsupported_value"),
     errors.BudgetExceeded: Form(QUOTA, QUOTA, 429, retries=False),
     errors.RateLimited: Form("rate_limit_exceeded", REQUESTS),
+    errors.TokensUsedUp: Form("rate_limit_exceeded", "tokens"),
     errors.TooManyRunning: Form("rate_limit_exceeded", REQUESTS),
     errors.TooManyStreams: Form("rate_limit_exceeded", REQUESTS),
     errors.TooManyLargeRequests: Form("rate_limit_exceeded", REQUESTS),

@@ -12,6 +12,7 @@ from app.core.errors import AppError, InvalidCredentials, RateLimited, WrongPass
 from app.core.principal import Principal
 from app.core.rate_limits.memory import MemoryCounters
 from app.core.rate_limits.policy import Check, Policy, Standing
+from app.core.rate_limits.tokens import TokenLimits
 from app.observability.instruments import RATE_LIMITED
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class RateLimiter:
         self._local = MemoryCounters()
         shared = self._enabled and settings.redis_url
         self._shared = _shared_counters(settings.redis_url, self._local) if shared else None
+        self.tokens = self._token_limits(settings)
+        """None: nobody's are limited."""
 
     @property
     def store(self) -> Literal["off", "memory", "redis"]:
@@ -111,6 +114,17 @@ class RateLimiter:
             await self._give_back(checks)
             raise
         await self._give_back(checks)
+
+    def _token_limits(self, settings: Settings) -> TokenLimits | None:
+        set_to = {
+            "tenant": settings.rate_limit_tenant_tokens,
+            "user": settings.rate_limit_user_tokens,
+            "key": settings.rate_limit_key_tokens,
+        }
+        if not self._enabled or not any(set_to.values()):
+            return None
+        policies = {of: Policy.of(f"{of}-tokens", limit, "tokens") if limit else None for of, limit in set_to.items()}
+        return TokenLimits(**policies, counters=self._shared.tokens if self._shared else self._local)
 
     def _checks_of(self, principal: Principal) -> Sequence[Check]:
         user, tenant = Check(self._user, principal.user_id), Check(self._tenant, principal.tenant_id)

@@ -1,7 +1,7 @@
 """Counters of this process."""
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from time import monotonic
 
 from app.core.rate_limits.policy import Check, Standing
@@ -42,6 +42,24 @@ class MemoryCounters:
         assert tightest is not None, "a hit needs a check"
         return tightest
 
+    async def take(self, checks: Sequence[Check], amount: int) -> tuple[Standing, "CountedHere | None"]:
+        """See `TokenCounters`. Without an await, as `hit`."""
+        now = monotonic()
+        counted, standings = [], []
+        for policy, who in checks:
+            windows = self._windows[policy.name]
+            window = windows.get(who)
+            if window is None or window[0] <= now:
+                window = self._begin(windows, who, now, policy.seconds)
+            left = policy.quota - int(window[1])
+            if left < amount:
+                return Standing(policy, left, window[0] - now), None
+            counted.append(window)
+            standings.append(Standing(policy, left - amount, window[0] - now))
+        for window in counted:
+            window[1] += amount
+        return min(standings, key=lambda standing: standing.remaining), CountedHere(counted)
+
     def give_back(self, checks: Iterable[Check]) -> None:
         """Undo a hit that refused nothing; where the window has ended meanwhile there is nothing to undo."""
         now = monotonic()
@@ -61,3 +79,16 @@ class MemoryCounters:
             windows.popitem(last=False)
         windows[who] = window = [now + seconds, 0]
         return window
+
+
+class CountedHere:
+    """See `Counted`. A window that ended is nobody's any more: what is done to it has no effect."""
+
+    __slots__ = ("_windows",)
+
+    def __init__(self, windows: Sequence[list[float]]) -> None:
+        self._windows = windows
+
+    async def correct(self, by: int) -> None:
+        for window in self._windows:
+            window[1] = max(0, window[1] + by)

@@ -9,7 +9,7 @@ from limits import RateLimitItem, parse_many
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """So many requests in a window, which begins with the first of them."""
+    """So many requests, or tokens, in a window, which begins with the first of them."""
 
     name: str
     item: RateLimitItem
@@ -18,11 +18,12 @@ class Policy:
     header: bytes
 
     @classmethod
-    def of(cls, name: str, notation: str) -> "Policy":
+    def of(cls, name: str, notation: str, unit: str = "") -> "Policy":
+        """`unit`: what is counted; "": requests."""
         item = one_limit(notation)
         seconds = item.get_expiry()
-        header = f'"{name}";q={item.amount};w={seconds}'.encode()
-        return cls(name, item, item.amount, seconds, header)
+        header = f'"{name}";q={item.amount};w={seconds}' + (f';qu="{unit}"' if unit else "")
+        return cls(name, item, item.amount, seconds, header.encode())
 
 
 class Check(NamedTuple):
@@ -33,7 +34,7 @@ class Check(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """How many requests are left, negative for one that is refused, and the seconds until the window ends."""
+    """How many are left, negative for a request that is refused, and the seconds until the window ends."""
 
     policy: Policy
     remaining: int

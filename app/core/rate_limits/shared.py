@@ -2,18 +2,19 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import structlog
 
 from app.core.rate_limits.memory import MemoryCounters
 from app.core.rate_limits.policy import Check, Standing
+from app.core.rate_limits.shared_tokens import KEY_PREFIX, SharedTokens, key_of
 from app.core.redis_client import client_of
 from app.core.trips import Presence, SharedTrips
 from app.observability.redis_trips import redis_trip, redis_wait
 
 TIMEOUT_SECONDS = 0.25
 RETRY_SECONDS = 5.0
-KEY_PREFIX = "llm-saas"
 # KEYS: the counters. ARGV, for each: its quota, its window in milliseconds, and 1 where another request begins. After
 # the counter that refuses a request, the request's others are left alone (0, 0): a user's flood is not the tenant's.
 COUNT = """
@@ -56,6 +57,7 @@ class SharedCounters:
         self._local = local
         self._trips = SharedTrips(self._count)
         self.presence = Presence(self._count_nobody, _tell, RETRY_SECONDS)
+        self.tokens = SharedTokens(self._in_redis, self.presence, local)
 
     @property
     def available(self) -> bool:
@@ -66,6 +68,7 @@ class SharedCounters:
 
     async def close(self) -> None:
         await self._trips.close()
+        await self.tokens.close()
         await self.presence.close()
         await self._redis.aclose()
 
@@ -82,8 +85,7 @@ class SharedCounters:
             self._local.give_back(checks)
             return
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                await self._redis.eval(GIVE_BACK, len(checks), *map(_key, checks))
+            await self._in_redis(GIVE_BACK, list(map(key_of, checks)), [])
         except Exception as error:  # noqa: BLE001 - no failure of Redis is a failure of the request
             self.presence.lose(error)
 
@@ -99,19 +101,21 @@ class SharedCounters:
         keys: list[str] = []
         arguments: list[int] = []
         for checks in requests:
-            keys += map(_key, checks)
+            keys += map(key_of, checks)
             for number, (policy, _) in enumerate(checks):
                 arguments += [policy.quota, policy.seconds * 1000, int(number == 0)]
         with redis_trip("limits", "count"):
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                numbers = await self._redis.eval(COUNT, len(keys), *keys, *arguments)
+            numbers = await self._in_redis(COUNT, keys, arguments)
         pairs = iter(zip(numbers[::2], numbers[1::2], strict=True))
         return [_tightest(checks, [next(pairs) for _ in checks]) for checks in requests]
 
     async def _count_nobody(self) -> None:
         """A Redis that answers may still refuse to write."""
+        await self._in_redis(COUNT, [f"{KEY_PREFIX}:nobody"], [1, 1000, 1])
+
+    async def _in_redis(self, script: str, keys: Sequence[str], arguments: Sequence[int]) -> Any:
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            await self._redis.eval(COUNT, 1, f"{KEY_PREFIX}:nobody", 1, 1000, 1)
+            return await self._redis.eval(script, len(keys), *keys, *arguments)
 
 
 def _tell(error: Exception | None) -> None:
@@ -119,10 +123,6 @@ def _tell(error: Exception | None) -> None:
         logger.info("rate_limits_in_redis")
     else:
         logger.warning("rate_limits_in_memory", error=type(error).__name__)
-
-
-def _key(check: Check) -> str:
-    return f"{KEY_PREFIX}:{check.policy.item.key_for(check.policy.name, check.who)}"
 
 
 def _tightest(checks: Sequence[Check], counted: Sequence[tuple[int, int]]) -> Standing:

@@ -10,6 +10,7 @@ from app.core.rate_limits.policy import one_limit
 from app.core.settings.base import CommaSeparated, SettingsGroup
 
 RateLimit = Annotated[str, AfterValidator(lambda notation: one_limit(notation) and notation)]
+PerhapsNone = Annotated[str, AfterValidator(lambda notation: notation and (one_limit(notation) and notation))]
 
 
 class LimitSettings(SettingsGroup):
@@ -18,6 +19,9 @@ class LimitSettings(SettingsGroup):
     rate_limit_tenant: RateLimit = "6000/minute"
     rate_limit_user: RateLimit = "1200/minute"
     rate_limit_key: RateLimit = "1200/minute"
+    rate_limit_tenant_tokens: PerhapsNone = ""
+    rate_limit_user_tokens: PerhapsNone = ""
+    rate_limit_key_tokens: PerhapsNone = ""
     rate_limit_address: RateLimit = "60/minute"
     rate_limit_login: RateLimit = "10/minute"
     rate_limit_account: RateLimit = "100/minute"

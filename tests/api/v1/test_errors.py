@@ -43,7 +43,7 @@ def test_every_error_has_all_four_keys_and_a_status_that_sdks_know(kind: type[er
     status, error, headers = told(kind(*ARGUMENTS.get(kind, needed(kind))))
     assert status not in (402, 422)
     assert error["message"]
-    assert error["type"] in ("invalid_request_error", "server_error", "insufficient_quota", "requests")
+    assert error["type"] in ("invalid_request_error", "server_error", "insufficient_quota", "requests", "tokens")
     assert error["code"]
     assert (error["type"] == "server_error") == (status >= 500)
     assert ("www-authenticate" in headers) == (status == 401)

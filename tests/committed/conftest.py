@@ -76,6 +76,11 @@ def listening(settings: Settings) -> Serve:
     return start
 
 
+async def all_given_back(app: FastAPI) -> None:
+    """Nobody holds a connection: what holds one for a moment, as the loops of the process do, gives it back."""
+    await until(lambda: app.state.container.database.pool.in_use == 0, "all connections to be given back")
+
+
 async def rows_of(superuser: asyncpg.Connection, tenant: Tenant) -> list[dict[str, Any]]:
     rows = await superuser.fetch("SELECT * FROM messages WHERE tenant_id = $1 ORDER BY id", tenant.id)
     return [dict(row) for row in rows]

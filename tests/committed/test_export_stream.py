@@ -11,7 +11,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from tests.committed.conftest import Serve
+from tests.committed.conftest import Serve, all_given_back
 from tests.committed.providers import HeldProvider
 from tests.helpers import Tenant, make_tenant
 from tests.statements import statements
@@ -50,7 +50,7 @@ def pages_of(seen: list[str]) -> int:
 async def stalled(app: FastAPI) -> None:
     """Return when the server waits for the client to read; it holds no connection meanwhile."""
     await until(lambda: any(map(waits_for_its_reader, asyncio.all_tasks())), "the server to wait for its reader")
-    assert app.state.container.database.pool.in_use == 0
+    await all_given_back(app)
 
 
 def waits_for_its_reader(task: "asyncio.Task[object]") -> bool:
@@ -102,7 +102,7 @@ async def test_an_admin_who_is_disabled_meanwhile_gets_no_further_page_and_no_en
                 with pytest.raises(httpx.RemoteProtocolError):
                     await read_rest(pieces)
             assert pages_of(seen) < MESSAGES // 4
-        assert app.state.container.database.pool.in_use == 0
+        await all_given_back(app)
     assert read
     assert b'"end"' not in read
 
@@ -119,5 +119,5 @@ async def test_a_client_that_leaves_ends_its_export_and_leaves_nothing_behind(
                 assert serving()
             await until(lambda: not serving(), "the export to end")
             assert pages_of(seen) < MESSAGES // 4
-        assert app.state.container.database.pool.in_use == 0
+        await all_given_back(app)
         assert (await client.get("/me", headers=acme.admin.headers)).status_code == 200

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from app.core.errors import ProviderError, ProviderRejected, ProviderTimeout, ProviderUnavailable
 from app.llm.base import Call, Completion
 from app.messages.sweeper import sweep
-from tests.committed.conftest import Serve, rows_of
+from tests.committed.conftest import Serve, all_given_back, rows_of
 from tests.committed.providers import FailingProvider, HeldProvider
 from tests.helpers import Tenant, make_tenant
 
@@ -55,7 +55,7 @@ async def test_no_connection_is_held_while_the_provider_is_awaited(serve: Serve,
             ]
             await provider.wait_for_calls(50)
 
-            assert app.state.container.database.pool.in_use == 0
+            await all_given_back(app)
             assert {row["status"] for row in await rows_of(superuser, acme)} == {"pending"}
             in_transaction = await superuser.fetchval(
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
@@ -81,7 +81,7 @@ async def test_a_request_that_is_cancelled_leaves_a_message_that_is_answered(
         await provider.wait_for_calls(1)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert app.state.container.database.pool.in_use == 0
+        await all_given_back(app)
         (row,) = await rows_of(superuser, acme)
         assert row["status"] == "pending"
         provider.release.set()

@@ -10,7 +10,7 @@ import asyncpg
 from app.core.ids import new_id
 from app.db import rls
 from app.llm.mock import MockProvider
-from tests.committed.conftest import Serve
+from tests.committed.conftest import Serve, all_given_back
 from tests.helpers import Tenant, make_tenant
 from tests.waiting import until
 
@@ -93,8 +93,7 @@ async def test_a_storm_leaves_no_row_pending_no_connection_and_no_task(
         await until(lambda: not container.engine._running, "the runs to end")
         await until(lambda: len(asyncio.all_tasks()) <= tasks_before, "the tasks to end")
 
-        # A loop of the background may have one for a moment.
-        await until(lambda: container.database.pool.in_use == 0, "the connections to be back")
+        await all_given_back(app)
         database = container.database
         async with database.session(rls.ENTER_NO_TENANT), database.background(rls.ENTER_NO_TENANT):
             pass  # both places behind the gate are free

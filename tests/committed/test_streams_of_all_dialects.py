@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from app.core.settings.llm import Price
 from app.db import rls
-from tests.committed.conftest import Serve, rows_of
+from tests.committed.conftest import Serve, all_given_back, rows_of
 from tests.committed.dialects import DIALECTS, Dialect, Reading, reading
 from tests.committed.providers import HeldProvider
 from tests.helpers import make_tenant
@@ -67,7 +67,7 @@ async def test_two_hundred_streams_hold_no_connection_and_leave_nothing_behind(
         async with patience("the streams"):
             clients = [asyncio.create_task(one(number)) for number in range(STREAMS)]
             await provider.wait_for_calls(STREAMS)
-            await until(lambda: app.state.container.database.pool.in_use == 0, "the connections to be given back")
+            await all_given_back(app)
             provider.say("Half of it")
             await until(lambda: len(stayed) + len(left) == STREAMS, "all to have read half of it")
             ended = sum(not answer.dialect.stored for answer in left)
@@ -98,7 +98,7 @@ async def nothing_is_held(app: FastAPI) -> None:
     database, signals, engine = container.database, container.signals, container.engine
     await until(lambda: not engine._running, "the runs to end")
     await until(lambda: not signals._open_streams, "the streams to end")
-    assert database.pool.in_use == 0
+    await all_given_back(app)
     async with database.session(rls.ENTER_NO_TENANT), database.background(rls.ENTER_NO_TENANT):
         pass  # both places behind the gate are free
     assert not engine._tenants

@@ -54,6 +54,14 @@ def test_a_window_begins_with_its_first_request_and_ends_on_time(clock: Clock) -
     assert counters.hit(checks)[1:] == (1, 10)
 
 
+def test_nobody_is_told_to_wait_for_longer_than_the_window(clock: Clock) -> None:
+    """Of a clock like this one (now + 3600) - now is a little more."""
+    clock.now = 32641.747163555596
+    standing = MemoryCounters().hit([Check(Policy.of("user", "1/hour"), "x")])
+    assert standing.seconds > 3600
+    assert standing.retry_after == 3600
+
+
 def test_what_was_given_back_can_be_had_again_in_its_window_alone(clock: Clock) -> None:
     counters, checks = MemoryCounters(), [Check(Policy.of("login", "2 per 10 seconds"), "someone")]
     counters.give_back(checks)

@@ -42,8 +42,8 @@ class Standing(NamedTuple):
 
     @property
     def retry_after(self) -> int:
-        """Whole seconds, so that whoever waits them is not too early."""
-        return max(1, math.ceil(self.seconds))
+        """Whole seconds, so that whoever waits them is not too early; sums of floats may be beyond the window."""
+        return min(max(1, math.ceil(self.seconds)), self.policy.seconds)
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """As draft-ietf-httpapi-ratelimit-headers has them."""

@@ -1,7 +1,5 @@
 """The service with a provider that a test holds in its hand."""
 
-import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -9,7 +7,6 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI
 
 from app.application import create_app, lifespan
@@ -18,6 +15,7 @@ from app.llm.base import LLMProvider
 from tests.conftest import client_of
 from tests.helpers import Tenant
 from tests.llm.service import service_of
+from tests.serving import listening_to
 from tests.waiting import PATIENCE_SECONDS, until
 
 Serve = Callable[..., AbstractAsyncContextManager[tuple[FastAPI, httpx.AsyncClient]]]
@@ -56,22 +54,15 @@ def listening(settings: Settings) -> Serve:
     async def start(provider: LLMProvider, **changes: Any) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
         configured = settings.model_copy(update={"db_pool_size": 2, **changes})
         app = create_app(configured)
-        listener = socket.socket()
-        listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5))
-        server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-        task = asyncio.create_task(server.serve([listener]))
-        await until(lambda: server.started or task.done(), "the server to start")
-        assert not task.done()
-        app.state.container.engine.llm = service_of(provider, configured.llm_prices, configured.llm_max_output_tokens)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        async with httpx.AsyncClient(
-            base_url=url, timeout=PATIENCE_SECONDS, limits=httpx.Limits(max_connections=None)
-        ) as client:
-            yield app, client
-        server.should_exit = True
-        await task
-        listener.close()
+        async with listening_to(app) as port:
+            engine = app.state.container.engine
+            engine.llm = service_of(provider, configured.llm_prices, configured.llm_max_output_tokens)
+            async with httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{port}",
+                timeout=PATIENCE_SECONDS,
+                limits=httpx.Limits(max_connections=None),
+            ) as client:
+                yield app, client
 
     return start
 

@@ -161,13 +161,26 @@ async def test_an_answer_ends_for_a_reason_that_clients_know(
 # --- what fails
 
 
+@pytest.fixture
+def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """For how long the client waits before it comes again; it does not."""
+    seconds: list[float] = []
+
+    async def wait(given: float) -> None:
+        seconds.append(given)
+
+    monkeypatch.setattr("openai._base_client.anyio.sleep", wait)
+    return seconds
+
+
 @pytest.mark.parametrize(
     ("error", "status", "calls"),
     [(ProviderUnavailable(), 503, 3), (ProviderRejected(), 502, 1)],
 )
 async def test_what_fails_at_once_has_its_status_in_a_stream_too(
-    listen: Serve, error: ProviderError, status: int, calls: int, superuser: asyncpg.Connection
+    listen: Serve, superuser: asyncpg.Connection, waited: list[float], error: ProviderError, status: int, calls: int
 ) -> None:
+    """The client comes again after as long as it is told to wait, where that helps."""
     async with listen(FailingProvider(error)) as (_, http):
         for streams in (False, True):
             acme = await make_tenant(http)
@@ -176,6 +189,7 @@ async def test_what_fails_at_once_has_its_status_in_a_stream_too(
                     await asking(openais, stream=streams)
             assert refused.value.status_code == status
             assert len(await rows_of(superuser, acme)) == calls
+    assert waited == [5.0] * (calls - 1) * 2
 
 
 async def test_what_was_billed_is_not_asked_for_again(listen: Serve, superuser: asyncpg.Connection) -> None:

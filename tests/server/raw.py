@@ -1,14 +1,12 @@
 """The application behind a socket of this process, and clients that write it bytes."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import uvicorn
-
 from app.server import Protocol
+from tests.serving import listening_to
 from tests.waiting import patience
 
 
@@ -16,20 +14,8 @@ from tests.waiting import patience
 async def listening(app: Any, **bounds: float) -> AsyncIterator[int]:
     """Its port; `bounds` replace those of the protocol."""
     kind = type("Bounded", (Protocol,), bounds)
-    config = uvicorn.Config(
-        app, http=kind, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=5
-    )
-    server = uvicorn.Server(config)
-    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        task = asyncio.create_task(server.serve([listener]))
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            server.should_exit = True
-            await task
+    async with listening_to(app, http=kind, lifespan="off") as port:
+        yield port
 
 
 class Connection:

@@ -1,7 +1,5 @@
 """The service behind a socket, and the real clients that call it."""
 
-import asyncio
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -9,7 +7,6 @@ from typing import Any
 
 import httpx
 import pytest_asyncio
-import uvicorn
 from fastapi import FastAPI
 from openai import AsyncOpenAI
 
@@ -18,7 +15,8 @@ from app.core.config import Settings
 from app.documents.embedding.embedders import Embedders
 from tests.documents.library import HashEmbedder
 from tests.helpers import Member, Tenant, make_tenant
-from tests.waiting import PATIENCE_SECONDS, until
+from tests.serving import listening_to
+from tests.waiting import PATIENCE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -54,23 +52,14 @@ async def live(settings: Settings) -> AsyncIterator[Live]:
             seen.append((scope["method"], scope["path"]))
         await app(scope, receive, send)
 
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(counted, log_config=None, access_log=False, timeout_graceful_shutdown=5))
-    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-    task = asyncio.create_task(server.serve([listener]))
-    await until(lambda: server.started or task.done(), "the server to start")
-    assert not task.done()
-    container = app.state.container
-    app.state.container = replace(
-        container, shared=replace(container.shared, embedders=Embedders(HashEmbedder(), [HashEmbedder("older", 8)]))
-    )
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_SECONDS) as client:
-        yield Live(app, url, client, seen)
-    server.should_exit = True
-    await task
-    listener.close()
+    async with listening_to(counted) as port:
+        container = app.state.container
+        app.state.container = replace(
+            container, shared=replace(container.shared, embedders=Embedders(HashEmbedder(), [HashEmbedder("older", 8)]))
+        )
+        url = f"http://127.0.0.1:{port}"
+        async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_SECONDS) as client:
+            yield Live(app, url, client, seen)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

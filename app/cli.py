@@ -4,8 +4,8 @@ import argparse
 import asyncio
 import getpass
 import sys
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -13,65 +13,34 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from app.arguments import parse
+from app.commands.portable import export_tenant, import_tenant
 from app.core.config import Settings, get_settings
 from app.core.errors import AppError
 from app.core.principal import Origin
 from app.core.security import PasswordHasher
 from app.core.settings.unusable import UnusableSetting
-from app.db.provision import ready_database
-from app.db.session import Database
 from app.documents.indexes import DocumentIndexes
+from app.reach import HOME, owners_of, places_of
 from app.residency.listing import list_region
 from app.residency.move import MoveGaveUp, TenantMove
-from app.residency.opening import open_places
-from app.residency.places import OnePlace, Places
 from app.residency.regional_places import RegionalPlaces
 from app.schemas.tenant import TenantCreate
 from app.schemas.user import Credentials
 from app.services.erase_service import TenantEraser
 from app.services.erasure_record import UnreadableRecord, erase_again, erased_since, tenants_in
 from app.services.master_key_rotation import rewrap_data_keys
-from app.services.operator_service import OperatorService, end_all_access
+from app.services.operator_service import OperatorService, end_all_access, replace_password
+from app.services.portable.refusal import Refused
 from app.services.registration_service import RegistrationService
 from app.services.retention_check import check_retention
 from app.services.tenant_service import CreationPolicy, FirstAdmin, TenantService
-
-# Where regions have no names.
-HOME = ""
-
-
-@asynccontextmanager
-async def _places(settings: Settings, *, listed: bool = True) -> AsyncIterator[Places]:
-    async with AsyncExitStack() as stack:
-        databases = {}
-        urls = settings.region_urls()
-        if len(urls) <= 1:
-            url = await stack.enter_async_context(ready_database(settings))
-            database = Database(url, pool_size=1)
-            stack.push_async_callback(database.close)
-            yield OnePlace(database, next(iter(urls), None))
-            return
-        for region, url in urls.items():
-            databases[region] = Database(url, pool_size=2)
-            stack.push_async_callback(databases[region].close)
-        yield await open_places(databases, settings.secret_keys(), listed=listed)
-
-
-@asynccontextmanager
-async def _owners(settings: Settings) -> AsyncIterator[dict[str, str]]:
-    """The URL of each region's owner by its name; of the only one by `HOME`."""
-    if owners := settings.owner_urls():
-        yield owners
-        return
-    async with ready_database(settings) as url:
-        yield {HOME: settings.migration_database_url or url}
 
 
 async def create_admin(arguments: argparse.Namespace, password: str, settings: Settings) -> str:
     """Create the admin; returns the line to print. Raises AppError or ValidationError."""
     credentials = Credentials(email=arguments.email, password=password)
     async with AsyncExitStack() as stack:
-        places = await stack.enter_async_context(_places(settings))
+        places = await stack.enter_async_context(places_of(settings))
         passwords = PasswordHasher(settings.bcrypt_rounds)
         stack.callback(passwords.close)
         if arguments.new_tenant is not None:
@@ -88,12 +57,25 @@ async def create_admin(arguments: argparse.Namespace, password: str, settings: S
     return f"Created admin {admin.email} (id {admin.id}) in tenant {admin.tenant_id}"
 
 
+async def set_password(arguments: argparse.Namespace, password: str, settings: Settings) -> str:
+    """Give a user another password; returns the line to print. Raises AppError or ValidationError."""
+    credentials = Credentials(email=arguments.email, password=password)
+    async with AsyncExitStack() as stack:
+        places = await stack.enter_async_context(places_of(settings))
+        passwords = PasswordHasher(settings.bcrypt_rounds)
+        stack.callback(passwords.close)
+        user_id = await replace_password(
+            places, passwords, credentials.email, credentials.password, keep_keys=arguments.keep_api_keys
+        )
+    return f"User {user_id} has another password, and no session"
+
+
 async def set_ceiling(arguments: argparse.Namespace, settings: Settings) -> str:
     """Set the tenant's ceiling; returns the line to print. Raises AppError."""
     async with AsyncExitStack() as stack:
-        places = await stack.enter_async_context(_places(settings))
+        places = await stack.enter_async_context(places_of(settings))
         place = await places.of_tenant(arguments.tenant_id)
-        async with _owners(settings) as owners:
+        async with owners_of(settings) as owners:
             service = OperatorService(place.database, owners[place.region or HOME])
             await service.set_ceiling(arguments.tenant_id, arguments.micro_usd)
     shown = "the default" if arguments.default else f"{arguments.micro_usd} micro-USD a month"
@@ -102,7 +84,7 @@ async def set_ceiling(arguments: argparse.Namespace, settings: Settings) -> str:
 
 async def end_all_sessions(arguments: argparse.Namespace, settings: Settings) -> str:
     """End every session of every tenant; returns the line to print. Raises AppError."""
-    async with _owners(settings) as owners:
+    async with owners_of(settings) as owners:
         for url in owners.values():
             await end_all_access(url, api_keys=arguments.api_keys)
     return f"All sessions{' and API keys' if arguments.api_keys else ''} have ended"
@@ -111,7 +93,7 @@ async def end_all_sessions(arguments: argparse.Namespace, settings: Settings) ->
 async def fill_directory(settings: Settings) -> str:
     """List the tenants of all regions; returns the lines to print. Raises AppError, UnusableSetting."""
     lines = []
-    async with _places(settings, listed=False) as places, _owners(settings) as owners:
+    async with places_of(settings, listed=False) as places, owners_of(settings) as owners:
         if not isinstance(places, RegionalPlaces):
             return "There is one region, and no directory"
         for region, url in owners.items():
@@ -127,7 +109,7 @@ async def rotate_master_key(settings: Settings) -> str:
     if masters is None:
         raise UnusableSetting("MASTER_KEY", "it is not set")
     count, left = 0, list[str]()
-    async with _places(settings) as places:
+    async with places_of(settings) as places:
         for region in settings.region_urls() or {HOME: ""}:
             done = await rewrap_data_keys(places.chosen(region or None).database, masters)
             count, left = count + done.count, left + done.left
@@ -139,7 +121,7 @@ async def rotate_master_key(settings: Settings) -> str:
 
 async def erased_tenants(settings: Settings, since: datetime) -> str:
     """The lines of the record, of all regions. Raises AppError."""
-    async with _owners(settings) as owners:
+    async with owners_of(settings) as owners:
         return "\n".join([line for url in owners.values() for line in await erased_since(url, since)])
 
 
@@ -150,7 +132,7 @@ async def replay_erasures(settings: Settings, record: Iterable[str]) -> str:
     """
     named = tenants_in(record)
     erased = []
-    async with _places(settings) as places, _owners(settings) as owners:
+    async with places_of(settings) as places, owners_of(settings) as owners:
         for region, url in owners.items():
             place = places.chosen(None if region == HOME else region)
             again = await erase_again(TenantEraser(place.database, claims=place.claims), url, named)
@@ -166,7 +148,7 @@ async def move_tenant(arguments: argparse.Namespace, settings: Settings) -> str:
     Raises:
         AppError, UnusableSetting, MoveGaveUp
     """
-    async with _places(settings) as places:
+    async with places_of(settings) as places:
         place = places.chosen(arguments.region)
         left: Iterable[str] = ()
         try:
@@ -190,7 +172,7 @@ async def index_documents(arguments: argparse.Namespace, settings: Settings) -> 
 
     Raises AppError, UnusableSetting.
     """
-    async with _owners(settings) as owners:
+    async with owners_of(settings) as owners:
         for region, url in owners.items():
             indexes = DocumentIndexes(url, partial(print, flush=True), name=region)
             await indexes.bring_up_to_date(arguments.least, arguments.most)
@@ -200,8 +182,8 @@ async def index_documents(arguments: argparse.Namespace, settings: Settings) -> 
 async def verify_retention(arguments: argparse.Namespace, settings: Settings) -> str:
     """The report; raises AppError with it where something was found, or could not be tried."""
     async with AsyncExitStack() as stack:
-        places = await stack.enter_async_context(_places(settings))
-        owners = await stack.enter_async_context(_owners(settings))
+        places = await stack.enter_async_context(places_of(settings))
+        owners = await stack.enter_async_context(owners_of(settings))
         passwords = PasswordHasher(settings.bcrypt_rounds)
         stack.callback(passwords.close)
         return await check_retention(
@@ -218,6 +200,8 @@ def _run(arguments: argparse.Namespace) -> str:
     plain = {
         "set-ceiling": set_ceiling,
         "end-all-sessions": end_all_sessions,
+        "export-tenant": export_tenant,
+        "import-tenant": import_tenant,
         "index-documents": index_documents,
         "move-tenant": move_tenant,
         "verify-retention": verify_retention,
@@ -229,7 +213,8 @@ def _run(arguments: argparse.Namespace) -> str:
     if arguments.command == "fill-directory":
         return asyncio.run(fill_directory(get_settings()))
     password = sys.stdin.readline().rstrip("\r\n") if arguments.password_stdin else getpass.getpass()
-    return asyncio.run(create_admin(arguments, password, get_settings()))
+    with_password = set_password if arguments.command == "set-password" else create_admin
+    return asyncio.run(with_password(arguments, password, get_settings()))
 
 
 def main() -> int:
@@ -239,7 +224,7 @@ def main() -> int:
     except (UnreadableRecord, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    except (AppError, UnusableSetting, MoveGaveUp) as error:
+    except (AppError, UnusableSetting, MoveGaveUp, Refused) as error:
         print(error, file=sys.stderr)
         return 1
     except ValidationError as error:

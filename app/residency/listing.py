@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from sqlalchemy import Integer, bindparam, text
 
 from app.db import rls
-from app.db.execution import Row
 from app.db.provision import owner_connection
 from app.residency.directory import Claim
 from app.residency.places import Place
@@ -54,16 +53,17 @@ async def _list_tenant(places: RegionalPlaces, place: Place, tenant_id: str, lis
         values = (await connection.execute(VALUES, {"tenant_id": tenant_id})).all()
     listed.tenants += 1
     for value in values:
-        await _list(places, place.region or "", tenant_id, value, listed)
+        claim = Claim(value.kind, value.value, value.target_id)
+        await list_claim(places, place.region or "", tenant_id, claim, listed)
 
 
-async def _list(places: RegionalPlaces, region: str, tenant_id: str, value: Row, listed: Listed) -> None:
+async def list_claim(places: RegionalPlaces, region: str, tenant_id: str, claim: Claim, listed: Listed) -> None:
+    """Claim it for good, or note that it is another's."""
     directory = places.directory
-    claimed = await directory.claim(tenant_id, region, Claim(value.kind, value.value, value.target_id))
+    claimed = await directory.claim(tenant_id, region, claim)
     if claimed == "free":
-        hashed = directory.hash_of(value.kind, value.value)
-        await directory.settle(value.kind, hashed, value.target_id, stands=True)
+        await directory.settle(claim.kind, directory.hash_of(claim.kind, claim.value), claim.target_id, stands=True)
     if claimed == "taken":
-        listed.conflicts.append(f"{value.kind} of {value.target_id} in {region}")
+        listed.conflicts.append(f"{claim.kind} of {claim.target_id} in {region}")
     else:
         listed.values += 1

@@ -20,7 +20,7 @@ import asyncpg
 import structlog
 
 from app.core.errors import TenantNotFound
-from app.residency.copying import Diverged, copy_pass, owners_connection
+from app.residency.copying import IS_FREE, Diverged, copy_pass, owners_connection
 
 # Further passes are made until so little changed during one.
 FEW_ROWS = 500
@@ -205,8 +205,7 @@ class TenantMove:
 @asynccontextmanager
 async def _owner(region: str, url: str) -> AsyncIterator[asyncpg.Connection]:
     async with owners_connection(url) as connection:
-        free = "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"
-        if not await connection.fetchval(free):
+        if not await connection.fetchval(IS_FREE):
             raise MoveGaveUp(
                 f"MIGRATION_DATABASE_SHARDS: the login of {region} must be a superuser's or have BYPASSRLS:"
                 " the tenants' rows are hidden from any other"

@@ -1,13 +1,11 @@
 """The export of all that a tenant owns, as lines of JSON."""
 
-import json
-from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 
-from app.core.lines import one_line
 from app.db.session import TenantSession
 from app.services.audit_service import record_by
-from app.services.export_tables import EXPORTED, PAGE_ROWS, ExportedLine, ExportedTable
+from app.services.export_end import EndLine
+from app.services.export_tables import EXPORTED, ExportedLine, ExportedTable, lines_of
 
 
 class ExportService:
@@ -32,28 +30,15 @@ class ExportService:
         return self._pieces(tenant.type, rows)
 
     async def _pieces(self, first_type: str, first_rows: Sequence[ExportedLine]) -> AsyncGenerator[bytes]:
-        counts = Counter({exported.type: 0 for exported in EXPORTED})
-        counts[first_type] = len(first_rows)
-        yield _lines(first_rows)
+        end = EndLine("export", EXPORTED)
+        yield end.count(first_type, len(first_rows), lines_of(first_rows))
         for exported in EXPORTED[1:]:
             rows = await self._page(exported, None)
             while rows:
-                counts[exported.type] += len(rows)
-                yield _lines(rows)
-                # A page that was cut for its bytes may have a next one, however few its rows are.
-                last = not exported.long and len(rows) < PAGE_ROWS
-                rows = [] if last else await self._page(exported, rows[-1])
-        yield json.dumps({"type": "end", "counts": counts}).encode() + b"\n"
+                yield end.count(exported.type, len(rows), lines_of(rows))
+                rows = [] if exported.is_last(rows) else await self._page(exported, rows[-1])
+        yield end.written()
 
     async def _page(self, exported: ExportedTable, after: ExportedLine | None) -> Sequence[ExportedLine]:
-        values = {"tenant_id": self._db.principal.tenant_id}
-        statement = exported.first_page
-        if after is not None:
-            statement = exported.next_page
-            values |= {column: getattr(after, column) for column in exported.key}
         async with self._db.read_long() as connection:
-            return (await connection.execute(statement, values, ExportedLine)).all()
-
-
-def _lines(rows: Sequence[ExportedLine]) -> bytes:
-    return one_line("".join(f"{row.line}\n" for row in rows)).encode()
+            return await exported.page(connection, self._db.principal.tenant_id, after)

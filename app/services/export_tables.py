@@ -3,13 +3,15 @@
 Columns are listed, so that a new one stays inside until somebody has decided; a test asks for the decision.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from sqlalchemy import Column, DateTime, Table, Text, TextClause, bindparam, text
 
 from app import models
-from app.db.execution import Record
+from app.core.lines import one_line
+from app.db.execution import Connection, Record
 
 PAGE_ROWS = 500
 # Of long texts. A page ends with the row that reaches it, so it holds one at least.
@@ -50,6 +52,18 @@ class ExportedTable:
         """The columns of unbounded text."""
         return tuple(name for name in self.columns if isinstance(self.table.c[name].type, Text)) + self.weighty
 
+    async def page(self, connection: Connection, tenant_id: str, after: ExportedLine | None) -> Sequence[ExportedLine]:
+        """The rows after one of the page before it; None: the first."""
+        values, statement = {"tenant_id": tenant_id}, self.first_page
+        if after is not None:
+            statement = self.next_page
+            values |= {column: getattr(after, column) for column in self.key}
+        return (await connection.execute(statement, values, ExportedLine)).all()
+
+    def is_last(self, page: Sequence[ExportedLine]) -> bool:
+        """Whether none can follow. One that was cut for its bytes may have a next one, however few its rows are."""
+        return not self.long and len(page) < PAGE_ROWS
+
 
 def _statement(exported: ExportedTable, *, further: bool) -> TextClause:
     """SQL that gives a line of JSON, and the key, for each row of a page.
@@ -81,6 +95,10 @@ def _statement(exported: ExportedTable, *, further: bool) -> TextClause:
         f" ORDER BY {_each('page.{} DESC', key)}"
     )
     return text(sql).bindparams(*(bindparam(column, type_=table.c[column].type) for column in key if further))
+
+
+def lines_of(page: Sequence[ExportedLine]) -> bytes:
+    return one_line("".join(f"{row.line}\n" for row in page)).encode()
 
 
 def _each(form: str, columns: tuple[str, ...]) -> str:
@@ -115,7 +133,7 @@ EXPORTED = (
     ExportedTable(
         "conversation",
         _table(models.Conversation),
-        ("id", "tenant_id", "user_id", "title", "system_prompt", "metadata", *_TIMES),
+        ("id", "tenant_id", "user_id", "title", "system_prompt", "metadata", "deleting_at", *_TIMES),
     ),
     ExportedTable(
         "message",
@@ -137,7 +155,8 @@ EXPORTED = (
         "document",
         _table(models.Document),
         ("id", "tenant_id", "user_id", "name", "collection", "visibility", "media_type", "attributes", "content_hash",
-         "bytes", "status", "error_code", "progress", "pages", "characters", "chunks", "tokens", "current", *_TIMES),
+         "bytes", "status", "error_code", "progress", "pages", "characters", "chunks", "tokens", "current",
+         "deleting_at", *_TIMES),
     ),
     ExportedTable(
         "document_content",
@@ -210,6 +229,12 @@ EXPORTED = (
         ("id", "tenant_id", "action", "actor_type", "actor_id", "api_key_id", "target_id", "address", "request_id",
          "own_request_id", "details", "created_at"),
     ),
+    ExportedTable(
+        "provider_key",
+        _table(models.ProviderKey),
+        ("tenant_id", "provider", "base_url", "last_four", "set_by", "set_at"),
+        ("provider",),
+    ),
 )  # fmt: skip
 NOT_EXPORTED = {
     "documents.audience": "`user_id` where `visibility` is private",
@@ -217,7 +242,6 @@ NOT_EXPORTED = {
     "documents.failures": "of its ingestion, while that goes on",
     "documents.taken": "whether a process works on it",
     "documents.lease_expires_at": "until when",
-    "documents.deleting_at": "set while a deletion goes on",
     "document_contents.original": "the file until it is read; its text is kept, and exported",
     "chunk_vectors": "made of the chunks' texts by a model",
     "chunk_terms": "made of the chunks' texts",
@@ -233,11 +257,10 @@ NOT_EXPORTED = {
     "search_blocks": "made of the messages' texts",
     "usage_days": "sums of what the messages say, and deleted_usage",
     "usage_ends": "how far they reach",
-    "provider_keys": "secrets, and what they are beside them",
+    "provider_keys.sealed": "a secret, sealed",
     "tenant_data_keys": "a secret, sealed",
     "directory_claims": "keyed hashes of emails, keys and the tenant's name",
     "message_deltas": "what messages that still run have said: it is theirs once they have ended",
-    "conversations.deleting_at": "set while a deletion goes on",
     "users.hashed_password": "a secret",
     "api_keys.key_hash": "a secret",
     "sessions.token_hash": "a secret",

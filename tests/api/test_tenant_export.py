@@ -1,5 +1,6 @@
 """The export: everything that the tenant owns, nothing that is secret, and an end that says that it is whole."""
 
+import hashlib
 import json
 from collections import Counter
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from sqlalchemy import URL
 
 from app.core.ids import new_id
 from app.core.principal import Principal
+from app.db.provision import newest_revision
 from app.db.session import Database
 from app.models import Base
 from app.services import export_tables
@@ -54,6 +56,7 @@ async def furnish(client: httpx.AsyncClient, superuser: asyncpg.Connection, tena
     await client.put("/admin/budget", json={"limit_micro_usd": 10**9, "period": "day"}, headers=admin)
     await client.put(f"/admin/users/{tenant.user.id}/budget", json={"limit_micro_usd": 7}, headers=admin)
     await client.post("/api-keys", json={"name": "a key", "scopes": ["messages:read"]}, headers=user)
+    await client.put("/admin/providers/openai?test=false", json={"api_key": "sk-0123456789"}, headers=admin)
     await client.post("/admin/invites", json={"email": unique_email()}, headers=admin)
     await superuser.execute(
         "INSERT INTO message_contents (tenant_id, message_id, request)"
@@ -94,11 +97,19 @@ async def test_an_export_holds_every_row_of_the_tenant_with_its_values(
     await furnish(client, superuser, acme)
     await furnish(client, superuser, rival)
 
-    lines = await export(client, acme.admin)
+    text = (await client.get(f"/tenants/{acme.id}/export", headers=acme.admin.headers)).content
 
+    *written, _ = text.splitlines(keepends=True)
+    lines = [json.loads(line) for line in text.splitlines()]
     assert [line["type"] for line in lines[:1] + lines[-1:]] == ["tenant", "end"]
     counted = Counter(line["type"] for line in lines[:-1])
-    assert lines[-1] == {"type": "end", "counts": dict(counted)}
+    assert lines[-1] == {
+        "type": "end",
+        "form": "export",
+        "schema": newest_revision(),
+        "counts": dict(counted),
+        "sha256": hashlib.sha256(b"".join(written)).hexdigest(),
+    }
     for entry in EXPORTED:
         tenant = "id" if entry.type == "tenant" else "tenant_id"
         stored = await superuser.fetch(f"SELECT * FROM {entry.table.name} WHERE {tenant} = $1", acme.id)

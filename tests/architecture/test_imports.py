@@ -10,8 +10,9 @@ FILES = sorted([*ROOT.glob("app/**/*.py"), ROOT / "main.py", ROOT / "create_tabl
 
 # Highest first. A room may import from its own layer and from those below.
 LAYERS = [
-    ["main", "create_tables", "app.cli", "app.worker", "app.welcome"],
+    ["main", "create_tables", "app.cli", "app.commands", "app.worker", "app.welcome"],
     ["app.application", "app.serving", "app.arguments"],
+    ["app.reach"],
     ["app.api"],
     ["app.dependencies", "app.callers"],
     ["app.regions"],

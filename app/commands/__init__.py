@@ -1,0 +1,1 @@
+"""Commands of `python -m app.cli` that are longer than a few lines."""

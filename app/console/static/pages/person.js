@@ -26,7 +26,7 @@ function Access({ api, me, user, onChange }) {
   };
   const [enable, enabling, problem] = useAction(() => change({ disabled: false }, `${user.email} may come in again`));
   return html`<${Card} title="Access" note=${user.id === me.id ? 'This is you.' : ''}><${Facts} rows=${[
-      ['Role', user.role], ['May come in', user.disabled_at ? html`<${Badge} kind="bad">no, since ${time(user.disabled_at)}</${Badge}>` : 'yes'],
+      ['Role', user.role], ['May come in', user.disabled_at ? html`<${Badge} kind="bad">no</${Badge}> since ${time(user.disabled_at)}` : 'yes'],
       ['Joined', html`<span title=${time(user.created_at)}>${since(user.created_at)}</span>`], ['Id', html`<${Copy} text=${user.id} />`],
     ]} /><${Failure} problem=${problem} />
     <div class="actions spaced"><${Button} onClick=${() => ask('role')}>Make ${user.role === 'admin' ? 'a user' : 'an admin'}</${Button}>

@@ -44,7 +44,7 @@ function Gap({ rows }) {
 function Foot({ list }) {
   if (list.problem) return html`<${Failure} problem=${list.problem} onRetry=${list.rows.length ? list.loadMore : list.reload} />`;
   if (list.loading) return html`<${Loading} />`;
-  if (list.more && list.waits) return html`<p class="foot"><${Button} onClick=${list.loadMore}>Look further</${Button} <span class="muted">Nothing found in the newest ones.</span></p>`;
+  if (list.more && list.waits) return html`<p class="foot"><${Button} onClick=${list.loadMore}>Look further</${Button}> <span class="muted">Nothing found in the newest ones.</span></p>`;
   return null;
 }
 

@@ -52,6 +52,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     arrive.add_argument("file", metavar="FILE", help="of export-tenant, or of GET /tenants/{id}/export")
     arrive.add_argument("--region", help="where it is to live (default: the first of DATABASE_SHARDS)")
     arrive.add_argument("--after-erasure", action="store_true", help="also a tenant that was erased here")
+    isolation = commands.add_parser(
+        "verify-isolation",
+        help="try to reach one throwaway tenant from another, by every operation, as every caller",
+    )
+    isolation.add_argument(
+        "--url", help="of the service, as its callers reach it (default: the installed code, served in this process)"
+    )
+    isolation.add_argument("--model", default="", help="what answers the few short messages, which are billed")
+    isolation.add_argument("--report", metavar="DIR", help="write isolation.json and isolation.html there")
     move = commands.add_parser("move-tenant", help="move a tenant to another region; may be repeated")
     move.add_argument("tenant_id", metavar="TENANT")
     move.add_argument("region", metavar="REGION")

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from app.arguments import parse
 from app.commands.portable import export_tenant, import_tenant
+from app.commands.verify_isolation import verify_isolation
 from app.core.config import Settings, get_settings
 from app.core.errors import AppError
 from app.core.principal import Origin
@@ -220,6 +221,8 @@ def _run(arguments: argparse.Namespace) -> str:
 def main() -> int:
     arguments = parse()
     try:
+        if arguments.command == "verify-isolation":
+            return verify_isolation(arguments, get_settings())
         print(_run(arguments))
     except (UnreadableRecord, OSError) as error:
         print(error, file=sys.stderr)

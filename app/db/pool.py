@@ -3,7 +3,9 @@
 import asyncio
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import asyncpg
 import structlog
@@ -44,6 +46,9 @@ class Pool:
     After a failover the sessions with the demoted server would stay and refuse every write: those as old as one that
     failed in such a way are no longer trusted.
     """
+
+    listeners: ClassVar[list[Callable[[Any], None]]] = []
+    """Told of every statement on connections that are opened from now on."""
 
     def __init__(
         self,
@@ -126,6 +131,8 @@ class Pool:
                 return await self._open_unprepared()
             await read_json(connection)
             connection.hear_warnings()
+            for listener in self.listeners:
+                connection.add_query_logger(listener)
         except BaseException:
             connection.terminate()
             raise

@@ -1,7 +1,6 @@
 """Every statement that a route issues names the tenant; and with the conditions cut out, nothing leaks still."""
 
 import re
-from dataclasses import dataclass
 
 import asyncpg
 import httpx
@@ -9,6 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.verification.operations import CHAT
+from app.verification.statements import Audit
 from tests.committed.providers import HeldProvider
 from tests.helpers import PASSWORD, Member, Tenant, join, make_tenant, send, unique_email
 from tests.isolation.world import TENANT_TABLES
@@ -16,27 +16,10 @@ from tests.llm.service import service_of
 from tests.statements import before_statements, statements
 
 
-@dataclass(frozen=True)
-class Audit:
-    """Finds tables of tenants in SQL; `tables` as the database has them."""
-
-    tables: tuple[str, ...]
-
-    def names_one(self, statement: str) -> bool:
-        return re.search(rf"\b(?:{'|'.join(self.tables)})\b", statement) is not None
-
-    def is_guarded(self, statement: str) -> bool:
-        """Every table that it reads or changes has a condition of its own. `tenants`: its own id is the tenant."""
-        touched = set(re.findall(rf"\b(?:FROM|UPDATE|JOIN)\s+({'|'.join(self.tables)})\b", statement))
-        return all(
-            re.search(rf"\b{table}\.{'id' if table == 'tenants' else 'tenant_id'} = \$\d+", statement)
-            for table in touched
-        )
-
-    def without_conditions(self, statement: str) -> str:
-        names = "|".join(self.tables)
-        condition = rf"\b(?:(?:{names}|retried)\.tenant_id|tenants\.id) = (\$\d+(?:::VARCHAR)?)"
-        return re.sub(condition, r"\1 IS NOT NULL", statement)
+def without_conditions(audit: Audit, statement: str) -> str:
+    names = "|".join(audit.tables)
+    condition = rf"\b(?:(?:{names}|retried)\.tenant_id|tenants\.id) = (\$\d+(?:::VARCHAR)?)"
+    return re.sub(condition, r"\1 IS NOT NULL", statement)
 
 
 @pytest.fixture
@@ -256,7 +239,7 @@ async def test_with_the_conditions_cut_out_row_level_security_alone_leaks_nothin
     cut: list[str] = []
 
     async def strip(statement: str) -> str:
-        stripped = audit.without_conditions(statement)
+        stripped = without_conditions(audit, statement)
         if stripped != statement:
             cut.append(statement)
         return stripped

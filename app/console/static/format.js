@@ -17,8 +17,8 @@ export function money(micro) {
   if (micro === null || micro === undefined) return NONE;
   const dollars = micro / 1e6;
   const size = Math.abs(dollars);
-  const digits = size === 0 || size >= 1 ? 2 : size >= 0.01 ? 4 : 6;
-  return `$${dollars.toLocaleString(undefined, { minimumFractionDigits: Math.min(digits, 2), maximumFractionDigits: digits })}`;
+  const digits = size === 0 || size >= 0.01 ? { minimumFractionDigits: 2, maximumFractionDigits: size && size < 1 ? 4 : 2 } : { maximumSignificantDigits: 3 };
+  return `$${dollars.toLocaleString(undefined, digits)}`;
 }
 
 /** Dollars as somebody typed them, in micro-USD; null for an empty text, NaN for what is no amount. */

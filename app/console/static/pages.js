@@ -7,11 +7,13 @@ export const admins = ({ me }) => me?.role === 'admin';
 export const PAGES = [
   { path: '', title: 'Overview', icon: 'overview', who: anybody, load: () => import('./pages/overview.js') },
   { path: 'try', title: 'Try it', icon: 'try', who: anybody, load: () => import('./pages/try.js') },
+  { path: 'messages', title: 'Messages', icon: 'messages', who: anybody, load: () => import('./pages/messages.js') },
   { path: 'documents', title: 'Documents', icon: 'documents', who: anybody, load: () => import('./pages/documents.js') },
   { path: 'people', title: 'People', icon: 'people', who: admins, load: () => import('./pages/people.js') },
   { path: 'keys', title: 'API keys', icon: 'keys', who: anybody, load: () => import('./pages/keys.js') },
   { path: 'budgets', title: 'Budgets and prices', icon: 'budgets', who: anybody, load: () => import('./pages/budgets.js') },
   { path: 'audit', title: 'Audit', icon: 'audit', who: admins, load: () => import('./pages/audit.js') },
+  { path: 'settings', title: 'Settings', icon: 'settings', who: anybody, load: () => import('./pages/settings.js') },
   {
     path: 'tenants', title: 'Tenants', icon: 'tenants', open: true, who: ({ me, operator }) => operator || !me,
     load: () => import('./pages/tenants.js'),

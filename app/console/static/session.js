@@ -72,8 +72,7 @@ async function renewed() {
   const expected = session.me?.id ?? localStorage.getItem(KEY);
   const answer = await call('refresh');
   if (answer.status === 401 || answer.status === 403) {
-    localStorage.removeItem(KEY);
-    end(answer.status === 403 ? answer.problem.detail : 'Your session is over. Sign in again.');
+    forget(answer.status === 403 ? answer.problem.detail : 'Your session is over. Sign in again.');
     return false;
   }
   if (answer.status !== 200) throw answer.problem;
@@ -92,11 +91,16 @@ export async function signOut(everywhere = false) {
     const answer = await call('logout', { everywhere });
     if (answer.status !== 204 && answer.status !== 401) throw answer.problem;
   }
-  localStorage.removeItem(KEY);
-  end(everywhere ? 'You are signed out everywhere.' : '');
+  forget(everywhere ? 'You are signed out everywhere.' : '');
 }
 
-/** Forget who was signed in, as after a change of password: the service has ended the session. */
+/** The service has ended the session, as when its tenant was erased: this browser keeps nothing of it. */
+export function forget(notice) {
+  localStorage.removeItem(KEY);
+  end(notice);
+}
+
+/** Nobody is signed in any more; `notice` says why. */
 export function end(notice) {
   token = null;
   operatorToken = '';

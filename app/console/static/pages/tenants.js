@@ -62,10 +62,14 @@ function Operator() {
 }
 
 const COMMANDS = [
-  ['Bound what a tenant spends', 'python -m app.cli set-ceiling TENANT_ID MICRO_USD'],
+  ['Bound what a tenant spends in a month', 'set-ceiling --tenant-id TENANT --micro-usd 50000000'],
+  ['Help a tenant whose admins are gone', 'create-admin --tenant-id TENANT --email ADMIN'],
+  ['Move a tenant to another region', 'move-tenant TENANT REGION'],
+  ['List the tenants that were erased', 'erased-tenants --since 2026-01-01'],
+  ['Sign everybody out', 'end-all-sessions --api-keys'],
 ];
 
 function ByCommand() {
-  return html`<${Card} title="On the service's machine" note="What reaches over the heads of a tenant's admins needs the owner's login at the database, which the running service does not have.">
-    <${Facts} rows=${COMMANDS.map(([what, command]) => [what, html`<code>${command}</code>`])} /></${Card}>`;
+  return html`<${Card} title="On the service’s machine" note="What reaches over the heads of a tenant’s admins needs the database owner’s login. The running service does not have it, and cannot list the tenants that it serves: neither can this page. Settings and erasure are each tenant’s admins’.">
+    <${Facts} rows=${COMMANDS.map(([what, command]) => [what, html`<code>python -m app.cli ${command}</code>`])} /></${Card}>`;
 }

@@ -67,9 +67,9 @@ export function Loading({ label = 'Loading' }) {
   return html`<p class="loading" role="status"><span class="spinner" />${label} …</p>`;
 }
 
-/** The head of a page. Its heading is what has the focus after a page was opened. */
-export function PageHead({ title, children, note }) {
-  return html`<header class="page-head"><div><h1 tabindex="-1">${title}</h1>${note && html`<p class="muted">${note}</p>`}</div>
+/** The head of a page; `back`: address and title of the one above it. Its heading is what has the focus after a page was opened. */
+export function PageHead({ title, children, note, back }) {
+  return html`<header class="page-head"><div>${back && html`<p><a href=${back[0]}>${back[1]}</a></p>`}<h1 tabindex="-1">${title}</h1>${note && html`<p class="muted">${note}</p>`}</div>
     ${children && html`<div class="actions">${children}</div>`}</header>`;
 }
 

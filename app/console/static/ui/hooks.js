@@ -80,7 +80,7 @@ export function useSettled(value, ms = 300) {
   return settled;
 }
 
-const NOTHING = { rows: [], more: true, loading: false, problem: null, barren: 0 };
+const NOTHING = { rows: [], more: true, loading: true, problem: null, barren: 0 };
 // A search may answer with pages that hold nothing yet: so many in a row are passed over unasked.
 const BARREN = 8;
 
@@ -94,7 +94,6 @@ export function useList(path, query = {}, { limit = 100, key = (row) => row.id }
   const [round, setRound] = useState(0);
   const pages = useRef(null);
   const load = useCallback(async (source) => {
-    // A table asks as soon as it is drawn, which is before there is a source.
     if (!source || source.busy) return;
     source.busy = true;
     set((before) => ({ ...before, loading: true, problem: null }));

@@ -105,6 +105,7 @@ class Container:
                 settings.llm_context_tokens,
                 passages,
                 shared.model_policies,
+                shared.refusals,
                 doorbell if queues else None,
                 cache,
             ),

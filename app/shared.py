@@ -24,6 +24,7 @@ from app.messages.idempotency import IdempotencyKeys
 from app.residency.places import Places
 from app.services.api_key_service import ApiKeyAuthenticator
 from app.services.audit_tally import AuditTally
+from app.services.budget_refusals import BudgetRefusals
 from app.services.budget_service import SpendingCeiling
 from app.services.llm_service import LLMService
 from app.services.model_service import ModelPolicies
@@ -59,6 +60,7 @@ class Shared:
     cache: "ResponseCache | None"
     idempotency_keys: IdempotencyKeys
     ceiling: SpendingCeiling
+    refusals: BudgetRefusals
     tally: AuditTally
     quotas: Quotas
     uploads: Uploads
@@ -78,7 +80,7 @@ class Shared:
         prices, masters = PriceTable(settings.llm_prices), settings.master_keys()
         credentials = ProviderCredentials(places, masters)
         provider = create_provider(settings, credentials.of)
-        ceiling = SpendingCeiling(settings.tenant_budget_ceiling_micro_usd)
+        ceiling, refusals = SpendingCeiling(settings.tenant_budget_ceiling_micro_usd), BudgetRefusals()
         accounts = {
             "openai": Account("openai", settings.openai_base_url),
             "anthropic": Account("anthropic", settings.anthropic_base_url),
@@ -106,6 +108,7 @@ class Shared:
             cache=create_cache(settings, secret_keys, provider.catalogue),
             idempotency_keys=IdempotencyKeys(secret_keys),
             ceiling=ceiling,
+            refusals=refusals,
             tally=AuditTally(places),
             quotas=Quotas(
                 settings.documents_per_tenant,
@@ -114,7 +117,7 @@ class Shared:
                 settings.ingestion_seconds_per_tenant,
             ),
             uploads=Uploads(),
-            meter=Meter(prices, ceiling),
+            meter=Meter(prices, ceiling, refusals),
             embedders=create_embedders(settings),
         )
 

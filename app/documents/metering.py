@@ -12,6 +12,7 @@ from typing import Protocol
 
 from sqlalchemy import BigInteger, Boolean, DateTime, String, bindparam, text
 
+from app.core.errors import BudgetExceeded
 from app.db.execution import Connection
 from app.db.session import Session
 from app.documents.shapes import Embedded, Embedder, Kind, Vector
@@ -37,6 +38,14 @@ class Ceiling(Protocol):
     async def count_of(self, tenant_id: str, begin: Callable[[], Session]) -> None: ...
 
     async def bound(self, connection: Connection) -> None: ...
+
+
+class Refusals(Protocol):
+    """Hears of what a budget refuses, after its transaction."""
+
+    async def note(
+        self, begin: Callable[[], Session], whose: tuple[str, ...], user_id: str, need: int, error: BudgetExceeded
+    ) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +97,10 @@ class Metered:
 class Meter:
     """Asks embedders, on the account of who asks."""
 
-    def __init__(self, prices: PriceTable, ceiling: Ceiling) -> None:
+    def __init__(self, prices: PriceTable, ceiling: Ceiling, refusals: Refusals | None = None) -> None:
         self._prices = prices
         self._ceiling = ceiling
+        self._refusals = refusals
 
     async def embed(self, embedder: Embedder, texts: Sequence[str], kind: Kind, payer: Payer) -> Metered:
         """The vectors, whose tokens count once they are settled.
@@ -123,7 +133,7 @@ class Meter:
             await self._claim(embedder, 0, payer, ahead=tokens)
 
     async def _claim(self, embedder: Embedder, tokens: int, payer: Payer, ahead: int = 0) -> Claim:
-        cost = self._cost(embedder, tokens)
+        cost, further = self._cost(embedder, tokens), self._cost(embedder, ahead)
         await self._ceiling.count_of(payer.tenant_id, payer.begin)
         values = {
             "user_id": payer.user_id,
@@ -131,12 +141,18 @@ class Meter:
             "at": None,
             "tokens": 0,
             "cost": cost,
-            "ahead": self._cost(embedder, ahead),
+            "ahead": further,
             "bounded": payer.bounded,
         }
-        async with payer.begin() as connection:
-            await self._ceiling.bound(connection)
-            claimed = (await connection.execute(CHARGE, values)).one()
+        try:
+            async with payer.begin() as connection:
+                await self._ceiling.bound(connection)
+                claimed = (await connection.execute(CHARGE, values)).one()
+        except BudgetExceeded as error:
+            if self._refusals is not None:
+                whose, need = (payer.tenant_id, payer.user_id), max(cost or 0, further or 0)
+                await self._refusals.note(payer.begin, whose, payer.user_id, need, error)
+            raise
         return Claim(payer, embedder.name, cost, claimed.at)
 
     def _cost(self, embedder: Embedder, tokens: int) -> int | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from app.messages.doorbell import Doorbell
 from app.messages.idempotency import IdempotencyKeys
 from app.observability import tracing
+from app.services.budget_refusals import BudgetRefusals
 from app.services.budget_service import SpendingCeiling
 from app.services.model_service import ModelPolicies
 from app.services.webhook_service import WebhookService
@@ -33,6 +34,7 @@ class Intake:
     context_tokens: int
     passages: PassageLimits
     model_policies: ModelPolicies
+    refusals: BudgetRefusals
     workers: Doorbell | None = None
     """Who answers background messages; None: this process."""
     cache: "ResponseCache | None" = None

@@ -155,14 +155,15 @@ class MessageService(StoredMessages):
             "citations": quoted and quoted.citations,
             "webhook_url": None if prompt.webhook_url is None else self._intake.webhooks.check(prompt.webhook_url),
         }
-        async with self._tokens.taking() as tokens, self._db.begin() as connection:
+        noting = self._intake.refusals.noting(self._db)
+        async with noting, self._tokens.taking() as tokens, self._db.begin() as connection:
             if request and once:
                 values |= self._intake.keys.parameters(request, self._db.principal, message_id)
             elif made := await self._intake.keys.claim(connection, self._db.principal, request, message_id):
                 # Before the conversation is looked at: what it was made for may be busy or gone by now.
                 return await self._replay(connection, made, prompt)
             call = await self._reserving.call(connection, prompt, message_id, chosen, quoted)
-            claim = self._engine.llm.most_cost(call)
+            claim = noting.need = self._engine.llm.most_cost(call)
             values |= self._intake.run_by(self._engine.lease, background=prompt.background)
             reserved = await self._reserving.reserve(connection, statement, values, claim, row)
             if reserved is None:
@@ -192,12 +193,14 @@ class MessageService(StoredMessages):
     async def _retry(self, message_id: str, *, streams: bool, background: bool) -> Sent:
         await self._intake.ceiling.count(self._db)
         begun = quoted = None
+        noting = self._intake.refusals.noting(self._db)
         while begun is None:
             with suppress(Outdated):
-                async with self._tokens.taking() as tokens, self._db.begin() as connection:
+                async with noting, self._tokens.taking() as tokens, self._db.begin() as connection:
                     message = await self._to_retry(connection, message_id)
                     if message.documents is None or quoted is not None:
                         begun = await self._begin_again(connection, message, quoted, background=background)
+                        noting.user_id, noting.need = message.user_id, begun[2]
                         await tokens.take(partial(self._engine.llm.estimate, begun[1]))
                         break
                     before = await self._quoting.said_before(connection, message)

@@ -38,6 +38,7 @@ DEFINER_FUNCTIONS = {
     "master_keys_in_use",
     "message_queue",
     "next_queue_tag",
+    "note_budget_refused",
     "note_budget_threshold",
     "reopen_usage",
     "search_messages",

@@ -28,7 +28,8 @@ POLICY = {
     "form-action": "'self'",
     "frame-ancestors": "'none'",
 }
-FIRST_LOOK_BYTES = 100_000
+# As they are sent: what the overview with its charts fetches, and whoever opens every page.
+FIRST_LOOK_BYTES, EVERY_PAGE_BYTES = 70_000, 130_000
 
 
 def static_of(page: str) -> str:
@@ -109,9 +110,36 @@ async def test_what_a_browser_has_is_not_sent_again(client: httpx.AsyncClient, o
     assert plain.status_code == 200, "what is not compressed is another representation"
 
 
-async def test_the_first_look_is_small() -> None:
-    """All that there is, compressed: no visit fetches more."""
-    assert sum(len(stored.zipped) for stored in console.files().static.values()) < FIRST_LOOK_BYTES
+def fetched_with(name: str) -> set[str]:
+    """The file and those that its imports name, from the first line on."""
+    found, waiting = set[str](), [name]
+    while waiting:
+        one = waiting.pop()
+        if one not in found:
+            found.add(one)
+            named = re.findall(r"""(?:from|^import) ['"]([^'"]+)['"]""", (STATIC / one).read_text(), re.MULTILINE)
+            waiting += [
+                (STATIC / one).parent.joinpath(other).resolve().relative_to(STATIC).as_posix() for other in named
+            ]
+    return found
+
+
+async def test_little_is_sent(client: httpx.AsyncClient) -> None:
+    page = (await client.get("/console")).text
+    preloaded = {name.partition(static_of(page))[2][1:] for name in re.findall(r'(?:href|src)="([^"]+)"', page)}
+    look = preloaded | fetched_with("main.js") | fetched_with("pages/overview.js")
+    look |= {"vendor/uplot.js", "vendor/uplot.css"}
+    static = console.files().static
+    assert sum(len(static[name].zipped) for name in look) < FIRST_LOOK_BYTES
+    pages = [name for name in static if not name.startswith(("vendor/LICENSE", "vendor/VERSIONS"))]
+    assert sum(len(static[name].zipped) for name in pages) < EVERY_PAGE_BYTES
+
+
+async def test_what_a_page_needs_at_once_is_named_at_once(client: httpx.AsyncClient) -> None:
+    """Else a browser learns of a module when it has read another: a trip more for each level."""
+    page = (await client.get("/console")).text
+    named = {name.partition(static_of(page))[2][1:] for name in re.findall(r'(?:href|src)="([^"]+)"', page)}
+    assert fetched_with("main.js") <= named
 
 
 async def test_behind_a_prefix_the_page_names_it(app: FastAPI) -> None:

@@ -35,6 +35,7 @@ from app.services.portable.refusal import Refused
 from app.services.registration_service import RegistrationService
 from app.services.retention_check import check_retention
 from app.services.tenant_service import CreationPolicy, FirstAdmin, TenantService
+from app.services.text_key_upkeep import rewrap_text_keys
 
 
 async def create_admin(arguments: argparse.Namespace, password: str, settings: Settings) -> str:
@@ -113,6 +114,8 @@ async def rotate_master_key(settings: Settings) -> str:
     async with places_of(settings) as places:
         for region in settings.region_urls() or {HOME: ""}:
             done = await rewrap_data_keys(places.chosen(region or None).database, masters)
+            count, left = count + done.count, left + done.left
+            done = await rewrap_text_keys(places.chosen(region or None).database)
             count, left = count + done.count, left + done.left
     if left:
         reason = f"{count} data keys wrapped anew; left, for the keys before and another try: {', '.join(left)}"

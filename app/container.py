@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from app.background import supervise
 from app.core.config import Settings
@@ -10,6 +11,7 @@ from app.core.supervision import Loop, Supervisor
 from app.db.pool import Prepared
 from app.db.replica import Replica
 from app.db.session import Database
+from app.db.texts import texts_of
 from app.documents.ingestion import Ingestion
 from app.documents.reembedding import Reembedding
 from app.messages.doorbell import Doorbell
@@ -70,7 +72,10 @@ class Container:
             settings.llm_max_running_per_tenant,
         )
         signals = MessageSignals(
-            settings.database_direct_url or url, engine, shared.forget_tenant, settings.stream_max_per_user
+            settings.database_direct_url or url,
+            engine,
+            partial(_forget_tenant, shared, database),
+            settings.stream_max_per_user,
         )
         signals.providers_changed = shared.provider_credentials.forget
         secrets = WebhookSecrets(shared.secret_keys)
@@ -147,8 +152,14 @@ def _taking(shared: Shared, database: Database, engine: MessageEngine, signals: 
     return Loop("queue", worker.run, worker.turns)
 
 
+def _forget_tenant(shared: Shared, database: Database, tenant_id: str) -> None:
+    shared.forget_tenant(tenant_id)
+    if database.texts is not None:
+        database.texts.forget(tenant_id)
+
+
 def open_database(settings: Settings, url: str, name: str = "primary") -> Database:
-    return Database(
+    database = Database(
         url,
         settings.db_pool_size,
         settings.db_max_overflow,
@@ -157,6 +168,8 @@ def open_database(settings: Settings, url: str, name: str = "primary") -> Databa
         statement_seconds=settings.db_statement_timeout_seconds,
         name=name,
     )
+    database.texts = texts_of(settings)
+    return database
 
 
 def _create_replica(settings: Settings, primary: Database) -> Replica:

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from app.core.config import Settings
 from app.db.provision import ready_database
 from app.db.session import Database
+from app.db.texts import texts_of
 from app.residency.opening import open_places
 from app.residency.places import OnePlace, Places
 
@@ -21,11 +22,13 @@ async def places_of(settings: Settings, *, listed: bool = True) -> AsyncIterator
         if len(urls) <= 1:
             url = await stack.enter_async_context(ready_database(settings))
             database = Database(url, pool_size=1)
+            database.texts = texts_of(settings)
             stack.push_async_callback(database.close)
             yield OnePlace(database, next(iter(urls), None))
             return
         for region, url in urls.items():
             databases[region] = Database(url, pool_size=2)
+            databases[region].texts = texts_of(settings)
             stack.push_async_callback(databases[region].close)
         yield await open_places(databases, settings.secret_keys(), listed=listed)
 

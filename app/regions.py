@@ -16,6 +16,7 @@ from app.residency.opening import open_places
 from app.residency.places import Place, Places
 from app.residency.regional_places import RegionalPlaces
 from app.services.master_key_rotation import check_master_keys
+from app.services.text_key_upkeep import check_text_keys
 from app.shared import Shared
 
 
@@ -95,7 +96,9 @@ async def _opened(
         containers.append(Container.create(shared, place, url, works=works, own=own, once=once))
         stack.push_async_callback(containers[-1].close)
         own, once = [], []
-    await check_master_keys([place.database for place in by_url.values()], shared.masters)
+    databases = [place.database for place in by_url.values()]
+    await check_master_keys(databases, shared.masters)
+    await check_text_keys(databases, shared.masters)
     stack.push_async_callback(shared.tally.flush)
     if sampler is not None:
         gauges = ProcessGauges(

@@ -56,6 +56,12 @@ class Pooler:
     port: int | None = None
 
 
+class Sealing:
+    """Where the keys of texts lie in this run, if texts are stored sealed in it (`--sealed`)."""
+
+    directory: str = ""
+
+
 def served(url: URL) -> URL:
     """The way that the service takes to a database."""
     return url if Pooler.port is None else url.set(port=Pooler.port)
@@ -63,6 +69,7 @@ def served(url: URL) -> URL:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--pgbouncer", action="store_true", help="the service reaches its databases through a PgBouncer")
+    parser.addoption("--sealed", action="store_true", help="the service stores texts sealed (ENCRYPT_TEXT)")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -78,6 +85,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         config.stash_url = config.workerinput["postgres_url"]
         Pooler.port = config.workerinput["pooler_port"]
+        Sealing.directory = config.workerinput["text_keys_dir"]
         return
     directory = Path(tempfile.mkdtemp(prefix="llm-saas-test-"))
     server = EmbeddedPostgres(directory, database=TEMPLATE, options=POSTGRES_OPTIONS)
@@ -86,6 +94,9 @@ def pytest_configure(config: pytest.Config) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     asyncio.run(migrate(server.url))
     config.stash_url = server.url.render_as_string(hide_password=False)
+    if config.getoption("--sealed"):
+        Sealing.directory = str(directory / "text-keys")
+        Path(Sealing.directory).mkdir()
     if config.getoption("--pgbouncer"):
         pooler = PgBouncer(server.url, POOLER_SERVERS)
         pooler.start()
@@ -96,6 +107,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     node.workerinput["postgres_url"] = node.config.stash_url
     node.workerinput["pooler_port"] = Pooler.port
+    node.workerinput["text_keys_dir"] = Sealing.directory
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -228,6 +240,8 @@ def make_settings(database_url: URL, data_dir: Path, **changes: Any) -> Settings
         "environment": "development",
         # The application that all tests of a worker share would take what a test has made to be taken by its own.
         "background_work": False,
+        "encrypt_text": bool(Sealing.directory),
+        "text_keys_dir": Sealing.directory,
     }
     return Settings(_env_file=None, **{**values, **changes})
 

@@ -9,7 +9,8 @@ AppError
 │                           TooManyConversations, MessageRunning, MessageEnded, ConversationBusy,
 │                           IdempotencyKeyInFlight, ModelWithoutPrice, DocumentQuotaUsedUp, DocumentNotRead,
 │                           ToolResultsMissing, NotStored
-├── DocumentsOff, ProviderKeysOff
+├── DocumentsOff, ProviderKeysOff, SearchEncrypted
+├── TextUnreadable
 ├── UntrustedHost, InvalidHost, UnsupportedMediaType, InvalidRequest
 ├── InvalidImage, InvalidCursor, NothingToSearchFor, TimeIsPast, InvalidPosition, InvalidWebhookUrl, UnknownRegion,
 │   InvalidEventWebhookUrl, IdempotencyKeyReused, InvalidBaseUrl, ProviderKeyRefused, ToolResultsUnasked,
@@ -20,7 +21,8 @@ AppError
 ├── RateLimited             TokensUsedUp
 ├── Overloaded              ShuttingDown
 ├── BackgroundWorkFailing
-├── DatabaseUnavailable     DatabaseBusy, StatementTooLong, IsolationUnavailable, TenantMoving
+├── DatabaseUnavailable     DatabaseBusy, StatementTooLong, IsolationUnavailable, TenantMoving,
+│                           TextKeysUnavailable
 └── ProviderError           ProviderRejected, ProviderUnavailable, ProviderTimeout, ProviderKeyUnusable, EmptyAnswer,
                             OutputMalformed, OutputMismatch, MessageInterrupted, MessageNotStarted
 """
@@ -37,6 +39,8 @@ from app.core.message_errors import (
     MessageRunning,
     NotStored,
     PreviousNotFound,
+    SearchEncrypted,
+    TextUnreadable,
     ToolResultsMissing,
 )
 from app.core.provider_errors import (
@@ -112,6 +116,8 @@ __all__ = [
     "ProviderTimeout",
     "ProviderUnavailable",
     "RateLimited",
+    "SearchEncrypted",
+    "TextUnreadable",
     "TimeIsPast",
     "TokensUsedUp",
     "ToolResultsMissing",
@@ -286,6 +292,10 @@ class StatementTooLong(DatabaseUnavailable):
 
 class TenantMoving(DatabaseUnavailable):
     detail = "The tenant is being moved to another region. Try again in a moment."
+
+
+class TextKeysUnavailable(DatabaseUnavailable):
+    detail = "Texts are stored encrypted here, and the keys are away. Try again in a moment."
 
 
 class IsolationUnavailable(DatabaseUnavailable):

@@ -1,6 +1,6 @@
 """What can stand in the way of a message; `app/core/errors.py` has the whole tree."""
 
-from app.core.error_base import Conflict, NotFound
+from app.core.error_base import AppError, Conflict, NotFound
 
 
 class PreviousNotFound(NotFound):
@@ -41,3 +41,14 @@ class IdempotencyKeyInFlight(Conflict):
     def __init__(self, message_id: str) -> None:
         super().__init__()
         self.message_id = message_id
+
+
+class TextUnreadable(AppError):
+    """Its key was destroyed, or what is stored was changed."""
+
+    code = "text_unreadable"
+    detail = "This text is stored encrypted, and does not open any more."
+
+
+class SearchEncrypted(AppError):
+    detail = "Texts are stored encrypted here, and no words of them are: `q` finds nothing, and is not supported."

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from inspect import get_annotations
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 from weakref import WeakKeyDictionary
 
 import asyncpg
@@ -16,7 +16,11 @@ from sqlalchemy import ClauseElement
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 from sqlalchemy.sql.dml import UpdateBase
 
+from app.core.credentials.text_key import Place
 from app.db.rls import GuardedConnection
+
+if TYPE_CHECKING:
+    from app.db.texts import Texts
 
 # Of a jsonb value, in its binary form.
 JSONB_VERSION = b"\x01"
@@ -25,12 +29,28 @@ NO_VALUES: Mapping[str, Any] = {}
 _REQUIRED = object()
 Convert = Callable[[Any], Any]
 R = TypeVar("R", bound="Record")
+NOTHING_SEALED: Mapping[str, Place] = {}
+NOWHERE_ELSE: Mapping[str, tuple[str, ...]] = {}
+IfUnreadable = Literal["show", "leave out", "raise"]
+SHOW: IfUnreadable = "show"
+BY_ID: tuple[str, ...] = ("id",)
+UNKNOWN: tuple[str, ...] = ()
 
 
 class Record(tuple[Any, ...]):
-    """A row; its columns are attributes too. A class below it names those that a statement must return."""
+    """A row; its columns are attributes too. A class below it names those that a statement must return.
+
+    `text_places`: where those of them stand that are texts; `text_row` names what tells the row, in it or in what it
+    was asked by, `other_rows` where that is another one for a column. `if_unreadable`: what becomes of a row whose text
+    does not open. `in_order`: the columns' names.
+    """
 
     __slots__ = ()
+    text_places = NOTHING_SEALED
+    text_row = BY_ID
+    other_rows = NOWHERE_ELSE
+    if_unreadable = SHOW
+    in_order = UNKNOWN
 
     @classmethod
     @cache
@@ -88,10 +108,12 @@ class Result(Generic[R]):
 class Connection:
     """A guarded connection in a transaction that has entered, as a session's block gets it."""
 
-    __slots__ = ("cut", "driver")
+    __slots__ = ("cut", "driver", "texts")
 
-    def __init__(self, driver: GuardedConnection) -> None:
+    def __init__(self, driver: GuardedConnection, texts: "Texts | None" = None) -> None:
         self.driver = driver
+        self.texts = texts
+        """What seals and opens texts; None: they are what they are."""
         self.cut = False
         """Whether a statement was cancelled while the server worked on it."""
 
@@ -114,8 +136,11 @@ class Connection:
         `LookupError`: the statement returns rows that lack a column of `row`.
         """
         worded = _worded(statement, values, row)
-        arguments = worded.arguments(values)
-        return Result(worded.rows(await self.fetch(worded.sql, arguments)))
+        if self.texts is None:
+            return Result(worded.rows(await self.fetch(worded.sql, worded.arguments(values))))
+        stored = await self.texts.sealed(self, statement, values)
+        rows = worded.rows(await self.fetch(worded.sql, worded.arguments(stored)))
+        return Result(await self.texts.opened(rows, values) if row.text_places else rows)
 
     async def fetch(self, sql: str, arguments: Sequence[Any]) -> list[asyncpg.Record]:
         """For `execute` alone: SQL is worded by SQLAlchemy."""
@@ -211,7 +236,7 @@ def _row_of(
     if missing := set(kind.columns()) - set(names):
         raise LookupError(f"{kind.__name__} has columns that the statement does not return: {sorted(missing)}")
     columns = {name: property(itemgetter(place)) for place, name in enumerate(names)}
-    row: type[Record] = type(kind.__name__, (kind,), {**columns, "__slots__": ()})
+    row: type[Record] = type(kind.__name__, (kind,), {**columns, "__slots__": (), "in_order": tuple(names)})
     if not any(converts):
         return row
 

@@ -95,7 +95,7 @@ class _Movable(Connection):
     __slots__ = ("_at", "_reading")
 
     def __init__(self, at: Connection, reading: Reading) -> None:
-        super().__init__(at.driver)
+        super().__init__(at.driver, at.texts)
         self._at, self._reading = at, reading
 
     async def fetch(self, sql: str, arguments: Sequence[Any]) -> list[asyncpg.Record]:

@@ -48,6 +48,7 @@ class Replica:
         self.pool = Pool(make_url(url), pool_size, prepared, primary.command_seconds, connect_seconds=CONNECT_SECONDS)
         self.gate = Gate(pool_size, share or (pool_size + 1) // 2, PLACE_SECONDS)
         self.fence = Fence(primary.pool)
+        self.texts = primary.texts
         self.state: State = "away"
         self.lag_seconds: float | None = None
         """How long ago the primary was where the replica is now; None while nobody can tell."""

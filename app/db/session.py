@@ -20,6 +20,7 @@ from app.observability.transactions import TransactionWatch, watched
 
 if TYPE_CHECKING:
     from app.db.replica import Replica
+    from app.db.texts import Texts
 
 NOWHERE = Origin()
 # Lines at the gate that are no tenant's.
@@ -68,6 +69,8 @@ class Database:
         self.name = name
         long_seconds = max(statement_seconds, BACKGROUND_SECONDS)
         self.command_seconds = long_seconds + ANSWER_SECONDS
+        self.texts: Texts | None = None
+        """What seals and opens texts of tenants; None: they are stored as they are."""
         self.replica: Replica | None = None
         """Where reads go while it is as fresh."""
         self.pool = Pool(
@@ -169,7 +172,7 @@ class Session:
 
     async def _entered(self, *, try_again: bool) -> Connection:
         try:
-            connection = Connection(await self._database.pool.take())
+            connection = Connection(await self._database.pool.take(), self._database.texts)
             if self._watch is not None:
                 self._watch.begun()
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -254,6 +257,11 @@ class TenantSession:
         self._database = database
         self.principal = principal
         self.origin = origin
+
+    @property
+    def seals_texts(self) -> bool:
+        """Whether texts are stored sealed, and no words of them are."""
+        return self._database.texts is not None and self._database.texts.seals
 
     def begin(self) -> Session:
         """A transaction that raises `AuthenticationError` once the user is gone or changed, or the session ended."""

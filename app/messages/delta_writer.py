@@ -9,10 +9,14 @@ import structlog
 from sqlalchemy import Text, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from app.core.errors import DatabaseUnavailable
+from app.core.credentials.text_key import TextKey
+from app.core.errors import AppError, AuthenticationError, DatabaseUnavailable
 from app.db import rls
+from app.db.sealing import row_of
 from app.db.session import Database
+from app.db.texts import Texts, seal
 from app.messages.generation import Generation
+from app.models.text_places import DELTA, DELTA_ROW
 
 INTERVAL_SECONDS = 0.25
 # Messages that say nothing new are asked about less often: whether somebody cancelled them through another process.
@@ -86,7 +90,10 @@ class DeltaWriter:
         by_tenant: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for generation, _ in chosen:
             by_tenant[generation.tenant_id] += _entries(generation)
-        batch = [{"tenant_id": tenant_id, "deltas": deltas} for tenant_id, deltas in by_tenant.items()]
+        batch = [
+            {"tenant_id": tenant_id, "deltas": await self._as_stored(tenant_id, deltas)}
+            for tenant_id, deltas in by_tenant.items()
+        ]
         ids = [
             *(run.id for run, length in chosen if _is_written(run) and length > run.flushed),
             *ended,
@@ -95,6 +102,25 @@ class DeltaWriter:
         async with self._database.background(rls.ENTER_NO_TENANT) as connection:
             rows = await connection.execute(WRITE, {"batch": batch, "notices": notices})
             return set(rows.scalars())
+
+    async def _as_stored(self, tenant_id: str, deltas: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Sealed, where texts are. Of a tenant without a key, as one that is being erased, nothing is written."""
+        texts = self._database.texts
+        if texts is None or not texts.seals:
+            return deltas
+        try:
+            key = await self._key(texts, tenant_id)
+        except AppError as error:
+            if not isinstance(error, AuthenticationError):
+                logger.warning("deltas_not_written", tenant_id=tenant_id, reason=type(error).__name__)
+            return [delta | {"text": ""} for delta in deltas]
+        return [delta | {"text": seal(key, DELTA, row_of(DELTA_ROW, delta), delta["text"])} for delta in deltas]
+
+    async def _key(self, texts: Texts, tenant_id: str) -> TextKey:
+        if (known := await texts.key_of(tenant_id)) is not None:
+            return known
+        async with self._database.background(rls.enter_tenant(tenant_id)) as connection:
+            return await texts.key_to_seal(connection, tenant_id)
 
 
 def _is_written(generation: Generation) -> bool:

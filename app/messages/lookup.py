@@ -2,7 +2,7 @@
 
 from sqlalchemy import bindparam, select
 
-from app.core.errors import NotFound, PermissionDenied
+from app.core.errors import NotFound, PermissionDenied, TextUnreadable
 from app.core.ids import is_id
 from app.core.principal import Principal
 from app.db.execution import Connection
@@ -21,6 +21,13 @@ async def find(connection: Connection, principal: Principal, message_id: str) ->
     message = (await connection.execute(ONE.to_viewer(connection), values, MessageRow)).one_or_none()
     if message is None:
         raise NotFound
+    return message
+
+
+def readable(message: MessageRow) -> MessageRow:
+    """The message, where somebody wants what it says; raises `TextUnreadable`."""
+    if message.error_code == TextUnreadable.code:
+        raise TextUnreadable
     return message
 
 

@@ -12,7 +12,10 @@ from typing import Any
 from sqlalchemy import BigInteger, BindParameter, Boolean, Integer, Interval, String, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
+from app.db.sealing import seals
 from app.messages.columns import BUT_OUTPUT, COLUMNS, NAMES, REQUEST
+from app.models.text_places import CITATIONS as CITED
+from app.models.text_places import OUTPUT, RESPONSE
 
 LEASE = bindparam("lease", type_=Interval)
 CLAIM = bindparam("claim", type_=BigInteger)
@@ -28,7 +31,8 @@ CACHING = """, (SELECT json_build_array(tenants.cache_ttl_seconds, tenants.cache
 MODELS = """, (SELECT json_build_array(tenants.allowed_models, tenants.default_model,
    tenants.message_retention_days = 0) FROM tenants WHERE tenants.id = :tenant_id) AS models"""
 
-RETRY = text(f"""
+RETRY = seals(
+    text(f"""
 WITH again AS (
 UPDATE messages SET
   status = 'pending', error_code = NULL, finish_reason = NULL, response = '', attempts = messages.attempts + 1,
@@ -44,7 +48,9 @@ RETURNING {COLUMNS}
     AND message_contents.tenant_id = :tenant_id AND message_contents.message_id = again.id
 )
 SELECT {NAMES}{MODELS} FROM again
-""").bindparams(LEASE, CLAIM, QUEUED, CITATIONS, bindparam("asked_model", type_=String))
+""").bindparams(LEASE, CLAIM, QUEUED, CITATIONS, bindparam("asked_model", type_=String)),
+    citations=CITED,
+)
 
 # One worker begins it: who comes second finds no row. Nobody does once its tenant is being erased, which may take long.
 BEGIN = text(f"""
@@ -57,9 +63,12 @@ RETURNING {COLUMNS}, {REQUEST} AS request, claim_micro_usd, traceparent, cache_u
    WHERE conversations.tenant_id = :tenant_id AND conversations.id = messages.conversation_id) AS system_prompt
 """).bindparams(LEASE)
 
-CITE = text("""
+CITE = seals(
+    text("""
 UPDATE messages SET citations = :citations WHERE messages.tenant_id = :tenant_id AND messages.id = :id
-""").bindparams(CITATIONS)
+""").bindparams(CITATIONS),
+    citations=CITED,
+)
 
 # Only a pending message can end, and only the run that began it: another may have ended it first. Who asked for the end
 # waits for it, perhaps elsewhere; other ends are told with the deltas, because each notification queues the commits.
@@ -134,28 +143,37 @@ def _end_of_run(further: str = "") -> str:
 
 
 # A run that did not stream has no deltas, and an earlier one's went with its own end.
-SETTLE = text(f"{_end_of_run()} RETURNING {COLUMNS}, {_TELL}").bindparams(*_TYPES)
-SETTLE_STREAM = text(_END_AND_CLEAR.format(end=_end_of_run(), attempt=":attempt") + _ENDED).bindparams(*_TYPES)
-SETTLE_OUTPUT = text(
-    _END_WITH_OUTPUT.format(
-        end=_end_of_run(", has_contents = true"),
-        attempt=":attempt",
-        output="SELECT ended.tenant_id, ended.id, :output FROM ended",
-    )
-).bindparams(*_TYPES, bindparam("output", type_=JSON))
+_ANSWER = {"response": RESPONSE, "output": OUTPUT}
+SETTLE = seals(text(f"{_end_of_run()} RETURNING {COLUMNS}, {_TELL}").bindparams(*_TYPES), **_ANSWER)
+SETTLE_STREAM = seals(
+    text(_END_AND_CLEAR.format(end=_end_of_run(), attempt=":attempt") + _ENDED).bindparams(*_TYPES), **_ANSWER
+)
+SETTLE_OUTPUT = seals(
+    text(
+        _END_WITH_OUTPUT.format(
+            end=_end_of_run(", has_contents = true"),
+            attempt=":attempt",
+            output="SELECT ended.tenant_id, ended.id, :output FROM ended",
+        )
+    ).bindparams(*_TYPES, bindparam("output", type_=JSON)),
+    **_ANSWER,
+)
 # In the place of a dead process: what that one had written. Or of a worker that never came.
 _DELTAS = """message_deltas WHERE message_deltas.tenant_id = :tenant_id AND message_deltas.message_id = :id
     AND message_deltas.attempt = {attempts}"""
 _OF_THE_RUN = _DELTAS.format(attempts="messages.attempts")
+_ABANDONED = {
+    "status": "CASE WHEN messages.cancel_requested THEN 'cancelled' ELSE 'failed' END",
+    "error_code": "CASE WHEN messages.cancel_requested THEN NULL WHEN messages.queue_tag IS NOT NULL"
+    " THEN 'not_started' ELSE 'interrupted' END",
+    "finish_reason": "NULL",
+    "cached": "false",
+    "owned": "messages.lease_expires_at < now()",
+}
 _END_ABANDONED = _end(
-    status="CASE WHEN messages.cancel_requested THEN 'cancelled' ELSE 'failed' END",
-    error_code="CASE WHEN messages.cancel_requested THEN NULL WHEN messages.queue_tag IS NOT NULL THEN 'not_started'"
-    " ELSE 'interrupted' END",
-    finish_reason="NULL",
+    **_ABANDONED,
     response="COALESCE((SELECT string_agg(message_deltas.text, '' ORDER BY message_deltas.start)"
     f" FILTER (WHERE message_deltas.kind IS NULL) FROM {_OF_THE_RUN}), '')",
-    cached="false",
-    owned="messages.lease_expires_at < now()",
     further=f", has_contents = CASE WHEN EXISTS (SELECT FROM {_OF_THE_RUN} AND message_deltas.kind IS NOT NULL)"
     " THEN true ELSE messages.has_contents END",
 )
@@ -168,6 +186,26 @@ _PIECES = f"""SELECT ended.tenant_id, ended.id, written.pieces FROM ended CROSS 
 SETTLE_ABANDONED = text(
     _END_WITH_OUTPUT.format(end=_END_ABANDONED, attempt="(SELECT ended.attempts FROM ended)", output=_PIECES)
 ).bindparams(*_TYPES)
+# The same where what was written is sealed, piece by piece: who ends it has read it (`app.messages.abandoned`).
+HOLD_ABANDONED = text("""
+SELECT messages.attempts FROM messages WHERE messages.tenant_id = :tenant_id AND messages.id = :id
+  AND messages.status = 'pending' AND messages.lease_expires_at < now() FOR UPDATE
+""")
+_HAS_OUTPUT = "CAST(:output AS jsonb) IS NOT NULL"
+SETTLE_ABANDONED_READ = seals(
+    text(
+        _END_WITH_OUTPUT.format(
+            end=_end(
+                **_ABANDONED,
+                response=":response",
+                further=f", has_contents = CASE WHEN {_HAS_OUTPUT} THEN true ELSE messages.has_contents END",
+            ),
+            attempt="(SELECT ended.attempts FROM ended)",
+            output=f"SELECT ended.tenant_id, ended.id, :output FROM ended WHERE {_HAS_OUTPUT}",
+        )
+    ).bindparams(*_TYPES, bindparam("output", type_=JSON)),
+    **_ANSWER,
+)
 
 # The other processes hear of it when the transaction commits.
 REQUEST_CANCEL = text("""

@@ -8,9 +8,11 @@ from typing import Any
 
 from sqlalchemy import BindParameter, Boolean, Interval, String, TextClause, bindparam, text
 
+from app.db.sealing import seals
 from app.messages.columns import COLUMNS, NAMES
 from app.messages.idempotency import CLAIM_SQL
 from app.messages.statements import CACHING, CITATIONS, CLAIM, JSON, LEASE, MODELS, QUEUED, TAG
+from app.models.text_places import OF_MESSAGE, REQUEST, WEBHOOK_URL
 
 # `queued`: it waits for a worker, for as long as its lease.
 _TO_RUN = {"claim_micro_usd": ":claim", "lease_expires_at": "clock_timestamp() + :lease", "queue_tag": TAG}
@@ -74,7 +76,8 @@ RETURNING {COLUMNS}{MODELS}{CACHING if caches else ""}"""
         before.append(f"made AS ({insert}){_KEPT}")
         insert = f"SELECT {NAMES}, models{', caching' if caches else ''} FROM made"
     with_ = f"WITH {', '.join(before)}" if before else ""
-    return text(f"{with_} {insert}").bindparams(*_types(columns, once=once, answered=answered, further=further))
+    types = _types(columns, once=once, answered=answered, further=further)
+    return seals(text(f"{with_} {insert}").bindparams(*types), **OF_MESSAGE, webhook_url=WEBHOOK_URL, request=REQUEST)
 
 
 def _types(columns: dict[str, str], *, once: bool, answered: bool, further: bool) -> list[BindParameter[Any]]:

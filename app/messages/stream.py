@@ -21,7 +21,9 @@ from app.messages.shared_looks import SharedLooks
 from app.messages.signals import MessageSignals
 from app.models import MessageStatus
 from app.models.rows import MessageRow
+from app.models.text_places import DELTA_ROW, OF_DELTA
 
+# What is sealed is longer than its text: some may be read that lie before the offset.
 READ_DELTAS = text("""
 SELECT message_deltas.start, message_deltas.text, COALESCE(message_deltas.kind, 'text') AS kind, message_deltas.number
 FROM message_deltas
@@ -34,6 +36,9 @@ ENDED = -1
 
 class DeltaRow(Record):
     __slots__ = ()
+    text_places = OF_DELTA
+    text_row = DELTA_ROW
+    if_unreadable = "raise"
 
     start: int
     text: str

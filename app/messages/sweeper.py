@@ -9,6 +9,7 @@ from app.core.errors import MessageNotStarted
 from app.core.supervision import Turns
 from app.db import rls
 from app.db.session import Database
+from app.messages.abandoned import end_abandoned
 from app.messages.statements import SETTLE_ABANDONED, UNUSED
 from app.models.rows import MessageRow
 from app.observability.instruments import LEASE_TAKEOVERS, MESSAGES_ENDED
@@ -73,8 +74,11 @@ class Sweeper:
         try:
             # Inside its tenant.
             async with self._database.background(rls.enter_tenant(tenant_id)) as connection:
-                values = {"tenant_id": tenant_id, "id": message_id, **UNUSED}
-                row = (await connection.execute(SETTLE_ABANDONED, values, MessageRow)).one_or_none()
+                if connection.texts is None:
+                    values = {"tenant_id": tenant_id, "id": message_id, **UNUSED}
+                    row = (await connection.execute(SETTLE_ABANDONED, values, MessageRow)).one_or_none()
+                else:
+                    row = await end_abandoned(connection, tenant_id, message_id)
         except Exception:  # it keeps none of the others
             logger.exception("abandoned_message_not_swept", tenant_id=tenant_id, message_id=message_id)
             return False

@@ -14,10 +14,13 @@ from app.llm.pricing import BYTES_PER_TOKEN, estimated_tokens
 from app.messages.columns import OUTPUT, REQUEST
 from app.messages.contents import Request, read_output
 from app.models import MessageStatus
+from app.models.text_places import OF_TURN
 
 IMAGE_TOKENS = 1_600
 """Of an image, about."""
 MOST_TURNS = 200
+# More than a short text has beside it where it is sealed.
+SEALED_BYTES = 64
 # Of requests and outputs in the memory, images included.
 MOST_CONTENT_BYTES = 32 * 2**20
 _SIZE = """COALESCE((SELECT COALESCE(pg_column_size(message_contents.request), 0)
@@ -81,6 +84,8 @@ class TurnRow(Record):
     """A message as the model of a later one is sent it."""
 
     __slots__ = ()
+    text_places = OF_TURN
+    if_unreadable = "raise"
 
     id: str
     content: str
@@ -122,7 +127,7 @@ async def earlier_turns(
         "conversation_id": conversation.id,
         "before": message_id,
         "own": own,
-        "bytes": max(room, 0) * BYTES_PER_TOKEN,
+        "bytes": _bytes_of(connection, room),
     }
     rows = (await connection.execute(TURNS, values, TurnRow)).all()
     if any(row.status == MessageStatus.PENDING for row in rows):
@@ -139,7 +144,7 @@ async def chain_before(
     Raises:
         PreviousNotFound: the same for another tenant's, for one that is not stored or did not complete, and for none.
     """
-    values = {"tenant_id": tenant_id, "previous_id": previous_id, "own": own, "bytes": max(room, 0) * BYTES_PER_TOKEN}
+    values = {"tenant_id": tenant_id, "previous_id": previous_id, "own": own, "bytes": _bytes_of(connection, room)}
     rows = (await connection.execute(CHAIN, values, TurnRow)).all()
     if not rows or rows[0].id != previous_id or rows[0].status != MessageStatus.COMPLETED or _is_blank(rows[0]):
         raise PreviousNotFound
@@ -165,6 +170,12 @@ def items_of(earlier: Earlier, request: Request, quoted: Quoted | None) -> list[
 def tokens_of(items: Iterable[Item]) -> int:
     """About."""
     return sum(estimated_tokens(words_of(item)) + _images(item) * IMAGE_TOKENS for item in items)
+
+
+def _bytes_of(connection: Connection, room: int) -> int:
+    """What is read at most: more than has room where it is stored sealed, which is about a third longer."""
+    most = max(room, 0) * BYTES_PER_TOKEN
+    return most if connection.texts is None else most * 3 // 2 + MOST_TURNS * 2 * SEALED_BYTES
 
 
 def _images(item: Item) -> int:

@@ -26,6 +26,7 @@ from app.models.message_delta import MessageDelta
 from app.models.provider_key import ProviderKey, TenantDataKey
 from app.models.search_block import SearchBlock
 from app.models.tenant import MessageVisibility, RegistrationMode, Tenant
+from app.models.text_key import TextKeyNote
 from app.models.usage_day import UsageDay, UsageEnd
 from app.models.user import User, UserRole
 from app.models.user_session import UserSession
@@ -67,6 +68,7 @@ __all__ = [
     "Tenant",
     "TenantDataKey",
     "TermFrequency",
+    "TextKeyNote",
     "UsageDay",
     "UsageEnd",
     "User",

@@ -31,7 +31,7 @@ class Conversation(TimestampMixin, Base):
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     tenant_id: Mapped[str] = mapped_column(String(36), ForeignKey("tenants.id", ondelete="CASCADE"))
     user_id: Mapped[str] = mapped_column(String(36))
-    title: Mapped[str | None] = mapped_column(String(255))
+    title: Mapped[str | None] = mapped_column(Text)
     system_prompt: Mapped[str | None] = mapped_column(Text)
     said_of_it: Mapped[dict[str, str] | None] = mapped_column("metadata", JSONB(none_as_null=True))
     deleting_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

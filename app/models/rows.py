@@ -8,12 +8,14 @@ from typing import Any
 
 from app.db.execution import Record
 from app.db.pagination import PagedRow
+from app.models.text_places import IN_CONVERSATION, OF_CONVERSATION, OF_QUEUED, OF_SHOWN
 
 
 class MessageRow(PagedRow):
     """A message as it is shown. `output`: its items, where they are more than `response`; lists leave it out."""
 
     __slots__ = ()
+    text_places = OF_SHOWN
 
     content: str
     response: str
@@ -63,6 +65,9 @@ class QueuedMessageRow(ReservedMessageRow):
     """One that a worker begins, with the system prompt of its conversation, and `caching` as above."""
 
     __slots__ = ()
+    text_places = OF_QUEUED
+    other_rows = IN_CONVERSATION
+    if_unreadable = "raise"
 
     cache_use: str | None
     caching: list[Any]
@@ -118,6 +123,7 @@ class TenantRow(NewTenantRow):
 
 class ConversationRow(PagedRow):
     __slots__ = ()
+    text_places = OF_CONVERSATION
 
     tenant_id: str
     user_id: str

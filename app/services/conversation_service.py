@@ -1,23 +1,34 @@
 """Conversations: their making, and the turns that go with a message."""
 
+from functools import cache
 from typing import Any, cast
 
-from sqlalchemy import Select, Table, bindparam, delete, func, select, text, update
+from sqlalchemy import Select, Table, Update, bindparam, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from app.core.errors import ConversationBusy, NotFound, NothingKept, PermissionDenied, TooManyConversations
+from app.core.errors import (
+    ConversationBusy,
+    NotFound,
+    NothingKept,
+    PermissionDenied,
+    TextUnreadable,
+    TooManyConversations,
+)
 from app.core.ids import is_id, new_id
 from app.core.principal import Principal
 from app.db.batches import until_done
 from app.db.execution import Connection
 from app.db.pagination import NewestFirst, Page, PageRequest, page_of, parameters
+from app.db.sealing import seals
 from app.db.session import TenantSession
+from app.db.texts import Unreadable
 from app.db.visibility import Visible, show_all, viewer
 from app.messages import turns
 from app.messages.idempotency import IdempotencyKeys, IdempotentRequest
 from app.messages.owned_content import ConversationContent
 from app.models import Conversation
 from app.models.rows import ConversationRow
+from app.models.text_places import OF_CONVERSATION
 from app.services.audit_service import record_by, record_if_of_another
 
 PER_USER = 10_000
@@ -37,7 +48,7 @@ LOCK_TO_DELETE = Visible(
 LISTED = Visible(_ALL, conversations, lambda visible: NewestFirst(visible, conversations, ("system_prompt",)))
 _GIVEN = ("id", "tenant_id", "user_id", "title", "system_prompt", "metadata")
 # Of a tenant that keeps nothing there is none.
-INSERT = (
+INSERT = seals(
     insert(conversations)
     .from_select(
         _GIVEN,
@@ -47,7 +58,8 @@ INSERT = (
             )
         ),
     )
-    .returning(*conversations.c)
+    .returning(*conversations.c),
+    **OF_CONVERSATION,
 )
 OWN = (conversations.c.tenant_id == bindparam("in_tenant"), conversations.c.id == bindparam("conversation_id"))
 MARK = update(Conversation).where(*OWN).values(deleting_at=func.now())
@@ -61,6 +73,14 @@ HAS = text("""
 SELECT 1 FROM conversations WHERE conversations.tenant_id = :tenant_id AND conversations.user_id = :user_id
 ORDER BY conversations.created_at DESC, conversations.id DESC OFFSET :others LIMIT 1
 """)
+
+
+@cache
+def changing(names: frozenset[str]) -> Update:
+    """Sets these of `title`, `system_prompt` and `metadata`."""
+    changes = {name: bindparam(name, type_=conversations.c[name].type) for name in sorted(names)}
+    statement = update(conversations).where(*OWN).values(changes).returning(*conversations.c)
+    return seals(statement, "conversation_id", **{name: OF_CONVERSATION[name] for name in names})
 
 
 class ConversationService:
@@ -117,9 +137,9 @@ class ConversationService:
             found = await find_to_change(connection, self._db.principal, conversation_id)
             if not changes:
                 return found
-            statement = update(conversations).where(*OWN).values(changes).returning(*conversations.c)
+            statement = changing(frozenset(changes))
             await record_if_of_another(self._db, connection, "conversation.changed", found)
-            return (await connection.execute(statement, self._own(conversation_id), ConversationRow)).one()
+            return (await connection.execute(statement, self._own(conversation_id) | changes, ConversationRow)).one()
 
     async def delete(self, conversation_id: str) -> None:
         """Delete it with its messages.
@@ -202,6 +222,8 @@ async def turns_before(
         ConversationBusy: another message is being answered.
     """
     conversation = await find_to_change(connection, principal, conversation_id)
+    if isinstance(conversation.system_prompt, Unreadable):
+        raise TextUnreadable
     own = principal.user_id if connection.own_alone else None
     whole = turns.Conversation(principal.tenant_id, conversation_id, conversation.system_prompt)
     return await turns.earlier_turns(connection, whole, message_id, room, own)

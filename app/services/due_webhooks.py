@@ -12,6 +12,7 @@ from sqlalchemy import Date, Interval, String, TextClause, bindparam, text
 from app.db.execution import Connection, Record
 from app.messages.columns import WHOLE
 from app.models.rows import MessageRow
+from app.models.text_places import OF_DUE
 
 BodyOf = Callable[[MessageRow], dict[str, Any]]
 READ_MESSAGE = text(f"""
@@ -50,6 +51,7 @@ WHERE {_ALERT}
 
 class DueMessageRow(MessageRow):
     __slots__ = ()
+    text_places = OF_DUE
 
     webhook_url: str
     webhook_attempts: int

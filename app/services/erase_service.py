@@ -1,7 +1,7 @@
 """Erasing a tenant: marked first, then emptied in bounded transactions, then deleted.
 
 mark    a short transaction of the admin's; from its commit on nobody enters the tenant any more
-shred   the key that its secrets are sealed with
+shred   the keys that its secrets and its texts are sealed with
 empty   messages, conversations, documents, users (with all that is theirs) and history, some rows a transaction
 delete  the tenant, with what little is left
 
@@ -73,6 +73,11 @@ SELECT NULL::timestamptz AS created_at, (SELECT edge.id FROM edge) AS id, (SELEC
 """.replace("::", r"\:\:")
 # Before all else: from its commit on nothing opens what it sealed, and the tenant's calls do not take another's keys.
 SHRED = text("DELETE FROM tenant_data_keys WHERE tenant_data_keys.tenant_id = :tenant_id")
+# Who wraps the text key anew holds this row: none is put back. What a move left has the key of a tenant that lives on.
+SHRED_TEXTS = text("""
+DELETE FROM text_keys WHERE text_keys.tenant_id = :tenant_id
+""")
+FOR_GOOD = text("SELECT is_erased_for_good()")
 ERASE_HISTORY = text("SELECT erase_history(:rows)")
 # Again for who came late: a message that was reserved while the mark was set, a token that was verified since.
 FINISH = text("SELECT finish_erasure()")
@@ -152,10 +157,17 @@ class TenantEraser:
         """Return when nothing of a marked tenant is left."""
         counts: Counter[str] = Counter()
 
-        async def shred(connection: Connection) -> None:
-            await connection.execute(SHRED, {"tenant_id": tenant_id})
+        texts = self._database.texts
 
-        await self._transaction(tenant_id, shred)
+        async def shred(connection: Connection) -> bool:
+            await connection.execute(SHRED, {"tenant_id": tenant_id})
+            await connection.execute(SHRED_TEXTS, {"tenant_id": tenant_id})
+            for_good: bool = (await connection.execute(FOR_GOOD)).scalar_one()
+            if texts is not None and for_good:
+                await texts.destroy(tenant_id)
+            return for_good
+
+        for_good = await self._transaction(tenant_id, shred)
         for table, statement in self._tables.items():
             counts[table] = await self._empty(tenant_id, statement)
         counts["history"] = await self._erase_history(tenant_id)
@@ -166,6 +178,8 @@ class TenantEraser:
         if self._also is not None:
             await self._also(tenant_id)
         if await self._transaction(tenant_id, finish):
+            if texts is not None and for_good:
+                await texts.destroy(tenant_id)  # made by who came late
             logger.info("tenant_erased", tenant_id=tenant_id, **counts)
             await self._claims.forget_tenant(tenant_id)
 

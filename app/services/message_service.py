@@ -30,7 +30,7 @@ from app.llm.base import Call
 from app.messages.engine import MessageEngine
 from app.messages.idempotency import IdempotentRequest
 from app.messages.log import storable
-from app.messages.lookup import find, find_to_change
+from app.messages.lookup import find, find_to_change, readable
 from app.messages.search_indexer import SearchIndexer
 from app.messages.signals import MessageSignals
 from app.messages.statements import RETRY
@@ -218,7 +218,7 @@ class MessageService(StoredMessages):
             raise MessageEnded
         if not message.stored:
             raise NotStored(message.id)
-        return message
+        return readable(message)
 
     async def _begin_again(
         self, connection: Connection, message: MessageRow, quoted: Quoted | None, *, background: bool

@@ -2,6 +2,7 @@
 
 from sqlalchemy import String, bindparam, text
 
+from app.core.credentials.text_key import MARK
 from app.core.errors import InsufficientScope
 from app.core.principal import Principal
 from app.db.execution import Connection, Record
@@ -11,6 +12,7 @@ from app.documents.embedding.embedders import Embedders
 from app.documents.metering import Meter
 from app.documents.prompt import Quoted, quote
 from app.models.rows import MessageRow
+from app.models.text_places import OF_SAID
 from app.services.document_search_service import DocumentSearchService
 from app.services.intake import PassageLimits
 from app.services.prompts import Prompt
@@ -20,7 +22,9 @@ TURNS_BEFORE, CHARACTERS_OF_TURN = 3, 500
 # A longer message is asked by its beginning and its end.
 ASKED_CHARACTERS = 2_000
 SAID = text("""
-SELECT left(messages.content, :most) AS said FROM messages
+SELECT messages.id,
+  CASE WHEN starts_with(messages.content, :mark) THEN messages.content ELSE left(messages.content, :most) END AS said
+FROM messages
 WHERE messages.tenant_id = :tenant_id AND messages.conversation_id = :conversation_id
   AND messages.user_id = :author_id AND messages.status = 'completed' AND messages.id <> :before
   AND (messages.created_at, messages.id) < (COALESCE((
@@ -34,6 +38,8 @@ NEWEST = "~"
 
 class SaidRow(Record):
     __slots__ = ()
+    text_places = OF_SAID
+    if_unreadable = "leave out"
 
     said: str
 
@@ -60,10 +66,12 @@ class Quoting:
             "conversation_id": sent.conversation_id,
             "author_id": sent.user_id if isinstance(sent, MessageRow) else caller.user_id,
             "before": sent.id if isinstance(sent, MessageRow) else NEWEST,
+            "mark": MARK,
             "most": CHARACTERS_OF_TURN,
             "turns": TURNS_BEFORE,
         }
-        return "\n".join(row.said for row in (await connection.execute(SAID, values, SaidRow)).all())
+        rows = (await connection.execute(SAID, values, SaidRow)).all()
+        return "\n".join(row.said[:CHARACTERS_OF_TURN] for row in rows)
 
     async def quote(self, asked: Asked, content: str, author_id: str, before: str) -> Quoted:
         """What the prompt says of documents.

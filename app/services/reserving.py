@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import TextClause, text
 
 from app.core.errors import ConversationBusy
-from app.db.execution import Connection
+from app.db.execution import Connection, Record
 from app.db.failures import IntegrityViolation, violates
 from app.db.session import TenantSession
 from app.documents.prompt import Quoted
@@ -16,14 +16,24 @@ from app.messages.columns import REQUEST
 from app.messages.contents import Request
 from app.messages.turns import NOTHING_EARLIER, Earlier, chain_before, items_of, tokens_of
 from app.models.rows import MessageRow, ReservedMessageRow
+from app.models.text_places import OF_ASKED
 from app.services.conversation_service import turns_before
 from app.services.intake import Intake
 from app.services.model_service import Chosen
 from app.services.prompts import Prompt
 
 READ_REQUEST = text(f"""
-SELECT {REQUEST} AS request FROM messages WHERE messages.tenant_id = :tenant_id AND messages.id = :id
+SELECT messages.id, {REQUEST} AS request FROM messages WHERE messages.tenant_id = :tenant_id AND messages.id = :id
 """)
+
+
+class AskedRow(Record):
+    __slots__ = ()
+    text_places = OF_ASKED
+    if_unreadable = "raise"
+
+    id: str
+    request: dict[str, Any] | None
 
 
 class Reserving:
@@ -39,7 +49,7 @@ class Reserving:
         if not message.has_contents:
             return Request.of(message.content, None)
         values = {"tenant_id": self._tenant_id, "id": message.id}
-        return Request.of(message.content, (await connection.execute(READ_REQUEST, values)).scalar_one())
+        return Request.of(message.content, (await connection.execute(READ_REQUEST, values, AskedRow)).one().request)
 
     async def call(
         self,

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, DateTime, Select, String, bindparam, liter
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app.core.errors import NotFound
+from app.db.sealing import seals
 from app.db.session import TenantSession
 from app.db.visibility import Visible, viewer
 from app.messages.contents import Request
@@ -15,6 +16,7 @@ from app.messages.listing import IN_TENANT, WHOLE, messages
 from app.messages.lookup import find_to_change
 from app.models import MessageStatus
 from app.models.rows import MessageRow
+from app.models.text_places import METADATA
 from app.services.audit_service import record_if_of_another
 from app.services.message_service import MessageService
 
@@ -26,10 +28,13 @@ _STORED: ColumnElement[bool] = literal_column(
 )
 _KEY = (messages.c.created_at, messages.c.id)
 _POSITION = tuple_(bindparam("last_created_at", type_=DateTime(timezone=True)), bindparam("last_id", type_=String))
-LABEL = text("""
+LABEL = seals(
+    text("""
 UPDATE messages SET metadata = :metadata, updated_at = now()
 WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.status = 'completed'
-""").bindparams(bindparam("metadata", type_=JSONB(none_as_null=True)))
+""").bindparams(bindparam("metadata", type_=JSONB(none_as_null=True))),
+    metadata=METADATA,
+)
 
 
 def _listing(*, newest_first: bool) -> Visible[Select[Any]]:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
 
-from app.core.errors import InsufficientScope, MessageEnded, MessageRunning
+from app.core.errors import InsufficientScope, MessageEnded, MessageRunning, SearchEncrypted
 from app.db.pagination import Page, PageRequest, page_of, parameters
 from app.db.session import TenantSession
 from app.db.visibility import viewer
@@ -13,7 +13,7 @@ from app.messages.contents import Request
 from app.messages.engine import MessageEngine
 from app.messages.generation import Reader
 from app.messages.listing import MessageFilter, listing
-from app.messages.lookup import find, find_to_change
+from app.messages.lookup import find, find_to_change, readable
 from app.messages.search import search
 from app.messages.search_indexer import SearchIndexer
 from app.messages.signals import MessageSignals
@@ -132,14 +132,19 @@ class StoredMessages:
             raise InsufficientScope
 
     async def get(self, message_id: str) -> MessageRow:
-        """One message of the tenant; raises `NotFound`, the same for another tenant's and for none."""
+        """One message of the tenant.
+
+        Raises:
+            NotFound: the same for another tenant's and for none.
+            TextUnreadable
+        """
         async with self._db.begin() as connection:
-            return await find(connection, self._db.principal, message_id)
+            return readable(await find(connection, self._db.principal, message_id))
 
     async def request_of(self, message_id: str) -> Request:
         """What a message asked; raises as `get`."""
         async with self._db.begin() as connection:
-            message = await find(connection, self._db.principal, message_id)
+            message = readable(await find(connection, self._db.principal, message_id))
             return await self._reserving.request_of(connection, message)
 
     async def delete(self, message_id: str) -> None:
@@ -163,8 +168,11 @@ class StoredMessages:
 
         Raises:
             NothingToSearchFor: `q` has no word.
+            SearchEncrypted: no words are stored.
         """
         if narrowed.q is not None:
+            if self._db.seals_texts:
+                raise SearchEncrypted
             self._search_indexer.searched(self._tenant_id)
         async with self._db.read() as connection:
             if not narrowed.has_an_index(own_alone=connection.own_alone):

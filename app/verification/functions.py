@@ -35,6 +35,7 @@ DEFINER_FUNCTIONS = {
     "forget_contents",
     "identify_region",
     "index_messages",
+    "is_erased_for_good",
     "master_keys_in_use",
     "message_queue",
     "next_queue_tag",
@@ -50,6 +51,7 @@ DEFINER_FUNCTIONS = {
     "tenants_with_expired_texts",
     "tenants_with_old_messages",
     "tenant_name_taken",
+    "text_keys_in_use",
     "webhooks_due",
 }
 # For the database's owner, on the command line.

@@ -4,6 +4,8 @@ make    a new data key for a tenant, and what is stored of it
 open    the data key again, from what is stored, with whichever master key wrapped it
 seal    a secret under the data key, for one purpose
 
+What a tenant's texts are sealed with is another key of its own, wrapped as this one (`text_key.py`).
+
 AES-256-GCM throughout. Tenant and purpose are bound to what is sealed and not stored with it: what was copied to
 another tenant's row, or to another place in its own, does not open. Whoever deletes a data key has deleted all that it
 sealed.
@@ -23,6 +25,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 KEY_BYTES, NONCE_BYTES = 32, 12
 # The first byte of what is sealed: how.
 AES_256_GCM = b"\x01"
+DATA_KEY = "data key"
 
 
 class Unopenable(Exception):
@@ -52,11 +55,11 @@ class DataKey:
 
     def seal(self, secret: bytes, *purpose: str) -> bytes:
         """`purpose`: what it is, and all that must stay as it is beside it."""
-        return _seal(self._cipher, secret, _bound("secret", self._tenant_id, *purpose))
+        return seal(self._cipher, secret, bound("secret", self._tenant_id, *purpose))
 
     def open(self, sealed: bytes, *purpose: str) -> bytes:
         """The secret; raises `Unopenable` unless it was sealed by this key for the same purpose."""
-        return _open(self._cipher, sealed, _bound("secret", self._tenant_id, *purpose))
+        return open_sealed(self._cipher, sealed, bound("secret", self._tenant_id, *purpose))
 
 
 class MasterKeys:
@@ -74,24 +77,26 @@ class MasterKeys:
 
     def make(self, tenant_id: str) -> tuple[DataKey, WrappedKey]:
         key = os.urandom(KEY_BYTES)
-        return DataKey(tenant_id, key), self._wrap(tenant_id, key)
+        return DataKey(tenant_id, key), self.wrap(tenant_id, key)
 
     def open(self, tenant_id: str, wrapped: WrappedKey) -> DataKey:
         """Raises `Unopenable`."""
-        return DataKey(tenant_id, self._unwrap(tenant_id, wrapped))
+        return DataKey(tenant_id, self.unwrap(tenant_id, wrapped))
 
-    def rewrap(self, tenant_id: str, wrapped: WrappedKey) -> WrappedKey:
-        """The same data key under the present master key; raises `Unopenable`."""
-        return self._wrap(tenant_id, self._unwrap(tenant_id, wrapped))
+    def rewrap(self, tenant_id: str, wrapped: WrappedKey, kind: str = DATA_KEY) -> WrappedKey:
+        """The same key under the present master key; raises `Unopenable`."""
+        return self.wrap(tenant_id, self.unwrap(tenant_id, wrapped, kind), kind)
 
-    def _wrap(self, tenant_id: str, key: bytes) -> WrappedKey:
-        return WrappedKey(self.present, _seal(self._ciphers[self.present], key, _bound("data key", tenant_id)))
+    def wrap(self, tenant_id: str, key: bytes, kind: str = DATA_KEY) -> WrappedKey:
+        """`kind`: what the key is for; it opens as nothing else."""
+        return WrappedKey(self.present, seal(self._ciphers[self.present], key, bound(kind, tenant_id)))
 
-    def _unwrap(self, tenant_id: str, wrapped: WrappedKey) -> bytes:
+    def unwrap(self, tenant_id: str, wrapped: WrappedKey, kind: str = DATA_KEY) -> bytes:
+        """Raises `Unopenable`."""
         cipher = self._ciphers.get(wrapped.master)
         if cipher is None:
             raise UnknownMasterKey
-        return _open(cipher, wrapped.sealed, _bound("data key", tenant_id))
+        return open_sealed(cipher, wrapped.sealed, bound(kind, tenant_id))
 
 
 def _derived(secret: str) -> bytes:
@@ -103,22 +108,23 @@ def _name(key: bytes) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(b"master key|" + key).digest()[:12]).decode()
 
 
-def _bound(*parts: str) -> bytes:
+def bound(*parts: str) -> bytes:
     """Each with its length before it: no two lists of parts are the same bytes."""
     encoded = [part.encode() for part in parts]
     return b"".join(len(part).to_bytes(4, "big") + part for part in encoded)
 
 
-def _seal(cipher: AESGCM, secret: bytes, bound: bytes) -> bytes:
+def seal(cipher: AESGCM, secret: bytes, purpose: bytes) -> bytes:
     nonce = os.urandom(NONCE_BYTES)
-    return AES_256_GCM + nonce + cipher.encrypt(nonce, secret, AES_256_GCM + bound)
+    return AES_256_GCM + nonce + cipher.encrypt(nonce, secret, AES_256_GCM + purpose)
 
 
-def _open(cipher: AESGCM, sealed: bytes, bound: bytes) -> bytes:
+def open_sealed(cipher: AESGCM, sealed: bytes, purpose: bytes) -> bytes:
+    """Raises `Unopenable`."""
     kind, nonce, rest = sealed[:1], sealed[1 : 1 + NONCE_BYTES], sealed[1 + NONCE_BYTES :]
     if kind != AES_256_GCM or len(nonce) != NONCE_BYTES:
         raise Unopenable
     try:
-        return cipher.decrypt(nonce, rest, AES_256_GCM + bound)
+        return cipher.decrypt(nonce, rest, AES_256_GCM + purpose)
     except InvalidTag:
         raise Unopenable from None

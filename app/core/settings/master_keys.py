@@ -1,11 +1,13 @@
-"""What seals the secrets that tenants entrust to the service."""
+"""What seals the secrets that tenants entrust to the service, and their texts."""
 
+import os
 from pathlib import Path
 from typing import Self
 
 from pydantic import SecretStr, model_validator
 
 from app.core.credentials.envelope import MasterKeys
+from app.core.credentials.key_files import KeyFiles
 from app.core.settings.base import CommaSeparated, SettingsGroup
 from app.core.settings.weak import MIN_SECRET_KEY_BYTES, refuse_weak
 
@@ -15,6 +17,8 @@ IN_A_FILE = "file:"
 class MasterKeySettings(SettingsGroup):
     master_key: SecretStr = SecretStr("")
     previous_master_keys: CommaSeparated[SecretStr] = []
+    encrypt_text: bool = False
+    text_keys_dir: str = ""
 
     @model_validator(mode="after")
     def _master_keys_are_usable(self) -> Self:
@@ -30,6 +34,23 @@ class MasterKeySettings(SettingsGroup):
         given = [("MASTER_KEY", self.master_key)]
         given += [("PREVIOUS_MASTER_KEYS", previous) for previous in self.previous_master_keys]
         return MasterKeys([self._read(name, value) for name, value in given])
+
+    @model_validator(mode="after")
+    def _texts_can_be_sealed(self) -> Self:
+        if self.encrypt_text and not self.text_keys_dir:
+            raise ValueError("ENCRYPT_TEXT needs TEXT_KEYS_DIR: where the keys lie, outside of every backup")
+        if not self.text_keys_dir:
+            return self
+        if not self.master_key.get_secret_value():
+            raise ValueError("TEXT_KEYS_DIR needs a MASTER_KEY: it wraps the keys that lie there")
+        if not Path(self.text_keys_dir).is_dir() or not os.access(self.text_keys_dir, os.R_OK | os.W_OK | os.X_OK):
+            raise ValueError("TEXT_KEYS_DIR must be a directory that is there, and that the service may write to")
+        return self
+
+    def key_files(self) -> KeyFiles | None:
+        """None: this service opens no texts, and seals none."""
+        masters = self.master_keys()
+        return KeyFiles(Path(self.text_keys_dir), masters) if masters and self.text_keys_dir else None
 
     def _read(self, name: str, value: SecretStr) -> str:
         """The key, or what the file holds that the value names."""

@@ -21,7 +21,7 @@ async def export_tenant(arguments: argparse.Namespace, settings: Settings) -> st
     async with places_of(settings) as places, owners_of(settings) as owners:
         place = await places.of_tenant(arguments.tenant_id)
         async with owners_connection(owners[place.region or HOME]) as connection:
-            left = await leave(connection, arguments.tenant_id, Path(arguments.file))
+            left = await leave(connection, arguments.tenant_id, Path(arguments.file), place.database.texts)
     lines = [f"Tenant {arguments.tenant_id}: {left.rows} lines in {arguments.file}, digests of credentials among them"]
     if left.running:
         lines.append(f"{left.running} messages still run: where it is imported they have failed")

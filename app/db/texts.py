@@ -134,6 +134,10 @@ class Texts:
             self._remember(tenant_id, key)
         return key
 
+    async def digest(self, connection: "Connection", tenant_id: str, value: str) -> str:
+        """Tells values of the tenant apart, and nobody without its key what they are; raises `TextKeysUnavailable`."""
+        return (await self.key_to_seal(connection, tenant_id)).digest(value)
+
     def forget(self, tenant_id: str) -> None:
         self._known.pop(tenant_id, None)
 

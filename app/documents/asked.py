@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from app.db.execution import Connection, Record
 from app.documents.found import Narrowed
 from app.documents.prompt import Quoted, quote
+from app.models.text_places import CHUNK_ROW, OF_CHUNK
 
 DEFAULT_PASSAGES, MAX_PASSAGES = 8, 20
 # For the author alone. Of what was replaced or deleted meanwhile there is no row.
@@ -32,6 +33,9 @@ class CitedRow(Record):
     """A passage as a search had found it."""
 
     __slots__ = ()
+    text_places = OF_CHUNK
+    text_row = CHUNK_ROW
+    if_unreadable = "leave out"
 
     chunk_id: str
     document_id: str

@@ -11,6 +11,7 @@ from app.documents import totals
 from app.documents.failures import FailureCode
 from app.documents.removal import remove_some
 from app.documents.store import HOLD, MINE
+from app.models.text_places import CONTENT_ROW, OF_LOADED
 
 # Across tenants, by a SECURITY DEFINER function: tenants take turns, whatever they have waiting.
 CLAIM = text("SELECT tenant_id, id, attempts, failures FROM claim_document(:hold)").bindparams(
@@ -59,6 +60,9 @@ class ClaimedRow(Record):
 
 class LoadedRow(Record):
     __slots__ = ()
+    text_places = OF_LOADED
+    text_row = CONTENT_ROW
+    if_unreadable = "raise"
 
     user_id: str
     name: str

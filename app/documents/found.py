@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from app.db.execution import Record
 from app.documents.shapes import Vector
+from app.models.text_places import CHUNK_ROW, OF_CHUNK
 
 # Of the documents that the caller may see, those that a search is narrowed to.
 FINDABLE = """documents.tenant_id = :tenant_id AND documents.current
@@ -34,6 +35,9 @@ class PassageRow(Record):
     """A passage that was found; `score` is at most 1.9, and that of what has nothing to do with the question near 0."""
 
     __slots__ = ()
+    text_places = OF_CHUNK
+    text_row = CHUNK_ROW
+    if_unreadable = "leave out"
 
     chunk_id: str
     document_id: str

@@ -28,6 +28,7 @@ from app.documents.embedding.embedders import Embedders
 from app.documents.found import written
 from app.documents.metering import NOBODY, Meter, Payer
 from app.documents.shapes import Passage, Vector
+from app.models.text_places import OF_CHUNK
 
 LOOK_SECONDS = 60.0
 AT_A_TIME = 32
@@ -106,6 +107,8 @@ class DueRow(Record):
 
 class LackingChunk(Record):
     __slots__ = ()
+    text_places = OF_CHUNK
+    if_unreadable = "raise"
 
     id: str
     document_id: str

@@ -12,31 +12,42 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.core.ids import new_id
 from app.db.execution import Connection, Record
+from app.db.sealing import seals
 from app.documents import totals
 from app.documents.found import written
 from app.documents.removal import retire
 from app.documents.shapes import Passage, ReadText, Vector
 from app.documents.terms import OF_DOCUMENT, WEIGH, count_terms
+from app.models.text_places import DOCUMENT, HEADING, OF_CHUNK, PASSAGE
 
 # Every step holds what it is at: the run that began it, and nobody else's.
 MINE = """documents.tenant_id = :tenant_id AND documents.id = :document_id AND documents.attempts = :attempt
   AND documents.status = 'processing' AND documents.deleting_at IS NULL"""
 HOLD = text(f"SELECT documents.chunks FROM documents WHERE {MINE} FOR NO KEY UPDATE")
-STORE_TEXT = text("""
+STORE_TEXT = seals(
+    text("""
 UPDATE document_contents SET text = :text, original = NULL
 WHERE document_contents.tenant_id = :tenant_id AND document_contents.document_id = :document_id
-""")
-STORE_CHUNKS = text("""
+"""),
+    "document_id",
+    text=DOCUMENT,
+)
+STORE_CHUNKS = seals(
+    text("""
 INSERT INTO document_chunks (id, tenant_id, document_id, n, page, heading, start, "end", tokens, text)
 SELECT c.id, :tenant_id, :document_id, c.n, c.page, c.heading, c.start, c."end", c.tokens, c.text
 FROM unnest(:ids, :ns, :pages, :headings, :starts, :ends, :sizes, :texts)
   AS c (id, n, page, heading, start, "end", tokens, text)
 ON CONFLICT ON CONSTRAINT uq_document_chunks_tenant_id_document_id_n DO NOTHING
 """).bindparams(
-    *OF_DOCUMENT,
-    bindparam("ids", type_=ARRAY(String)),
-    *(bindparam(name, type_=ARRAY(Integer)) for name in ("ns", "pages", "starts", "ends", "sizes")),
-    *(bindparam(name, type_=ARRAY(Text)) for name in ("headings", "texts")),
+        *OF_DOCUMENT,
+        bindparam("ids", type_=ARRAY(String)),
+        *(bindparam(name, type_=ARRAY(Integer)) for name in ("ns", "pages", "starts", "ends", "sizes")),
+        *(bindparam(name, type_=ARRAY(Text)) for name in ("headings", "texts")),
+    ),
+    "ids",
+    headings=HEADING,
+    texts=PASSAGE,
 )
 NOTE_READ = text(f"""
 UPDATE documents SET pages = :pages, characters = :characters, chunks = :chunks, tokens = :tokens,
@@ -97,6 +108,8 @@ class MovedError(Exception):
 
 class WaitingChunk(Record):
     __slots__ = ()
+    text_places = OF_CHUNK
+    if_unreadable = "raise"
 
     id: str
     heading: str

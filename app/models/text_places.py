@@ -22,7 +22,10 @@ OF_SAID, OF_ASKED, OF_DELTA = {"said": CONTENT}, {"request": REQUEST}, {"text": 
 # Of a column that stands in another row than the others of a result.
 IN_CONVERSATION = {"system_prompt": ("conversation_id",)}
 OF_CONVERSATION = {place.column: place for place in (TITLE, SYSTEM_PROMPT, LABELS)}
+CHUNK_ROW, CONTENT_ROW = ("chunk_id",), ("document_id",)
 OF_CHUNK = {place.column: place for place in (HEADING, PASSAGE)}
+
+OF_LOADED, OF_CONTENT = {"original": ORIGINAL}, {"text": DOCUMENT}
 
 # By table: what tells a row of it, and its columns that hold text. Deltas are gone when their message ends.
 TABLES: dict[str, tuple[str, tuple[Place, ...]]] = {

@@ -14,6 +14,7 @@ from app.core.errors import DocumentNotRead, DocumentQuotaUsedUp, NotFound, Perm
 from app.core.ids import is_id, new_id
 from app.db.execution import Connection, Record
 from app.db.pagination import NewestFirst, Page, PageRequest, only, page_of, parameters
+from app.db.sealing import seals
 from app.db.session import TenantSession
 from app.documents import totals
 from app.documents.removal import remove_some, retire
@@ -21,6 +22,7 @@ from app.documents.totals import Quotas, TotalsRow
 from app.messages.idempotency import IdempotencyKeys, IdempotentRequest
 from app.models import Document, DocumentVisibility
 from app.models.rows import DocumentRow
+from app.models.text_places import OF_CONTENT, ORIGINAL
 from app.services.audit_service import record_by
 
 documents = cast("Table", Document.__table__)
@@ -75,9 +77,12 @@ RETURNING {", ".join(DocumentRow.columns())}
     bindparam("tenant_id", type_=String),
     bindparam("newest_at", type_=DateTime(timezone=True)),
 )
-INSERT_CONTENT = text("""
+INSERT_CONTENT = seals(
+    text("""
 INSERT INTO document_contents (tenant_id, document_id, original) VALUES (:tenant_id, :id, :original)
-""")
+"""),
+    original=ORIGINAL,
+)
 CONTENT = text("""
 SELECT document_contents.text FROM document_contents
 WHERE document_contents.tenant_id = :tenant_id AND document_contents.document_id = :id
@@ -92,6 +97,14 @@ class NewDocument:
     collection: str
     visibility: DocumentVisibility
     attributes: dict[str, Any]
+
+
+class ContentRow(Record):
+    __slots__ = ()
+    text_places = OF_CONTENT
+    if_unreadable = "raise"
+
+    text: str | None
 
 
 class KnownRow(DocumentRow):
@@ -150,8 +163,10 @@ class DocumentService:
             if made_before := await self._keys.claim(connection, caller, request, str(values["id"])):
                 return await self._find(connection, made_before), False
             standing = await totals.lock(connection, self._tenant_id)
+            if connection.texts is not None and connection.texts.seals:
+                values["content_hash"] = await connection.texts.digest(connection, self._tenant_id, content_hash)
             newest = (await connection.execute(NEWEST, values, KnownRow)).one_or_none()
-            if newest is not None and newest.content_hash == content_hash:
+            if newest is not None and newest.content_hash in (content_hash, values["content_hash"]):
                 return newest, False
             self._require_room(standing, len(new.content))
             values["newest_at"] = newest and newest.created_at
@@ -188,15 +203,14 @@ class DocumentService:
             return await self._find(connection, document_id)
 
     async def content(self, document_id: str) -> str:
-        """The text that was read in it; raises `NotFound`, `DocumentNotRead`."""
+        """The text that was read in it; raises `NotFound`, `DocumentNotRead`, `TextUnreadable`."""
         async with self._db.begin() as connection:
             found = await self._find(connection, document_id)
-            content: str | None = (
-                await connection.execute(CONTENT, {"tenant_id": self._tenant_id, "id": found.id})
-            ).scalar_one_or_none()
-        if content is None:
+            values = {"tenant_id": self._tenant_id, "id": found.id}
+            content = (await connection.execute(CONTENT, values, ContentRow)).one_or_none()
+        if content is None or content.text is None:
             raise DocumentNotRead
-        return content
+        return content.text
 
     async def delete(self, document_id: str) -> None:
         """From now on nobody finds it; of a large one, rows follow in the background. For its uploader and admins.

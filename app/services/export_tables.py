@@ -12,6 +12,7 @@ from sqlalchemy import Column, DateTime, Table, Text, TextClause, bindparam, tex
 from app import models
 from app.core.lines import one_line
 from app.db.execution import Connection, Record
+from app.services.exported_texts import in_plain
 
 PAGE_ROWS = 500
 # Of long texts. A page ends with the row that reaches it, so it holds one at least.
@@ -58,7 +59,11 @@ class ExportedTable:
         if after is not None:
             statement = self.next_page
             values |= {column: getattr(after, column) for column in self.key}
-        return (await connection.execute(statement, values, ExportedLine)).all()
+        rows = (await connection.execute(statement, values, ExportedLine)).all()
+        if connection.texts is None:
+            return rows
+        lines = await in_plain(connection, tenant_id, self.table.name, [row.line for row in rows])
+        return [type(row)((line, *row[1:])) for row, line in zip(rows, lines, strict=True)]
 
     def is_last(self, page: Sequence[ExportedLine]) -> bool:
         """Whether none can follow. One that was cut for its bytes may have a next one, however few its rows are."""
@@ -259,6 +264,7 @@ NOT_EXPORTED = {
     "usage_ends": "how far they reach",
     "provider_keys.sealed": "a secret, sealed",
     "tenant_data_keys": "a secret, sealed",
+    "text_keys": "which master key wraps the key of the tenant's texts, which it does not hold",
     "directory_claims": "keyed hashes of emails, keys and the tenant's name",
     "message_deltas": "what messages that still run have said: it is theirs once they have ended",
     "users.hashed_password": "a secret",

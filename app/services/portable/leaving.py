@@ -13,6 +13,7 @@ from app.core.errors import TenantNotFound
 from app.core.ids import is_id
 from app.core.principal import Origin
 from app.db.execution import Connection
+from app.db.texts import Texts
 from app.services.audit_service import Actor, record
 from app.services.export_end import EndLine
 from app.services.export_tables import lines_of
@@ -32,10 +33,10 @@ class Left:
     running: int
 
 
-async def leave(connection: asyncpg.Connection, tenant_id: str, path: Path) -> Left:
+async def leave(connection: asyncpg.Connection, tenant_id: str, path: Path, texts: Texts | None = None) -> Left:
     """Write the file, which is there as a whole or not at all, and read by its owner alone.
 
-    `connection`: of a login that row-level security does not hold.
+    `connection`: of a login that row-level security does not hold. `texts`: what opens those that are sealed.
 
     Raises:
         TenantNotFound
@@ -50,7 +51,7 @@ async def leave(connection: asyncpg.Connection, tenant_id: str, path: Path) -> L
         await record(Connection(connection), Actor(tenant_id, "operator", Origin()), "tenant.exported", tenant_id)
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             running = await connection.fetchval(RUNNING, tenant_id)
-            rows = await _write(Connection(connection), tenant_id, file)
+            rows = await _write(Connection(connection, texts), tenant_id, file)
     return Left(rows, running)
 
 

@@ -114,7 +114,8 @@ async def test_nothing_is_left_of_a_tenant_that_lives_in_two_processes_and_anoth
         await furnish(second, superuser, rival)
         # Of the rival nothing is in motion: what changes would be the erasure's doing.
         before = await fingerprint(superuser, rival.id)
-        assert all(count for count, _ in before.values())
+        # A tenant with a row of that one has a file, too (`test_encrypted_text`).
+        assert all(count for table, (count, _) in before.items() if table != "text_keys")
 
         async with sending(first, acme.user.headers) as events:
             stream = asyncio.create_task(rest(events))

@@ -78,6 +78,8 @@ def upgrade() -> None:
     )
     isolate("text_keys")
     op.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON text_keys TO llm_saas_app")
+    # What was stored before is sealed by a command, in the tenant.
+    op.execute("GRANT UPDATE (webhook_url) ON messages TO llm_saas_app")
     op.execute("GRANT SELECT (tenant_id, master) ON text_keys TO llm_saas_definer")
     op.execute("CREATE POLICY definer_read ON text_keys FOR SELECT TO llm_saas_definer USING (true)")
     for function in (IN_USE, ERASED):
@@ -91,4 +93,5 @@ def downgrade() -> None:
     _words(sealed=False)
     for function in FUNCTIONS:
         op.execute(f"DROP FUNCTION {function}")
+    op.execute("REVOKE UPDATE (webhook_url) ON messages FROM llm_saas_app")
     op.drop_table("text_keys")

@@ -30,6 +30,14 @@ AppError
 from collections.abc import Sequence
 
 from app.core.budget_errors import BudgetExceeded
+from app.core.database_errors import (
+    DatabaseBusy,
+    DatabaseUnavailable,
+    IsolationUnavailable,
+    StatementTooLong,
+    TenantMoving,
+    TextKeysUnavailable,
+)
 from app.core.error_base import AppError, Conflict, NotFound
 from app.core.limit_errors import MoreThanTokenLimit, RateLimited, TokensUsedUp
 from app.core.message_errors import (
@@ -84,6 +92,8 @@ __all__ = [
     "BudgetExceeded",
     "Conflict",
     "ConversationBusy",
+    "DatabaseBusy",
+    "DatabaseUnavailable",
     "EmptyAnswer",
     "IdempotencyKeyInFlight",
     "IdempotencyKeyReused",
@@ -95,6 +105,7 @@ __all__ = [
     "InvalidPosition",
     "InvalidRequest",
     "InvalidWebhookUrl",
+    "IsolationUnavailable",
     "MessageEnded",
     "MessageInterrupted",
     "MessageNotStarted",
@@ -117,6 +128,9 @@ __all__ = [
     "ProviderUnavailable",
     "RateLimited",
     "SearchEncrypted",
+    "StatementTooLong",
+    "TenantMoving",
+    "TextKeysUnavailable",
     "TextUnreadable",
     "TimeIsPast",
     "TokensUsedUp",
@@ -276,27 +290,3 @@ class BackgroundWorkFailing(AppError):
 
     def __init__(self, loops: Sequence[str]) -> None:
         super().__init__(f"Background work of this process keeps failing: {', '.join(loops)}.")
-
-
-class DatabaseUnavailable(AppError):
-    detail = "The database is not available. Try again in a moment."
-
-
-class DatabaseBusy(DatabaseUnavailable):
-    detail = "Too many requests of this tenant are waiting for the database. Try again in a moment."
-
-
-class StatementTooLong(DatabaseUnavailable):
-    detail = "The request took the database longer than a request may, and was stopped. Narrow it, or try again."
-
-
-class TenantMoving(DatabaseUnavailable):
-    detail = "The tenant is being moved to another region. Try again in a moment."
-
-
-class TextKeysUnavailable(DatabaseUnavailable):
-    detail = "Texts are stored encrypted here, and the keys are away. Try again in a moment."
-
-
-class IsolationUnavailable(DatabaseUnavailable):
-    """Row-level security does not hold on this connection; serving it could leak."""

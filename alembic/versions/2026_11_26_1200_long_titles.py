@@ -2,8 +2,8 @@
 
 By itself: it is a lock that requests wait behind, and what waits with it holds nothing else.
 
-Revision ID: 0046
-Revises: 0045
+Revision ID: 0047
+Revises: 0046
 """
 
 import sqlalchemy as sa
@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from alembic import op
 
 # squawk: changing-column-type, from varchar to text no row is read or written
-revision: str = "0046"
-down_revision: str | None = "0045"
+revision: str = "0047"
+down_revision: str | None = "0046"
 branch_labels = None
 depends_on = None
 

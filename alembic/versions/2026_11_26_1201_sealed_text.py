@@ -1,7 +1,7 @@
 """Texts of tenants may be sealed: which tenants have a key for it, and no words are made of what is sealed.
 
-Revision ID: 0047
-Revises: 0046
+Revision ID: 0048
+Revises: 0047
 """
 
 import sqlalchemy as sa
@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from alembic import op
 from app.db.migration import hand_to_definer, isolate, quoted_schema, tenant_key, timestamps
 
-revision: str = "0047"
-down_revision: str | None = "0046"
+revision: str = "0048"
+down_revision: str | None = "0047"
 branch_labels = None
 depends_on = None
 

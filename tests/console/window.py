@@ -22,8 +22,9 @@ WATCH = """
 addEventListener("securitypolicyviolation", (event) =>
   console.error(`policy: ${event.violatedDirective} kept out ${event.blockedURI} ${event.sample}`));
 new PerformanceObserver((list) => {
-  for (const { hadRecentInput, value } of list.getEntries())
-    if (!hadRecentInput) window.shifted = (window.shifted ?? 0) + value;
+  const what = ({ node }) => (node?.nodeType === 1 ? node : node?.parentElement)?.outerHTML.slice(0, 100);
+  for (const { hadRecentInput, value, sources } of list.getEntries())
+    if (!hadRecentInput) (window.shifts ??= []).push(`${value.toFixed(4)}: ${sources.map(what).join(", ")}`);
 }).observe({type: "layout-shift", buffered: true});
 """
 
@@ -51,8 +52,8 @@ class Window:
         await context.add_init_script(WATCH)
         return cls(context, await context.new_page(), base)
 
-    def expect(self, status: int, path: str) -> None:
-        """The page is meant to meet this answer."""
+    def expect(self, status: int, path: str = "/") -> None:
+        """The page is meant to meet this answer, there and below."""
         self.expected.add((status, path))
 
     async def go(self, path: str = "/console") -> None:
@@ -87,9 +88,10 @@ class Window:
         )
         assert not wide, f"{self.page.url} is wider than {self.page.viewport_size}: {wide}"
 
-    async def shift(self) -> float:
-        """How much what had been painted was moved about (the Layout Instability API's sum)."""
-        return float(await self.page.evaluate("window.shifted ?? 0"))
+    async def shifts(self) -> list[str]:
+        """What moved by itself after it was painted: how much (the Layout Instability API's score), and which parts."""
+        found: list[str] = await self.page.evaluate("window.shifts ?? []")
+        return found
 
     async def first_paint(self) -> float:
         """Milliseconds from the navigation's start to the first content."""
@@ -116,7 +118,8 @@ class Window:
 
     def _answered(self, response: Response) -> None:
         path = urlsplit(response.url).path
-        if response.status >= 400 and (response.status, path) not in self.expected:
+        expected = any(response.status == status and path.startswith(below) for status, below in self.expected)
+        if response.status >= 400 and not expected:
             self.problems.append(f"{response.status}: {response.request.method} {path}")
 
     async def _asked(self, dialog: Any) -> None:

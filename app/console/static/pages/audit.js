@@ -31,7 +31,7 @@ export default function Audit({ api, me, route }) {
 
   const opened = entry && list.rows.find(({ id }) => id === entry);
   const columns = [
-    { title: 'When', cell: (row) => time(row.created_at), width: '13.5rem' },
+    { title: 'When', cell: (row) => time(row.created_at), width: '14rem' },
     { title: 'What', cell: (row) => html`<code>${row.action}</code>` },
     { title: 'Who', cell: (row) => who(row, emails), wide: true },
     { title: 'To', cell: (row) => emails.get(row.target_id) ?? row.target_id ?? '', wide: true },

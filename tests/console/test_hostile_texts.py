@@ -1,0 +1,74 @@
+"""What an attacker wrote is shown as text: nothing of it runs, becomes a part of the page, or breaks its width."""
+
+import pytest
+import pytest_asyncio
+
+from tests.console.conftest import Visit
+from tests.console.deployment import Deployment
+from tests.console.hostile import INJECTED, LONG, MARK, TEXT, Hostile, hostile_tenant
+from tests.console.pages import PAGES, settled
+from tests.console.window import DESK, PHONE, Window
+from tests.helpers import Tenant
+
+# Where each kind of thing has a page of its own, and what is asked for in the address.
+DEEPER = (
+    "messages/{message}", "messages/{call}", "messages?q={text}", "messages?user_id={text}", "audit?action={text}",
+    "try?conversation={conversation}", "documents/{document}", "keys/{key}", "people/{user}", "audit?entry={text}",
+    "{text}",
+)  # fmt: skip
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def hostile(service: Deployment) -> Hostile:
+    return await hostile_tenant(service)
+
+
+def places(hostile: Hostile) -> list[str]:
+    values = {**hostile.ids, "user": hostile.tenant.user.id, "text": TEXT.replace("%", "%25").replace("#", "%23")}
+    return [*(page.path for page in PAGES), *(place.format(**values) for place in DEEPER)]
+
+
+async def is_harmless(window: Window, place: str) -> None:
+    assert await window.page.evaluate("window.ran") is None, place
+    assert await window.page.locator(INJECTED).count() == 0, place
+    await window.fits()
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE])
+async def test_it_is_text_on_every_page(visit: Visit, hostile: Hostile, size: tuple[int, int]) -> None:
+    window = await visit(hostile.tenant.admin, size=size)
+    window.expect(404)
+    window.expect(422)
+    shown = 0
+    for place in places(hostile):
+        await window.go(f"/console/{place}")
+        await settled(window)
+        await is_harmless(window, place)
+        shown += (await window.page.inner_text("main")).count(MARK)
+        name = "".join(letter if letter.isalnum() else "-" for letter in place[:30])
+        await window.shot(f"hostile/{size[0]}-{name}")
+    # What is not shown at all proves nothing.
+    assert shown > len(places(hostile))
+
+
+async def test_what_a_model_says_is_text_while_it_is_said(visit: Visit, acme: Tenant) -> None:
+    window = await visit(acme.user, "/console/try")
+    await window.page.get_by_label("Your message").fill(f"{TEXT} {LONG}")
+    await window.page.keyboard.press("Enter")
+    await window.page.get_by_text("tokens in").wait_for()
+    await is_harmless(window, "try")
+
+
+async def test_nothing_of_a_tenant_is_seen_by_the_admin_of_another(
+    visit: Visit, hostile: Hostile, rival: Tenant
+) -> None:
+    window = await visit(rival.admin)
+    window.expect(404)
+    for place in places(hostile):
+        if TEXT[:10] in place:
+            continue  # it would show what it was asked for
+        await window.go(f"/console/{place}")
+        await settled(window)
+        text = await window.page.inner_text("body")
+        assert MARK not in text, place
+        assert hostile.tenant.id not in text, place

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 FOLDER = Path(__file__).resolve().parents[1] / "console"
@@ -69,10 +70,14 @@ def install_console(app: FastAPI) -> None:
         app.router.add_route(path, _page, include_in_schema=False)
 
 
-# Not coroutines: what reads and compresses for the first of them does so in a thread.
-def _page(request: Request) -> Response:
+async def _files() -> Files:
+    """What reads and compresses for the first request does so in a thread."""
+    return files() if files.cache_info().currsize else await run_in_threadpool(files)
+
+
+async def _page(request: Request) -> Response:
     """The one page, for every path that it may be opened at: what is shown there, its scripts decide."""
-    found = files()
+    found = await _files()
     root = html.escape(request.scope.get("root_path", ""))
     page = found.page.replace("{static}", f"{root}/console/{STATIC}/{found.digest}")
     stored = Stored.of(page.encode(), "text/html; charset=utf-8")
@@ -84,9 +89,9 @@ def _page(request: Request) -> Response:
     return _answer(request, stored, headers)
 
 
-def _file(request: Request) -> Response:
+async def _file(request: Request) -> Response:
     """A file of this version. Of another one it is not there: kept for ever, it would be the wrong one for ever."""
-    found = files()
+    found = await _files()
     stored = found.static.get(request.path_params["name"])
     if stored is None or request.path_params["digest"] != found.digest:
         raise HTTPException(404)

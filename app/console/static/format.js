@@ -3,6 +3,7 @@
 const whole = new Intl.NumberFormat();
 const short = new Intl.NumberFormat(undefined, { notation: 'compact', maximumFractionDigits: 1 });
 const instant = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
+const thisYear = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric', hour: 'numeric', minute: '2-digit' });
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'long' });
 const dayOnly = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short', timeZone: 'UTC' });
 const ago = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto', style: 'short' });
@@ -32,7 +33,12 @@ export function micro(text) {
 export const dollars = (value) => (value === null || value === undefined ? '' : String(value / 1e6));
 
 export const percent = (part) => `${Math.round(part * 100)} %`;
-export const time = (text) => (text ? instant.format(new Date(text)) : NONE);
+/** A time, without the year where it is the present one. */
+export function time(text) {
+  if (!text) return NONE;
+  const date = new Date(text);
+  return (date.getFullYear() === new Date().getFullYear() ? thisYear : instant).format(date);
+}
 export const exactTime = (text) => (text ? exact.format(new Date(text)) : NONE);
 export const day = (text) => dayOnly.format(new Date(`${text}T00:00:00Z`));
 

@@ -173,7 +173,7 @@ function About({ api, me, message }) {
     ['State', html`<${Status} message=${message} />`], ['Model', message.model], ['Cost', money(message.cost_micro_usd)],
     ['Tokens in', tokens(message.input_tokens, message.cached_tokens, 'from the provider’s cache')],
     ['Tokens out', tokens(message.output_tokens, message.reasoning_tokens, 'for thoughts')],
-    ['Sent by', author.data ?? html`<code>${message.user_id}</code>`], ['Sent', exactTime(message.created_at)],
+    ['Sent by', author.loading ? '…' : author.data ?? html`<code>${message.user_id}</code>`], ['Sent', exactTime(message.created_at)],
     ['Last change', exactTime(message.updated_at)], ['From first to last', took === null ? null : seconds(took)],
     ['Attempts', count(message.attempts)], ['Why it ended', message.error_code ?? message.finish_reason], ['Came by', message.api],
     ['Conversation', message.conversation_id && html`<a href=${href('messages', '', { conversation_id: message.conversation_id })}>${message.conversation_id.slice(0, 13)}…</a>`],

@@ -27,8 +27,8 @@ function Sent({ api, me, query }) {
     : html`<${Empty} title="No messages yet" action=${html`<${ButtonLink} kind="primary" href=${href('try')}>Try it</${ButtonLink}>`}>What you and your colleagues send, here or by the interface, shows up as it happens.</${Empty}>`;
   return html`<${PageHead} title="Messages" note=${asked.conversation_id ? 'Of one conversation.' : 'Newest first, as they come.'}>
       ${held > 0 && html`<${Button} icon="up" onClick=${letIn}>${held} new</${Button}>`}</${PageHead}>
-    <${Filters} asked=${asked} people=${people} narrow=${narrow} isNarrowed=${isNarrowed} />
-    <${Table} label="Messages" columns=${columns(people)} list=${list} href=${(row) => href('messages', row.id)} empty=${empty} />`;
+    <${Filters} asked=${asked} people=${me.role === 'admin' && (people ?? [])} narrow=${narrow} isNarrowed=${isNarrowed} />
+    <${Table} label="Messages" columns=${columns(me.role === 'admin' && (people ?? []))} list=${list} href=${(row) => href('messages', row.id)} empty=${empty} />`;
 }
 
 function Filters({ asked, people, narrow, isNarrowed }) {
@@ -45,11 +45,11 @@ function Filters({ asked, people, narrow, isNarrowed }) {
 }
 
 function columns(people) {
-  const names = new Map(people);
+  const names = new Map(people || []);
   return [
     { title: 'Prompt', cell: (row) => (row.stored ? excerpt(row.content) || '(no text)' : 'Not kept') },
     { title: 'State', width: '9.2rem', cell: (row) => html`<${Status} message=${row} />` },
-    people && { title: 'Sent by', width: '12rem', wide: true, cell: (row) => names.get(row.user_id) ?? row.user_id.slice(0, 8) },
+    people && { title: 'Sent by', width: '12rem', wide: true, cell: (row) => names.get(row.user_id) ?? (names.size ? row.user_id.slice(0, 8) : '') },
     { title: 'Model', width: '9rem', wide: true, cell: (row) => row.model ?? '' },
     { title: 'Tokens', width: '5.8rem', end: true, wide: true, cell: (row) => compact((row.input_tokens ?? 0) + (row.output_tokens ?? 0)) },
     { title: 'Cost', width: '7.2rem', end: true, wide: true, cell: (row) => money(row.cost_micro_usd) },

@@ -31,11 +31,11 @@ function Month({ api }) {
   const models = byModel(days);
   return html`<${Sums} budget=${budget} days=${days} failed=${failed} />
     <div class="columns"><${Card} title="Cost by day" note="Stacked by model.">
-        <${Chart} label="Cost by day, by model" labels=${labels.map(day)} series=${costs(models, labels)} format=${money} brief=${brief} /></${Card}>
+        <${Chart} label="Cost by day, by model" labels=${labels.map(day)} series=${costs(models, labels)} format=${money} brief=${brief} least=${10_000} /></${Card}>
       <${Card} title="Messages by day" note="Failed ones on top.">
-        <${Chart} label="Messages by day" labels=${labels.map(day)} series=${counts(days, failed, labels)} format=${count} brief=${compact} /></${Card}></div>
-    <div class="columns"><${Top} title="Users" rows=${users} name=${(key) => people?.get(key) ?? (key ? `${key.slice(0, 8)}… (deleted)` : 'Embedding anew')} />
-      <${Top} title="Models" rows=${models.map(([key, rows]) => ({ key, ...total(rows) }))} name=${(key) => key ?? 'No model answered'} /></div>`;
+        <${Chart} label="Messages by day" labels=${labels.map(day)} series=${counts(days, failed, labels)} format=${count} brief=${compact} least=${4} /></${Card}></div>
+    <div class="columns tops"><${Top} title="Users" loading=${month.loading} rows=${users} name=${(key) => people?.get(key) ?? (key ? `${key.slice(0, 8)}… (deleted)` : 'Embedding anew')} />
+      <${Top} title="Models" loading=${month.loading} rows=${models.map(([key, rows]) => ({ key, ...total(rows) }))} name=${(key) => key ?? 'No model answered'} /></div>`;
 }
 
 function Sums({ budget, days, failed }) {
@@ -48,18 +48,18 @@ function Sums({ budget, days, failed }) {
     <${Figure} label="Messages" note=${`${count(sums.cache_hits)} from kept answers`}>${count(sums.messages)}</${Figure}>
     <${Figure} label="Failed" note=${failed?.more ? 'The newest ones were counted.' : 'This month, as they stand.'}>${failed ? `${count(failed.rows.length)}${failed.more ? '+' : ''}` : '…'}</${Figure}>
     <${Figure} label="Tokens" note=${`${compact(sums.input_tokens)} in, ${compact(sums.output_tokens)} out`}>${compact(sums.input_tokens + sums.output_tokens)}</${Figure}>
-    </dl>${limit ? html`<div class="budget-bar"><${Meter} part=${part} label="Of the month's budget" kind=${part >= 1 ? 'bad' : part >= 0.8 ? 'warn' : ''} /></div>` : ''}</${Card}>`;
+    </dl><div class="budget-bar">${limit ? html`<${Meter} part=${part} label="Of the month’s budget" kind=${part >= 1 ? 'bad' : part >= 0.8 ? 'warn' : ''} />` : ''}</div></${Card}>`;
 }
 
-function Top({ title, rows, name }) {
+function Top({ title, rows, name, loading }) {
   const dearest = rows.toSorted((one, other) => other.cost_micro_usd - one.cost_micro_usd || other.messages - one.messages).slice(0, FEW);
   const columns = [
     { title, cell: (row) => name(row.key) },
-    { title: 'Messages', width: '7rem', end: true, cell: (row) => count(row.messages) },
+    { title: 'Messages', width: '7rem', end: true, wide: true, cell: (row) => count(row.messages) },
     { title: 'Tokens', width: '6rem', end: true, wide: true, cell: (row) => compact(row.input_tokens + row.output_tokens) },
-    { title: 'Cost', width: '7rem', end: true, cell: (row) => money(row.cost_micro_usd) },
+    { title: 'Cost', width: '7.6rem', end: true, cell: (row) => money(row.cost_micro_usd) },
   ];
-  return html`<${Table} label=${`${title} by cost`} columns=${columns} list=${whole(dearest)} rowKey=${(row) => String(row.key)} empty=${html`<${Card} title=${title}><p class="muted">Nothing was used this month.</p></${Card}>`} />`;
+  return html`<${Table} label=${`${title} by cost`} columns=${columns} list=${whole(dearest, { loading: loading && !rows.length })} rowKey=${(row) => String(row.key)} empty=${html`<${Card} title=${title}><p class="muted">Nothing was used this month.</p></${Card}>`} />`;
 }
 
 function Running({ api }) {
@@ -125,4 +125,4 @@ function along(labels, rows, value) {
 const SUMS = ['messages', 'input_tokens', 'output_tokens', 'cost_micro_usd', 'cache_hits'];
 const total = (rows) => Object.fromEntries(SUMS.map((name) => [name, rows.reduce((sum, row) => sum + row[name], 0)]));
 const least = (one, other) => (one === null ? other : other === null ? one : Math.min(one, other));
-const brief = (value) => (value < 1e4 && value > 0 ? money(value) : `$${compact(value / 1e6)}`);
+const brief = (value) => (value < 1e9 ? money(value) : `$${compact(value / 1e6)}`);

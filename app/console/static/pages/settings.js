@@ -9,9 +9,11 @@ import { TenantForm } from './settings/tenant.js';
 
 export default function Settings({ api, me }) {
   return html`<${PageHead} title="Settings" note=${me.email} />
-    <div class="stack">${me.role === 'admin' && html`<${OfTenant} api=${api} me=${me} />`}
-      <h2 class="above-table">Your account</h2>
-      <div class="columns"><${Password} api=${api} me=${me} /><${SignOut} /></div></div>`;
+    <div class="stack">${me.role === 'admin' ? html`<${OfTenant} api=${api} me=${me} />` : html`<${Own} api=${api} me=${me} />`}</div>`;
+}
+
+function Own({ api, me }) {
+  return html`<div class="columns"><${Password} api=${api} me=${me} /><${SignOut} /></div>`;
 }
 
 function OfTenant({ api, me }) {
@@ -20,5 +22,6 @@ function OfTenant({ api, me }) {
   if (!tenant.data) return html`<${Loading} />`;
   return html`<${TenantForm} api=${api} tenant=${tenant.data} onChange=${tenant.set} />
     <div class="columns"><${ProviderKeys} api=${api} /><${EventSecret} api=${api} /></div>
-    <div class="columns"><${Export} api=${api} tenant=${tenant.data} /><${Erase} api=${api} tenant=${tenant.data} /></div>`;
+    <div class="columns"><${Export} api=${api} tenant=${tenant.data} /><${Erase} api=${api} tenant=${tenant.data} /></div>
+    <h2 class="above-table">Your account</h2><${Own} api=${api} me=${me} />`;
 }

@@ -18,9 +18,9 @@ function uPlot() {
 
 /**
  * Bars side by side in time, `series` stacked upon each other: `[{name, values, bad}]`, a value for each of `labels`.
- * `format` writes a value, `brief` one at the axis. What it shows is there as a table, too.
+ * `format` writes a value, `brief` one at the axis, which reaches to `least` in any case. What it shows is there as a table, too.
  */
-export function Chart({ label, labels, series, format = String, brief = format }) {
+export function Chart({ label, labels, series, format = String, brief = format, least = 1 }) {
   const box = useRef();
   const legend = useRef();
   const [at, setAt] = useState(null);
@@ -33,7 +33,7 @@ export function Chart({ label, labels, series, format = String, brief = format }
     const fit = new ResizeObserver(() => plot?.setSize({ width: box.current.clientWidth, height: box.current.clientHeight }));
     uPlot().then((Plot) => {
       if (over) return;
-      plot = new Plot(options(Plot, box.current, legend.current, { labels, series, brief, setAt }), data(labels, series), box.current);
+      plot = new Plot(options(Plot, box.current, legend.current, { labels, series, brief, least, setAt }), data(labels, series), box.current);
       fit.observe(box.current);
     }, () => setFailed(true));
     return () => {
@@ -69,14 +69,14 @@ function data(labels, series) {
   return [labels.map((_, index) => index), ...ends.reverse()];
 }
 
-function options(Plot, box, legend, { labels, series, brief, setAt }) {
+function options(Plot, box, legend, { labels, series, brief, least, setAt }) {
   const colours = [...legend.querySelectorAll('.swatch')].map((swatch) => getComputedStyle(swatch).backgroundColor);
   const { color: ink, borderColor: line, fontFamily } = getComputedStyle(box);
   const axis = { stroke: ink, font: `11px ${fontFamily}`, ticks: { show: false } };
   const paths = Plot.paths.bars({ size: [0.7, 40], radius: 0.12 });
   return {
     width: box.clientWidth, height: box.clientHeight, legend: { show: false }, padding: [10, 4, 0, 0],
-    scales: { x: { time: false, range: [-0.6, labels.length - 0.4] }, y: { range: (_, __, top) => [0, top > 0 ? top * 1.05 : 1] } },
+    scales: { x: { time: false, range: [-0.6, labels.length - 0.4] }, y: { range: (_, __, top) => [0, Math.max(top * 1.05, least)] } },
     series: [{}, ...colours.toReversed().map((fill) => ({ fill, width: 0, paths, points: { show: false } }))],
     axes: [
       { ...axis, grid: { show: false }, size: 26, gap: 4, incrs: [1, 2, 3, 7, 14, 30], space: 54, values: (_, found) => found.map((index) => labels[index] ?? '') },

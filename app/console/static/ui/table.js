@@ -34,7 +34,13 @@ function Row({ row, columns, address, index }) {
     if (!event.defaultPrevented && !event.target.closest('a, button, input, select') && !String(getSelection())) navigate(address);
   };
   return html`<tr aria-rowindex=${index} class=${address ? 'opens' : ''} onClick=${address ? open : undefined}>${columns.map((one, at) => html`
-    <td class=${classes(one)}>${address && at === 0 ? html`<a href=${address}>${one.cell(row)}</a>` : one.cell(row)}</td>`)}</tr>`;
+    <${Cell} column=${one} content=${one.cell(row)} address=${at === 0 ? address : undefined} />`)}</tr>`;
+}
+
+/** What is cut for want of room is told by its title. */
+function Cell({ column, content, address }) {
+  const told = typeof content === 'string' ? content : undefined;
+  return html`<td class=${classes(column)} title=${told}>${address ? html`<a href=${address}>${content}</a>` : content}</td>`;
 }
 
 function Gap({ rows }) {

@@ -1,7 +1,7 @@
 // The tenant's own keys at providers: from the next message on its calls go with them.
 import { html, useState } from '../../vendor/preact-htm.js';
 import { time } from '../../format.js';
-import { Button, Card, Confirm, Dialog, Empty, Failure, Field, Form, Loading, announce, errorOf, useAction, useLoad } from '../../ui/index.js';
+import { Button, Card, Confirm, Dialog, Empty, Failure, Field, Form, announce, errorOf, useAction, useLoad } from '../../ui/index.js';
 
 const KNOWN = [['openai', 'OpenAI, or a compatible server'], ['anthropic', 'Anthropic'], ['', 'Another account of the service']];
 
@@ -13,10 +13,9 @@ export function ProviderKeys({ api }) {
     keys.reload();
   };
   const off = keys.problem?.status === 501;
-  return html`<${Card} title="Keys at providers" note="With a key of its own the tenant’s calls go to that account, never to the service’s."
+  return html`<${Card} kind="of-keys" title="Keys at providers" note="With a key of its own the tenant’s calls go to that account, never to the service’s."
       actions=${!off && html`<${Button} icon="plus" onClick=${() => setOpen({ kind: 'set' })}>Set a key</${Button}>`}>
     ${off ? html`<p class="muted">${keys.problem.detail}</p>` : html`<${Failure} problem=${keys.problem} onRetry=${keys.reload} />`}
-    ${keys.loading && !keys.data && html`<${Loading} />`}
     ${keys.data?.length === 0 && html`<${Empty} title="The service’s own keys are used" />`}
     <ul class="lines">${(keys.data ?? []).map((one) => html`<li><div><strong>${one.provider}</strong> <code>…${one.last_four ?? '????'}</code>
         <p class="muted">${one.base_url ?? 'Where the service asks it'}; set ${time(one.set_at)}</p></div>

@@ -2,19 +2,24 @@
 
 import argparse
 import asyncio
+import hashlib
+import hmac
 import json
+import os
 import signal
 import sys
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from tempfile import gettempdir
 from urllib.parse import urlsplit
 
 from app import __version__
 from app.application import create_app
 from app.core.config import Settings
 from app.core.errors import EmailTaken, TenantNameTaken
+from app.core.filelock import FileLock
 from app.core.principal import Origin
 from app.core.security import PasswordHasher
 from app.db.provision import ready_database
@@ -89,6 +94,11 @@ async def verified(settings: Settings, url: str | None = None, model: str = "") 
         tenants = ThrowawayTenants(wire, settings.secret_keys(), token, create)
         report = Report(served, __version__, datetime.now(UTC).isoformat(timespec="seconds"))
         sites = [] if places is None else _sites(settings, places, login_counts=of_its_own)
+        lock = lock_of(settings, served)
+        if not lock.try_acquire():
+            report.gave_up = "another run looks at this service from here: they would erase each other's tenants"
+            return report
+        stack.callback(lock.release)
         run = Verification(wire, tenants, report, app.openapi(), sites, model, progress, statements)
         return await run.run()
 
@@ -102,6 +112,13 @@ async def _create(places: Places, passwords: PasswordHasher, registration: str, 
     except (TenantNameTaken, EmailTaken):
         return False
     return True
+
+
+def lock_of(settings: Settings, url: str) -> FileLock:
+    """Of who runs this here, on this service."""
+    what = hmac.new(settings.secret_keys()[0].encode(), f"lock {url}".encode(), hashlib.sha256).hexdigest()[:16]
+    owner = os.getuid() if sys.platform != "win32" else 0
+    return FileLock(Path(gettempdir()) / f"verify-isolation-{owner}-{what}.lock")
 
 
 def _sites(settings: Settings, places: Places, *, login_counts: bool) -> list[Site]:

@@ -28,6 +28,10 @@ class Progress:
         self._stream.write(f"{CLEAR}[{bar:.<{WIDTH}}] {share:4.0%} {what[:60]}")
         self._stream.flush()
 
+    def say(self, line: str) -> None:
+        """For whoever reads, on a terminal or not."""
+        self._stream.write(f"{CLEAR if self._shows else ''}{line}\n")
+
     def close(self) -> None:
         if self._shows:
             self._stream.write(CLEAR)

@@ -70,7 +70,7 @@ class Verification:
             await look_at_catalog(site, self.report)
         if not self.sites:
             none_to_look_at(self.report)
-        rows = self.rows_of(await self._description())
+        rows = self.rows_of(await self.description())
         self.progress.tell("two throwaway tenants")
         await self.tenants.erase_all()
         asking, other = await two_tenants(self.tenants)
@@ -85,7 +85,8 @@ class Verification:
         else:
             await look_at_statements(self.sites[0], self.statements, self.report)
 
-    async def _description(self) -> dict[str, Any]:
+    async def description(self) -> dict[str, Any]:
+        """The service's own, if it shows one; raises `NotVerified` for what is no such service."""
         answer = await self.wire.get(DESCRIPTION)
         if answer.status_code == 200 and "paths" in answer.text:
             found: dict[str, Any] = answer.json()
@@ -120,6 +121,7 @@ class Verification:
                 if answer.status_code != 200:
                     raise NotVerified(f"--model {self.model}: {said(answer)}")
         world.model = self.model or await default_model(self.wire, world.asking, "")
+        self.progress.say(f"About a dozen short messages are answered by {world.model}, and billed as any.")
 
     async def _settle(self, world: World) -> None:
         """Until what was begun has ended: what changes later was changed by somebody."""
@@ -127,17 +129,20 @@ class Verification:
             "document": "/documents/{}", "read_document": "/documents/{}", "running_message": "/messages/{}",
             "running_response": "/v1/responses/{}",
         }  # fmt: skip
+        proof = self.report.proof("What was begun comes to its end: documents are read, messages answered")
         ends = time.monotonic() + SETTLING_SECONDS
         for kind, path in paths.items():
             if (made := world.theirs.get(kind)) is None:
                 continue
+            proof.tried += 1
             self.progress.tell(f"waiting for the other's {kind.replace('_', ' ')}")
             while True:
                 answer = await world.send("GET", path.format(made), Caller("admin", {}, world.other.admin))
                 if answer.status_code == 200 and answer.json().get("status") not in (*UNSETTLED, "in_progress"):
                     break
                 if time.monotonic() > ends:
-                    raise NotVerified(f"A {kind.replace('_', ' ')} is not done after {SETTLING_SECONDS:g} s")
+                    proof.failure(f"{kind.replace('_', ' ')}: not after {SETTLING_SECONDS:g} s")
+                    break
                 await asyncio.sleep(LOOK_SECONDS)
 
     async def _look_at_rows(self, asking: Tenant, other: Tenant) -> None:

@@ -10,7 +10,7 @@ from app.verification.operation import Access, Operation
 from app.verification.report import Proof
 from app.verification.things import prompt
 from app.verification.wire import said
-from app.verification.world import OFF, Caller, World, told, unlike
+from app.verification.world import OFF, Caller, World, unlike
 
 Way = Callable[[World, Proof], Awaitable[None]]
 # The other's own doing while it is looked at: it logs in, and its reads of its log are told there.
@@ -30,8 +30,7 @@ async def _compared(
     for kind in CHECKED:
         caller = world.callers[kind]
         answer, nobodys = await ask(caller, theirs), await ask(caller, unlike(theirs))
-        if world.look(proof, answer, f"{what}, as {kind}") and told(answer) != told(nobodys):
-            proof.leak(f"{what}, as {kind}, is answered otherwise than with what nobody has")
+        world.compare(proof, answer, nobodys, f"{what}, as {kind}")
 
 
 async def search(world: World, proof: Proof) -> None:

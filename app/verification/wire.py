@@ -15,6 +15,7 @@ LONGEST_WAIT_SECONDS = 900.0
 # What is not there for a moment, a database that fails over, say.
 BUSY_TRIES = 5
 BUSY_SECONDS = 2.0
+AWAY = (502, 503, 504)
 GENERATING = ("/messages", "/v1/responses", "/v1/chat/completions", "/v1/messages")
 
 
@@ -49,7 +50,11 @@ class Wire:
             answer = await self._send(method, path, options)
             if answer.status_code == 429:
                 await self._wait(_seconds_of(answer), "its limits")
-            elif answer.status_code in (502, 503, 504) and busy < BUSY_TRIES:
+            elif answer.status_code in AWAY and not _generates(method, path):
+                if busy == BUSY_TRIES and answer.status_code != 503:
+                    raise NotVerified(f"{self.url} is away: {said(answer)}")
+                if busy == BUSY_TRIES:
+                    return answer
                 busy += 1
                 await self._wait(min(_seconds_of(answer), BUSY_SECONDS), "who is busy")
             else:
@@ -64,7 +69,7 @@ class Wire:
         self._client.cookies.clear()
         if answer.is_redirect:
             raise NotVerified(f"{self.url} leads elsewhere: {answer.headers.get('location', '')}")
-        if method.upper() == "POST" and path.partition("?")[0] in GENERATING and answer.is_success:
+        if _generates(method, path) and answer.is_success:
             self.messages += 1
         return answer
 
@@ -90,6 +95,10 @@ class Wire:
 
     async def delete(self, path: str, /, **options: Any) -> httpx2.Response:
         return await self.request("DELETE", path, **options)
+
+
+def _generates(method: str, path: str) -> bool:
+    return method.upper() == "POST" and path in GENERATING
 
 
 def _seconds_of(answer: httpx2.Response) -> float:

@@ -73,7 +73,7 @@ class World:
             self.callers[kind] = Caller(kind, {}, member)
         self.callers[ANONYMOUS] = Caller(ANONYMOUS, {})
         self.marks = {self.mark, self.other.name.lower(), self.other.admin.email, self.other.user.email}
-        self.marks |= await self._ids_of_the_other()
+        self.marks |= await self._ids_of_the_other() | await self._figures_of_the_other()
 
     async def _make(self, kind: str) -> None:
         try:
@@ -105,6 +105,17 @@ class World:
             for name, value in line.items()
             if isinstance(value, str) and value and (name == "id" or name.endswith("_id"))
         } - {self.asking.id}
+
+    async def _figures_of_the_other(self) -> set[str]:
+        """What its settings alone say: a limit that nobody else has, and how its webhooks are signed."""
+        admin, figures = Caller("admin", {}, self.other.admin), set()
+        limit = 10**12 + secrets.randbelow(10**12)
+        if (await self.send("PUT", "/admin/budget", admin, json={"limit_micro_usd": limit})).is_success:
+            figures.add(str(limit))
+        secret = await self.send("GET", "/admin/webhook-secret", admin)
+        if secret.is_success:
+            figures.add(str(secret.json()["secret"]).lower())
+        return figures
 
     # --- asking
 
@@ -181,8 +192,21 @@ class World:
     # --- judging
 
     def look(self, proof: Proof, answer: httpx2.Response, what: str) -> bool:
-        """Count the answer; whether it has nothing of the other's. What it has is a leak."""
+        """Count the answer; whether it is one, and has nothing of the other's."""
         proof.tried += 1
+        return self._is_clean(proof, answer, what)
+
+    def compare(self, proof: Proof, answer: httpx2.Response, nobodys: httpx2.Response, what: str) -> None:
+        """What is another tenant's must be answered to the byte as what nobody has."""
+        proof.tried += 1
+        clean = self._is_clean(proof, answer, what) and self._is_clean(proof, nobodys, f"{what}, with nobody's")
+        if clean and told(answer) != told(nobodys):
+            proof.leak(f"{what}: it is answered otherwise than what nobody has")
+
+    def _is_clean(self, proof: Proof, answer: httpx2.Response, what: str) -> bool:
+        if answer.status_code >= 500 and answer.status_code != OFF:
+            proof.failure(f"{what} was answered with {answer.status_code}")
+            return False
         text = f"{answer.headers} {answer.text}".lower()
         found = next((mark for mark in sorted(self.marks) if mark in text), None)
         if found is None:

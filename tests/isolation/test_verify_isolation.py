@@ -1,5 +1,6 @@
 """`verify-isolation` on a deployment that is whole, and on one with each of the nets cut: what it finds then."""
 
+import asyncio
 import json
 import re
 import secrets
@@ -12,6 +13,7 @@ from typing import Any
 import asyncpg
 import pytest
 import pytest_asyncio
+from pydantic import SecretStr
 from sqlalchemy import URL
 
 from app.api.http import response_headers
@@ -31,16 +33,17 @@ from app.verification.page import page_of
 from app.verification.report import Proof, Report
 from app.verification.run import Verification
 from app.verification.statements import Audit
-from app.verification.tenants import ThrowawayTenants
-from app.verification.wire import Wire
+from app.verification.tenants import SIDES, Credentials, ThrowawayTenants
+from app.verification.wire import NotVerified, Wire
 from app.verification.world import World, two_tenants
 from tests.committed.server import free_port
-from tests.conftest import Pooler, execute, make_settings, own_database
+from tests.conftest import SECRET_KEY, Pooler, execute, make_settings, own_database
 from tests.deploy.nginx import NGINX
 from tests.helpers import PASSWORD, unique_email
 from tests.isolation.caching_proxy import BY_URL, proxy_before
 from tests.redis_server import REDIS, RedisServer, needs_redis
 from tests.statements import before_statements
+from tests.waiting import until, within_patience
 
 database_url, _, superuser = own_database()
 OWN = "tenant_id::text = app_tenant()"
@@ -306,6 +309,56 @@ async def test_what_a_killed_run_left_is_erased_by_the_next_and_nothing_of_other
     assert not found & set(left)
     assert await ours.erase_all() == 0
     await wire.close()
+
+
+async def test_a_run_that_is_interrupted_says_so_and_leaves_nothing(
+    url: str, settings: Settings, superuser: asyncpg.Connection
+) -> None:
+    names = [Credentials.of(SECRET_KEY, side, 0).tenant_name for side in SIDES]
+    there = "SELECT count(*) FROM tenants WHERE name = ANY($1)"
+    task = asyncio.create_task(command.verified(settings, url))
+
+    async def made() -> bool:
+        return bool(await superuser.fetchval(there, names) == len(SIDES))
+
+    await until(made, "the run to have made its tenants")
+    task.cancel()
+    report = await within_patience(task, "the run to end")
+    assert (report.gave_up, report.status) == ("interrupted", 2)
+    assert await superuser.fetchval(there, names) == 0
+
+
+async def test_where_tenants_are_the_operators_to_create_it_uses_what_it_has(settings: Settings, login: URL) -> None:
+    closed = settings.model_copy(
+        update={"tenant_creation": "operator", "operator_token": SecretStr("o" * 32), "docs_enabled": False}
+    )
+    created: list[Credentials] = []
+
+    async def create(credentials: Credentials) -> bool:
+        created.append(credentials)
+        return True
+
+    async with served_on_loopback(create_app(closed)) as url:
+        wire = Wire(url)
+        with_token, without = ThrowawayTenants(wire, ["k"], "o" * 32), ThrowawayTenants(wire, ["l"])
+        assert (await with_token.make("asking")).admin.token
+        assert await with_token.erase_all() == 1
+        with pytest.raises(NotVerified, match="Set OPERATOR_TOKEN, or DATABASE_URL"):
+            await without.make("asking")
+        with pytest.raises(NotVerified, match="cannot log in"):  # as this `create` makes nothing
+            await ThrowawayTenants(wire, ["m"], create=create).make("asking")
+        assert len(created) == 1
+        run = Verification(wire, without, Report(url, "", ""), {"paths": {}})
+        assert await run.description() == {"paths": {}}
+        assert "DOCS_ENABLED=false" in run.report.unseen[0]
+        await wire.close()
+
+
+async def test_two_runs_at_once_do_not_erase_each_others_tenants(settings: Settings, url: str) -> None:
+    with command.lock_of(settings, url):
+        report = await command.verified(settings, url)
+    assert "another run" in report.gave_up
+    assert (report.status, report.requests) == (2, 0)
 
 
 async def test_who_is_not_there_or_is_something_else_is_not_verified(settings: Settings) -> None:

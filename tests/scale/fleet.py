@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import URL
 
 from app.db.embedded import EmbeddedPostgres
-from app.db.provision import migrate
+from app.db.provision import provision
 from tests.committed.server import ServerProcess
 from tests.committed.test_worker_processes import WorkerProcess
 from tests.conftest import SECRET_KEY
@@ -114,12 +114,13 @@ async def running(directory: Path, **settings: str) -> AsyncIterator[Fleet]:
         primary = Primary(directory, options=OPTIONS)
         await asyncio.to_thread(primary.start)
         stack.push_async_callback(asyncio.to_thread, primary.stop)
-        await migrate(primary.url)
+        runtime = primary.url.set(username="fleet_runtime", password="runtime")
+        await provision(primary.url, runtime)
         standby = Standby(primary.url, OPTIONS)
         stack.callback(standby.remove)
         await asyncio.to_thread(standby.copy)
         await asyncio.to_thread(standby.start)
-        pooler = PgBouncer(primary.url, POOL)
+        pooler = PgBouncer(runtime, POOL)
         stack.callback(pooler.stop)
         await asyncio.to_thread(pooler.start)
         redis = RedisServer(directory)
@@ -127,8 +128,8 @@ async def running(directory: Path, **settings: str) -> AsyncIterator[Fleet]:
         await asyncio.to_thread(redis.start)
         common = {
             "database_url": pooler.url().render_as_string(hide_password=False),
-            "database_direct_url": primary.url.render_as_string(hide_password=False),
-            "database_replica_url": standby.url().render_as_string(hide_password=False),
+            "database_direct_url": runtime.render_as_string(hide_password=False),
+            "database_replica_url": standby.url(runtime).render_as_string(hide_password=False),
             "redis_url": redis.url,
             "secret_key": SECRET_KEY,
             "message_workers": "true",

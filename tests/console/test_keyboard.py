@@ -8,6 +8,8 @@ from tests.helpers import PASSWORD, Tenant
 FOCUSED = "(document.activeElement.getAttribute('aria-label') || document.activeElement.innerText || '').trim()"
 IN_SIGHT = """() => { const { outlineStyle, outlineWidth } = getComputedStyle(document.activeElement);
   return outlineStyle !== "none" && parseFloat(outlineWidth) > 0; }"""
+# The browser's own controls come between a dialog's last part and its first; the page has no focus then.
+INSIDE = "document.activeElement === document.body || document.activeElement.closest('dialog') !== null"
 # More than any page has of them.
 MANY = 60
 

@@ -9,9 +9,13 @@ export function Dialog({ title, onClose, children, wide = false }) {
   const box = useRef();
   useEffect(() => {
     const before = document.activeElement;
-    box.current.showModal();
-    box.current.querySelector('input, textarea, select, form button')?.focus();
-    return () => before?.focus?.();
+    const dialog = box.current;
+    dialog.showModal();
+    dialog.querySelector('input, textarea, select, form button')?.focus();
+    return () => {
+      dialog.close(); // while it is open, nothing outside takes the focus
+      before?.focus?.();
+    };
   }, []);
   const cancel = (event) => {
     event.preventDefault();

@@ -27,7 +27,6 @@ OPERATIONS = (
     Operation("post", "/login", OPEN, body={"email": "<login>", "password": "<password>"}),
     Operation("post", "/token", OPEN, body={"username": "<login>", "password": "<password>"}, form=True),
     Operation("post", "/refresh", OPEN, body={"refresh_token": "<refresh_token>"}),
-    # What a key cannot do is refused before anybody asks whether it holds.
     Operation("post", "/logout", MEMBER, 204, body={}, scope=SESSION, ends="session"),
     Operation("get", "/me", MEMBER),
     Operation(

@@ -107,9 +107,8 @@ def test_an_id_in_a_body_that_the_row_lacks_is_named() -> None:
 @parametrised(ROWS.values())
 async def test_each_kind_of_caller_gets_what_the_table_says(world: World, operation: Operation, kind: str) -> None:
     promised = status_for(kind, operation)
-    if (
-        kind == "revoked_key"
-    ):  # where only people may call, a key that this process remembers is refused as a key, unasked
+    if kind == "revoked_key":
+        # Where only people may call, a key that this process remembers is refused as a key, and nobody is asked.
         assert (await world.service.client.get("/me", headers=world.callers[kind])).status_code == 401
     async with world.untouched_rival():
         answer = await world.call_as(kind, operation, succeeds=promised == operation.ok)

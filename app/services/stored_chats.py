@@ -1,10 +1,12 @@
 """Chat completions that were stored: found, listed, labelled and deleted."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, DateTime, Select, String, bindparam, literal_column, select, text, tuple_
+from sqlalchemy import ColumnElement, DateTime, Select, String, bindparam, func, literal_column, select, text, tuple_
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app.core.errors import NotFound
@@ -37,14 +39,24 @@ WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.status 
 )
 
 
-def _listing(*, newest_first: bool) -> Visible[Select[Any]]:
+@dataclass(frozen=True, slots=True)
+class ChatFilter:
+    """By the name that the answer has for its model, and by pairs of the metadata; both look through what is stored."""
+
+    model: str | None = None
+    metadata: dict[str, str] | None = None
+
+
+@cache
+def _listing(*, newest_first: bool, by_model: bool, by_metadata: bool) -> Visible[Select[Any]]:
     beyond = tuple_(*_KEY) < _POSITION if newest_first else tuple_(*_KEY) > _POSITION
     order = [column.desc() if newest_first else column.asc() for column in _KEY]
     found = select(*WHOLE).where(IN_TENANT, _STORED, beyond)
+    if by_model:
+        found = found.where(func.coalesce(messages.c.asked_model, messages.c.model) == bindparam("model"))
+    if by_metadata:
+        found = found.where(messages.c.metadata.contains(bindparam("metadata", type_=JSONB)))
     return Visible(found, messages, lambda visible: visible.order_by(*order).limit(bindparam("limit")))
-
-
-LISTINGS = {newest_first: _listing(newest_first=newest_first) for newest_first in (False, True)}
 
 
 class StoredChats:
@@ -61,16 +73,20 @@ class StoredChats:
         await self.get(message_id)
         return await self._every.request_of(message_id)
 
-    async def list(self, after: str | None, limit: int, *, newest_first: bool) -> tuple[Sequence[MessageRow], bool]:
+    async def list(
+        self, after: str | None, limit: int, narrowed: ChatFilter, *, newest_first: bool
+    ) -> tuple[Sequence[MessageRow], bool]:
         """Those after one of them, and whether there are more."""
         last = (LATEST if newest_first else EARLIEST), ""
         if after is not None:
             row = await self.get(after)
             last = row.created_at, row.id
         values = {"last_created_at": last[0], "last_id": last[1], "limit": limit + 1}
+        by = {name: value for name in ("model", "metadata") if (value := getattr(narrowed, name)) is not None}
+        listing = _listing(newest_first=newest_first, by_model="model" in by, by_metadata="metadata" in by)
         async with self._db.read() as connection:
-            statement = LISTINGS[newest_first].to_viewer(connection)
-            rows = (await connection.execute(statement, viewer(self._db.principal) | values, MessageRow)).all()
+            statement = listing.to_viewer(connection)
+            rows = (await connection.execute(statement, viewer(self._db.principal) | values | by, MessageRow)).all()
         return rows[:limit], len(rows) > limit
 
     async def label(self, message_id: str, metadata: dict[str, str] | None) -> MessageRow:

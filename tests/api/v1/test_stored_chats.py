@@ -55,11 +55,35 @@ async def test_they_are_listed_by_pages_in_either_order(live: Live) -> None:
     assert backwards == made[::-1]
 
 
-async def test_filters_that_are_none_are_refused(live: Live, tenant: Tenant) -> None:
-    async with live.openai(tenant.user) as client:
-        for filters in ({"metadata": {"of": "x"}}, {"model": "mock-echo"}):
-            with pytest.raises(openai.BadRequestError):
-                await client.chat.completions.list(**filters)  # type: ignore[arg-type]
+async def test_they_are_narrowed_by_model_and_by_what_they_are_labelled_with(live: Live) -> None:
+    acme, rival = await make_tenant(live.client), await make_tenant(live.client)
+    labels: list[dict[str, str]] = [{"of": "x", "by": "é"}, {"of": "y"}, {}, {"of": "x"}, {"of": "x", "by": "b]"}]
+    async with live.openai(rival.user) as client:
+        await client.chat.completions.create(model="mock-echo", messages=TURNS[1:2], store=True, metadata={"of": "x"})
+    async with live.openai(acme.user) as client:
+        completions = client.chat.completions
+        made = []
+        for label in labels:
+            asked: dict[str, Any] = {"model": "mock-echo", "messages": TURNS[1:2], "store": True, "metadata": label}
+            made.append((await completions.create(**asked)).id)
+
+        async def listed(**filters: Any) -> list[int]:
+            return [made.index(one.id) async for one in completions.list(limit=1, **filters)]
+
+        assert await listed(metadata={"of": "x"}) == [0, 3, 4]
+        assert await listed(metadata={"of": "x"}, order="desc") == [4, 3, 0]
+        assert await listed(metadata={"of": "x"}, after=made[0]) == [3, 4]
+        assert await listed(metadata={"of": "x", "by": "é"}) == [0]
+        assert await listed(metadata={"by": "b]"}) == [4]
+        assert await listed(metadata={"of": "nobody"}) == []
+        assert await listed(model="mock-echo", metadata={"of": "y"}) == [1]
+        assert await listed(model="mock-echo") == [0, 1, 2, 3, 4]
+        assert await listed(model="mock") == []
+        assert await listed(model="m\0") == []
+        for wrong in ({"a": "x" * 513}, {"a" * 65: "x"}, {str(n): "" for n in range(17)}, "x"):
+            with pytest.raises(openai.BadRequestError) as refused:
+                await completions.list(metadata=wrong)  # type: ignore[arg-type]
+            assert refused.value.param == "metadata"
 
 
 async def test_a_colleague_may_read_and_not_change(live: Live, tenant: Tenant) -> None:

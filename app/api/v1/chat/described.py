@@ -118,3 +118,15 @@ EXAMPLES["list_chat_completion_messages"] = {
     "has_more": False,
 }
 EXAMPLES["delete_chat_completion"] = {"object": "chat.completion.deleted", "id": _ID, "deleted": True}
+BY_METADATA: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": "metadata",
+            "in": "query",
+            "style": "deepObject",
+            "explode": True,
+            "description": "Those that are labelled with all of these: `metadata[of]=x`.",
+            "schema": {"type": "object", "additionalProperties": {"type": "string", "maxLength": 512}},
+        }
+    ]
+}

@@ -1,5 +1,6 @@
 """OpenAI's chat completions that were stored."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
@@ -13,11 +14,15 @@ from app.api.v1.described import errors
 from app.core.errors import InvalidRequest
 from app.core.items import Image, Item, Message, Reasoning, Text, ToolCall, ToolResult
 from app.messages.contents import output_of
+from app.messages.log import storable
 from app.models.rows import MessageRow
+from app.services.stored_chats import ChatFilter
 
 router = APIRouter(prefix="/v1", tags=["openai"])
 
 MAX_LIMIT = 100
+MAX_LABELS, MAX_KEY, MAX_VALUE = 16, 64, 512
+LABEL = re.compile(rf"metadata\[(.{{1,{MAX_KEY}}})\]", re.DOTALL)
 ById = Annotated[str, Path(alias="id", max_length=100)]
 After = Annotated[str | None, Query(max_length=100, description="The id of the last one of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
@@ -29,15 +34,19 @@ Order = Literal["asc", "desc"]
     summary="List stored chat completions",
     responses={200: described.LIST, **errors(400, 403, 404)},
     response_model=None,
+    openapi_extra=described.BY_METADATA,
 )
 async def list_chat_completions(
-    service: ChatCompletions, request: Request, after: After = None, limit: Limit = 20, order: Order = "asc"
+    service: ChatCompletions,
+    request: Request,
+    after: After = None,
+    limit: Limit = 20,
+    order: Order = "asc",
+    model: Annotated[str | None, Query(max_length=255, description="By which it was answered.")] = None,
 ) -> dict[str, Any]:
     """Those of the caller's tenant that it sees, oldest first unless told otherwise."""
-    for name in request.query_params:
-        if name == "model" or name.startswith("metadata"):
-            raise InvalidRequest(f"{name.partition('[')[0]}: is no filter here", name.partition("[")[0])
-    found, more = await service.list(after and _own(after), limit, newest_first=order == "desc")
+    narrowed = ChatFilter(model and storable(model), _labels(request.query_params.multi_items()))
+    found, more = await service.list(after and _own(after), limit, narrowed, newest_first=order == "desc")
     return _page([_shown(row) for row in found], more=more)
 
 
@@ -80,7 +89,7 @@ async def list_chat_completion_messages(
 async def update_chat_completion(completion_id: ById, service: ChatCompletions, request: Request) -> dict[str, Any]:
     """Its `metadata` is replaced. For its author and for admins."""
     body = await read_object(request)
-    metadata = body.pairs("metadata", most=16, most_key=64, most_value=512)
+    metadata = body.pairs("metadata", most=MAX_LABELS, most_key=MAX_KEY, most_value=MAX_VALUE)
     return _shown(await service.label(_own(completion_id), metadata))
 
 
@@ -94,6 +103,19 @@ async def delete_chat_completion(completion_id: ById, service: ChatCompletions) 
     """For its author and for admins. What it used stays in the usage."""
     await service.delete(_own(completion_id))
     return {"object": "chat.completion.deleted", "id": f"{PREFIX}{_own(completion_id)}", "deleted": True}
+
+
+def _labels(asked: Sequence[tuple[str, str]]) -> dict[str, str] | None:
+    """Of `metadata[of]=x`, as it was labelled; None where nothing is asked of it."""
+    labels: dict[str, str] = {}
+    for name, value in asked:
+        if name != "metadata" and not name.startswith("metadata["):
+            continue
+        found = LABEL.fullmatch(name)
+        if found is None or len(value) > MAX_VALUE or len(labels) == MAX_LABELS:
+            raise InvalidRequest("metadata: is asked for as metadata[key]=value, up to 16 of them", "metadata")
+        labels[storable(found[1])] = storable(value)
+    return labels or None
 
 
 def _own(completion_id: str) -> str:

@@ -33,6 +33,7 @@ _IN_WORDS = {
     "content": "''", "response": "''", "documents": "NULL", "citations": "NULL", "webhook_url": "NULL",
     "metadata": "NULL",
 }  # fmt: skip
+_OF_TENANT = "(SELECT tenants.event_webhook_url FROM tenants WHERE tenants.id = CAST(:tenant_id AS varchar))"
 _FURTHER = ("api", "asked_model", "metadata", "previous_id", "stored", "has_contents")
 _DOCUMENTS = bindparam("documents", None, type_=JSON)
 _FURTHER_TYPES: tuple[BindParameter[Any], ...] = (
@@ -48,16 +49,20 @@ _KEPT = """, contents AS (
 
 
 @cache
-def storing(*, once: bool, caches: bool, answered: bool, further: bool) -> TextClause:
+def storing(*, once: bool, caches: bool, answered: bool, further: bool, told: bool = False) -> TextClause:
     """`once`: with an idempotency key, in the same trip: no row if the key made something before.
 
-    `further`: it has more than a text, or came by another interface.
+    `further`: it has more than a text, or came by another interface. `told`: its tenant hears of its end.
     """
     columns = {name: f":{name}" for name in _SENT} | (_ANSWERED if answered else _TO_RUN)
     if caches and not answered:
         columns["cache_use"] = ":cache_use"
     if further:
         columns |= {name: f":{name}" for name in _FURTHER}
+    if told:
+        columns["webhook_url"] = _OF_TENANT
+        if answered:
+            columns["webhook_due_at"] = f"CASE WHEN {_OF_TENANT} IS NULL THEN NULL ELSE now() END"
     if not once:
         # Not now(), when the transaction began: it may have waited for the conversation, and turns are in the order
         # of this.

@@ -41,7 +41,8 @@ class TenantSettings(TenantRead):
     `cache_ttl_seconds`: for how long answers are kept for equal prompts; null: not at all. `message_retention_days`:
     messages are deleted once they are older; null: never; 0: no text of them is kept at all. `allowed_models`: public
     names that its users may ask for; null: all. `default_model`: what answers where none is named; null: the service's
-    default. `event_webhook_url`: where it is told that budgets are spent; null: nowhere.
+    default. `event_webhook_url`: where it is told that budgets are spent, and how background
+    responses end; null: nowhere.
     """
 
     registration: RegistrationMode

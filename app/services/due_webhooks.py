@@ -13,10 +13,15 @@ from app.db.execution import Connection, Record
 from app.messages.columns import WHOLE
 from app.models.rows import MessageRow
 from app.models.text_places import OF_DUE
+from app.services import response_events
 
 BodyOf = Callable[[MessageRow], dict[str, Any]]
+# Of a response it is its tenant's, as it is by now: "" leads nowhere, and is given up at once.
+_URL = """CASE WHEN messages.api = 'responses' THEN COALESCE((
+  SELECT tenants.event_webhook_url FROM tenants WHERE tenants.id = :tenant_id), '')
+  ELSE messages.webhook_url END AS webhook_url"""
 READ_MESSAGE = text(f"""
-SELECT {WHOLE}, messages.webhook_url, messages.webhook_attempts, messages.traceparent FROM messages
+SELECT {WHOLE}, {_URL}, messages.webhook_attempts, messages.traceparent FROM messages
 WHERE messages.tenant_id = :tenant_id AND messages.id = :id AND messages.webhook_due_at IS NOT NULL
 """)
 NOTE_MESSAGE = text("""
@@ -28,7 +33,7 @@ _ALERT = """budget_alerts.tenant_id = :tenant_id AND budget_alerts.holder = :hol
   AND budget_alerts.period_unit = :unit AND budget_alerts.period = :period
   AND budget_alerts.threshold = CAST(:threshold AS smallint) AND budget_alerts.due_at IS NOT NULL"""
 _TYPES = (bindparam("period", type_=Date), bindparam("threshold", type_=String))
-# The URL as it is by now: "" leads nowhere, and is given up at once. A key is shown as the last of its line.
+# The URL as above. A key is shown as the last of its line.
 READ_ALERT = text(f"""
 SELECT budget_alerts.kind, budget_alerts.threshold, budget_alerts.limit_micro_usd, budget_alerts.spent_micro_usd,
   budget_alerts.attempts, COALESCE(tenants.event_webhook_url, '') AS url, keys.id AS api_key_id,
@@ -95,11 +100,17 @@ async def read_due(connection: Connection, tenant_id: str, due_id: str, body_of:
     message = (await connection.execute(READ_MESSAGE, values, DueMessageRow)).one_or_none()
     if message is None:
         return None
+    # One for each end of the message: a receiver that has seen it may ignore it.
+    event_id = f"{due_id}-{message.attempts}"
+    of_response = message.api == response_events.API
     return Due(
         url=message.webhook_url,
-        # One id for each end of the message: a receiver that has seen it may ignore it.
-        event_id=f"{due_id}-{message.attempts}",
-        body=_event(f"message.{message.status}", body_of(message)),
+        event_id=event_id,
+        body=(
+            _written_out(response_events.event_of(message, event_id))
+            if of_response
+            else _event(f"message.{message.status}", body_of(message))
+        ),
         attempts=message.webhook_attempts,
         traceparent=message.traceparent,
         note=NOTE_MESSAGE,
@@ -141,7 +152,10 @@ async def _read_alert(connection: Connection, tenant_id: str, names: list[str]) 
 
 
 def _event(kind: str, data: dict[str, Any]) -> bytes:
-    event = {"type": kind, "timestamp": _written(datetime.now(UTC)), "data": data}
+    return _written_out({"type": kind, "timestamp": _written(datetime.now(UTC)), "data": data})
+
+
+def _written_out(event: dict[str, Any]) -> bytes:
     return json.dumps(event, ensure_ascii=False).encode()
 
 

@@ -18,6 +18,7 @@ from app.messages.log import storable
 from app.messages.storing import storing
 from app.models.rows import CachingMessageRow, MessageRow, ReservedMessageRow
 from app.observability.instruments import CACHE_REQUESTS, MESSAGES_ENDED
+from app.services import response_events
 from app.services.model_service import Outdated
 from app.services.prompts import Prompt, Sent
 
@@ -47,7 +48,11 @@ class KeptAnswers:
         values: dict[str, Any] = {} if further is None else further
         entry = None if lookup is None else lookup.entry
         statement = storing(
-            once=once, caches=self._cache is not None, answered=entry is not None, further=further is not None
+            once=once,
+            caches=self._cache is not None,
+            answered=entry is not None,
+            further=further is not None,
+            told=prompt.background and prompt.api == response_events.API,
         )
         if self._cache is None:
             return statement, values, ReservedMessageRow

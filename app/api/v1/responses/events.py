@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.api.v1.responses.ids import item_id
-from app.api.v1.responses.resource import begun, resource, status_of
+from app.api.v1.responses.resource import begun, resource
 from app.api.v1.responses.writing import summary_part, text_part, written
 from app.core.errors import AppError
 from app.core.items import Delta, Item, Message, Reasoning, ReasoningDelta, TextDelta, ToolCall, ToolCallDelta
 from app.core.lines import one_line
 from app.models.rows import MessageRow
+from app.services.response_events import status_of
 
 PLACES_OF_AN_ATTEMPT = 1 << 32
 FROM_THE_BEGINNING = -1

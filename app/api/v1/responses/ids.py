@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from app.core.errors import NotFound
 from app.core.items import Item, Message, Reasoning, ToolCall
+from app.services.response_events import RESPONSE
 
-RESPONSE, CONVERSATION = "resp_", "conv_"
+CONVERSATION = "conv_"
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _ITEM = re.compile(rf"(?:msg|rs|fc|fco)_({_UUID})_(i?)([0-9]{{1,6}})")
 

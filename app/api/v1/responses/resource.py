@@ -10,8 +10,7 @@ from app.core.errors import AppError, provider_failure
 from app.core.items import Item
 from app.models import MessageStatus
 from app.models.rows import MessageRow
-
-INCOMPLETE = {FinishReason.LENGTH: "max_output_tokens", FinishReason.CONTENT_FILTER: "content_filter"}
+from app.services.response_events import INCOMPLETE, status_of
 
 
 def begun(row: MessageRow, shown: dict[str, Any]) -> dict[str, Any]:
@@ -52,16 +51,6 @@ def resource(
         "output": output_of(output, row.id, with_seal=with_seal, cut=status != "completed"),
         "usage": usage_of(row),
     }
-
-
-def status_of(row: MessageRow) -> str:
-    match row.status:
-        case MessageStatus.PENDING:
-            return "in_progress"
-        case MessageStatus.COMPLETED if row.finish_reason in INCOMPLETE:
-            return "incomplete"
-        case status:
-            return str(status)
 
 
 def usage_of(row: MessageRow) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, DateTime, Select, String, bindparam, func, literal_column, select, text, tuple_
 from sqlalchemy.dialects.postgresql import JSONB
 
-from app.core.errors import NotFound
+from app.core.errors import NotFound, SearchEncrypted
 from app.db.sealing import seals
 from app.db.session import TenantSession
 from app.db.visibility import Visible, viewer
@@ -76,7 +76,13 @@ class StoredChats:
     async def list(
         self, after: str | None, limit: int, narrowed: ChatFilter, *, newest_first: bool
     ) -> tuple[Sequence[MessageRow], bool]:
-        """Those after one of them, and whether there are more."""
+        """Those after one of them, and whether there are more.
+
+        Raises:
+            SearchEncrypted: by metadata, which are stored encrypted.
+        """
+        if narrowed.metadata is not None and self._db.seals_texts:
+            raise SearchEncrypted("Metadata are stored encrypted here: nothing is found by them.")
         last = (LATEST if newest_first else EARLIEST), ""
         if after is not None:
             row = await self.get(after)

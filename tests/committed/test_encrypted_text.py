@@ -95,6 +95,8 @@ async def test_what_was_stored_before_is_read_beside_what_is_sealed(
         assert [row["content"] for row in listed] == [SAID, "Said in the open"]
         assert [row["response"] for row in listed] == [hidden["response"], plain["response"]]
         assert_kind(await get(client, acme, "/messages", q="open"), 501, "search-encrypted")
+        labelled = await get(client, acme, "/v1/chat/completions", **{"metadata[of]": "open"})
+        assert (labelled.status_code, labelled.json()["error"]["param"]) == (400, "metadata")
         assert len((await get(client, acme, "/messages", status="completed")).json()) == 2
     stored = await superuser.fetchrow("SELECT content, response, words::text FROM messages WHERE id = $1", hidden["id"])
     assert stored["content"].startswith(MARK)

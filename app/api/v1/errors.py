@@ -44,6 +44,7 @@ FORMS: dict[type[errors.AppError], Form] = {
     errors.PreviousNotFound: Form("previous_response_not_found", status=400, param="previous_response_id"),
     errors.InvalidCursor: Form("invalid_value", param="after"),
     errors.DocumentsOff: Form(retries=False),
+    errors.SearchEncrypted: Form("unsupported_value", status=400, param="metadata", retries=False),
     errors.ProviderRejected: Form(retries=False),
     errors.EmptyAnswer: Form(retries=False),
     errors.OutputMismatch: Form(retries=False),

@@ -13,7 +13,7 @@ TERMS = b"# Terms\n\nA parcel waits at the depot for seven days.\n\n# Damage\n\n
 DROP = """([name, text]) => {
   const files = new DataTransfer();
   files.items.add(new File([text], name, { type: 'text/markdown' }));
-  const zone = document.querySelector('[aria-label="Upload"]');
+  const zone = document.querySelector('h1');
   for (const kind of ['dragover', 'drop'])
     zone.dispatchEvent(new DragEvent(kind, { dataTransfer: files, bubbles: true, cancelable: true }));
 }"""
@@ -55,6 +55,21 @@ async def test_files_are_uploaded_followed_found_and_deleted(visit: Visit, acme:
     await page.get_by_role("button", name="Delete").click()
     await page.get_by_role("button", name="Delete for good").click()
     await expect(page.get_by_role("table").get_by_role("link")).to_have_text(["dropped.md", "broken.pdf"])
+
+
+async def test_a_passage_is_marked_behind_characters_of_two_units(
+    visit: Visit, service: Deployment, acme: Tenant
+) -> None:
+    window = await visit(acme.user, "/console/documents")
+    page = window.page
+    async with page.expect_file_chooser() as chooser:
+        await page.get_by_role("button", name="Choose files").click()
+    text = "\U0001f6b2" * 40 + "\n\nBrakes are checked on Mondays.\n"
+    await (await chooser.value).set_files([file("bells.txt", text.encode())])
+    await page.get_by_label("Uploads").get_by_role("link", name="bells.txt").click()
+    await expect(page.get_by_label("Text of the document")).to_be_visible()
+    await window.go(page.url.removeprefix(window.base) + "?from=42&to=48")
+    await expect(page.locator("mark")).to_have_text("Brakes")
 
 
 async def test_what_is_anothers_is_seen_and_not_deleted(visit: Visit, service: Deployment, rival: Tenant) -> None:

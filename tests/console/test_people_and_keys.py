@@ -113,6 +113,22 @@ async def test_a_user_makes_a_key_rotates_and_revokes_it(visit: Visit, service: 
         assert await _sends(client, second) == 401
 
 
+async def test_an_admin_gives_a_new_key_a_budget(visit: Visit, service: Deployment) -> None:
+    tenant = await service.tenant()
+    window = await visit(tenant.admin, "/console/keys", size=PHONE)
+    page = window.page
+    await page.get_by_role("button", name="Create a key").click()
+    await page.get_by_label("Name").fill("widget")
+    await page.get_by_label("It may spend, a month").fill("2")
+    await window.fits()
+    await page.get_by_role("button", name="Create", exact=True).click()
+    await page.get_by_role("button", name="I have it").click()
+    await page.get_by_role("link", name="widget").click()
+    await expect(page.get_by_role("region", name="This month")).to_contain_text("of $2.00")
+    await window.fits()
+    await window.shot("key-phone")
+
+
 async def _sends(client: httpx.AsyncClient, key: str) -> int:
     answer = await client.post("/messages", json={"content": "Hello"}, headers={"Authorization": f"Bearer {key}"})
     return answer.status_code

@@ -26,7 +26,7 @@ export function Document({ api, me, id, query }) {
   };
   const mayDelete = row && (me.role === 'admin' || row.user_id === me.id);
   return html`<${PageHead} title=${row?.name ?? 'Document'} note=${html`<a href=${href('documents')}>All documents</a>`}>
-      ${row?.status === 'ready' && html`<${ButtonLink} icon="try" href=${href('try', '', { document: row.id })}>Ask about it</${ButtonLink}>`}
+      ${row?.status === 'ready' && html`<${ButtonLink} icon="try" href=${href('try', '', { collection: row.collection })}>Ask its collection</${ButtonLink}>`}
       ${mayDelete && html`<${Button} kind="danger" icon="bin" onClick=${() => ask(true)}>Delete</${Button}>`}</${PageHead}>
     <${Failure} problem=${found.problem} onRetry=${found.reload} />
     ${row ? html`<${About} row=${row} names=${names} query=${query} />` : found.loading && html`<${Loading} />`}
@@ -56,10 +56,17 @@ function Text({ id, from, to }) {
   useEffect(() => mark.current?.scrollIntoView({ block: 'center' }), [content.data]);
   if (content.problem) return html`<${Card} title="Text"><${Failure} problem=${content.problem} onRetry=${content.reload} /></${Card}>`;
   if (content.data === undefined) return html`<${Card} title="Text"><${Loading} /></${Card}>`;
-  const letters = Array.from(content.data);
-  const [begin, end] = from === null ? [0, 0] : [Number(from) || 0, Number(to) || 0];
-  const most = all ? letters.length : Math.max(SHOWN, end + SHOWN / 2);
-  const part = (first, last) => letters.slice(first, Math.min(last, most)).join('');
-  return html`<${Card} title="Text" note="What was read in it."><pre class="text" tabindex="0" aria-label="Text of the document">${part(0, begin)}${end > begin && html`<mark ref=${mark}>${part(begin, end)}</mark>`}${part(Math.max(end, begin), letters.length)}</pre>
-    ${most < letters.length && html`<p><${Button} onClick=${() => showAll(true)}>Show all ${count(letters.length)} characters</${Button}></p>`}</${Card}>`;
+  const text = content.data;
+  const [begin, end] = [unitsBefore(text, Number(from) || 0), unitsBefore(text, Number(to) || 0)];
+  const most = all ? text.length : Math.max(SHOWN, end + SHOWN / 2);
+  const part = (first, last) => text.slice(first, Math.min(last, most)).toWellFormed();
+  return html`<${Card} title="Text" note="What was read in it."><pre class="text" tabindex="0" aria-label="Text of the document">${part(0, begin)}${end > begin && html`<mark ref=${mark}>${part(begin, end)}</mark>`}${part(Math.max(end, begin), text.length)}</pre>
+    ${most < text.length && html`<p><${Button} onClick=${() => showAll(true)}>Show all of it</${Button}></p>`}</${Card}>`;
+}
+
+/** Offsets count characters, and a text of JavaScript is made of halves of some. */
+function unitsBefore(text, characters) {
+  let units = 0;
+  for (let left = characters; left > 0 && units < text.length; left -= 1) units += text.codePointAt(units) > 0xFFFF ? 2 : 1;
+  return units;
 }

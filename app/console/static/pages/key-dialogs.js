@@ -1,6 +1,6 @@
 // Making a key, rotating it, and showing it: once.
 import { html, useState } from '../vendor/preact-htm.js';
-import { time } from '../format.js';
+import { micro, time } from '../format.js';
 import { Button, Copy, Dialog, Field, Form, announce, errorOf, useAction, useLoad } from '../ui/index.js';
 
 const SCOPES = [
@@ -12,12 +12,14 @@ const LIVES = [['', 'Never'], ['7', 'In a week'], ['30', 'In 30 days'], ['90', '
 const DAY_MS = 86_400_000;
 
 /** `onClose(key)` with the new one, or without. */
-export function Create({ api, onClose }) {
+export function Create({ api, me, onClose }) {
   const [name, setName] = useState('');
   const [scopes, setScopes] = useState(['messages:write', 'messages:read']);
   const [days, setDays] = useState('90');
   const [narrow, setNarrow] = useState(false);
   const [models, setModels] = useState([]);
+  const [limit, setLimit] = useState('');
+  const isAmount = !Number.isNaN(micro(limit));
   const offered = useLoad(({ signal }) => api.get('models', {}, { signal }));
   const [create, busy, problem] = useAction(async () => {
     const body = { name, scopes };
@@ -25,10 +27,12 @@ export function Create({ api, onClose }) {
     if (narrow) body.allowed_models = models;
     const made = await api.post('api-keys', body);
     announce(`${made.name} is there`);
+    // Whatever comes of its budget: the key is shown now, or never.
+    if (limit) await bound(api, made, micro(limit));
     onClose(made);
   });
   return html`<${Dialog} title="Create an API key" onClose=${() => onClose(null)}>
-    <${Form} onSubmit=${create} busy=${busy} problem=${problem} action="Create" disabled=${!name.trim() || !scopes.length}>
+    <${Form} onSubmit=${create} busy=${busy} problem=${problem} action="Create" disabled=${!name.trim() || !scopes.length || !isAmount}>
       <${Field} label="Name" value=${name} onInput=${setName} error=${errorOf(problem, 'name')} hint="What will use it: nightly import" maxlength="255" autocomplete="off" />
       <fieldset><legend>It may</legend>${SCOPES.map(([scope, words]) => html`<${Field} key=${scope} kind="checkbox" value=${scopes.includes(scope)}
         onInput=${toggle(scopes, setScopes, scope)} label=${html`<code>${scope}</code> ${words}`} />`)}</fieldset>
@@ -37,7 +41,17 @@ export function Create({ api, onClose }) {
         ${narrow && (offered.data ?? []).map((model) => html`<${Field} key=${model.id} kind="checkbox" label=${model.id} value=${models.includes(model.id)}
           onInput=${toggle(models, setModels, model.id)} />`)}
         ${narrow && !models.length && html`<p class="hint">None is chosen: it will answer nothing.</p>`}</fieldset>
+      ${me.role === 'admin' && html`<${Field} label="It may spend, a month" value=${limit} onInput=${setLimit} inputmode="decimal" autocomplete="off"
+        error=${isAmount ? null : 'An amount in dollars, with a point: 12.50'} hint="In US dollars; empty: what its user and the tenant may." />`}
     </${Form}></${Dialog}>`;
+}
+
+async function bound(api, key, micros) {
+  try {
+    await api.put(`admin/api-keys/${key.id}/budget`, { limit_micro_usd: micros });
+  } catch (problem) {
+    announce(`${key.name} has no budget of its own: ${problem.detail}`, 'failed');
+  }
 }
 
 const toggle = (chosen, choose, one) => (on) => choose(on ? [...chosen, one] : chosen.filter((other) => other !== one));

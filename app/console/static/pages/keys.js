@@ -37,7 +37,7 @@ function List({ api, me }) {
   };
   return html`<${PageHead} title="API keys" note=${isAdmin ? 'All of the tenant.' : 'Yours.'}>${list.rows.length > 0 && create}</${PageHead}>
     <${Table} label="API keys" columns=${columns} list=${list} href=${(row) => href('keys', row.id)} empty=${none} />
-    ${open && html`<${Create} api=${api} onClose=${done} />`}
+    ${open && html`<${Create} api=${api} me=${me} onClose=${done} />`}
     ${made && html`<${Shown} made=${made} onClose=${() => setMade(null)} />`}`;
 }
 

@@ -2,7 +2,7 @@
 import { html, useEffect, useRef, useState } from '../vendor/preact-htm.js';
 import { Button, ButtonLink, Empty, Failure, Field, Loading, PageHead, useLoad } from '../ui/index.js';
 import { href, navigate } from '../router.js';
-import { Options, UNSET, bodyOf } from './try/options.js';
+import { Options, asking, bodyOf } from './try/options.js';
 import { asked, follow, stored } from './try/follow.js';
 import { Turns } from './try/turn.js';
 
@@ -13,7 +13,7 @@ const TITLE_LENGTH = 60;
 export default function Try({ api, me, route }) {
   const offered = useLoad(() => load(api, me));
   const [problem, setProblem] = useState(null);
-  const [options, setOptions] = useState(UNSET);
+  const [options, setOptions] = useState(() => asking(route.query.get('collection')));
   const [turns, setTurns] = useState([]);
   const [text, setText] = useState('');
   const [stopping, setStopping] = useState(false);

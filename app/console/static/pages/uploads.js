@@ -18,25 +18,38 @@ export function Uploads({ api, collections, collection, onArrived }) {
   const take = (files) => {
     if (files.length) add([...files], { collection: into.trim() || 'default', visibility: isPrivate ? 'private' : 'tenant' });
   };
-  const drag = (event) => {
-    if (!event.dataTransfer?.types.includes('Files')) return;
-    event.preventDefault();
-    setOver(event.type === 'dragover');
-    if (event.type === 'drop') take(event.dataTransfer.files);
-  };
+  useDrop(setOver, take);
   const chosen = (event) => {
     take(event.target.files);
     event.target.value = '';
   };
-  return html`<section class="drop ${over ? 'over' : ''}" aria-label="Upload" onDragOver=${drag} onDragLeave=${drag} onDrop=${drag}>
-    <div class="say"><strong>Drop files here</strong><span class="muted">txt, md, html, csv, pdf, docx, pptx, xlsx</span>
+  return html`<section class="drop ${over ? 'over' : ''}" aria-label="Upload">
+    <div class="say"><strong>Drop files anywhere here</strong><span class="muted">txt, md, html, csv, pdf, docx, pptx, xlsx</span>
       <${Button} kind="primary" icon="up" onClick=${() => chooser.current.click()}>Choose files</${Button}>
       <input ref=${chooser} type="file" multiple hidden aria-label="Files" onChange=${chosen} /></div>
     <div class="fields"><${Field} label="Into the collection" value=${into} onInput=${setInto} list="collections" maxlength="100" autocomplete="off" />
       <${Field} label="Private: for you and admins alone" kind="checkbox" value=${isPrivate} onInput=${setPrivate} />
       <datalist id="collections">${collections.map((name) => html`<option value=${name} />`)}</datalist></div>
     ${uploads.length > 0 && html`<ul class="uploads" aria-label="Uploads">${uploads.map((one) => html`<${Upload} key=${one.key} upload=${one} onRemove=${() => change(one.key, null)} />`)}</ul>`}
+    ${uploads.some((one) => !one.document && !one.problem) && html`<p class="muted small">Stay on this page until all are sent.</p>`}
   </section>`;
+}
+
+/** Files may be dropped anywhere on the page: beside the place that is meant, the browser would open them in its stead. */
+function useDrop(setOver, take) {
+  const latest = useRef(take);
+  latest.current = take;
+  useEffect(() => {
+    const drag = (event) => {
+      if (!event.dataTransfer?.types.includes('Files')) return;
+      event.preventDefault();
+      setOver(event.type === 'dragover' || (event.type === 'dragleave' && event.relatedTarget !== null));
+      if (event.type === 'drop') latest.current(event.dataTransfer.files);
+    };
+    const kinds = ['dragover', 'dragleave', 'drop'];
+    for (const kind of kinds) addEventListener(kind, drag);
+    return () => { for (const kind of kinds) removeEventListener(kind, drag); };
+  }, []);
 }
 
 function Upload({ upload, onRemove }) {

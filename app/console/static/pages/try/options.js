@@ -4,7 +4,10 @@ import { Field } from '../../ui/index.js';
 
 const EFFORTS = [['', "The model's own"], 'none', 'minimal', 'low', 'medium', 'high', 'xhigh'];
 
-export const UNSET = { model: '', temperature: '', maxTokens: '', effort: '', system: '', documents: false, collection: '' };
+const UNSET = { model: '', temperature: '', maxTokens: '', effort: '', system: '', documents: false, collection: '' };
+
+/** As a page about a collection sends one here; null: another page. */
+export const asking = (collection) => ({ ...UNSET, documents: collection !== null, collection: collection ?? '' });
 
 /** The same as `POST /messages` takes it. */
 export function bodyOf(options, models) {

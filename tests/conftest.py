@@ -41,10 +41,16 @@ from tests.waiting import PATIENCE_SECONDS
 TEMPLATE = "template_llm_saas"
 # Of each database: fewer than the pool of one process.
 POOLER_SERVERS = 4
+# Files that take longest: begun last, one of them would keep one worker busy while the others have nothing left.
+LONGEST = (
+    "api/test_contract.py", "committed/test_crash.py", "committed/test_upgrade_under_load.py",
+    "committed/test_worker_processes.py", "committed/test_how_answers_end.py", "committed/test_leases.py",
+    "residency/test_moving.py",
+)  # fmt: skip
 SECRET_KEY, MASTER_KEY = secrets.token_hex(32), secrets.token_hex(32)
 # The tests are about the code, not about surviving a power cut.
 POSTGRES_OPTIONS = (
-    "-c fsync=off", "-c synchronous_commit=off", "-c full_page_writes=off", "-c max_connections=200",
+    "-c fsync=off", "-c synchronous_commit=off", "-c full_page_writes=off", "-c max_connections=300",
     # A replica that was frozen or away finds what it missed, however much the other tests write meanwhile.
     "-c wal_keep_size=1GB",
 )  # fmt: skip
@@ -78,6 +84,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """
     own = collection_path.name in ("scale", "console") and collection_path.parent.name == "tests"
     return True if own and not any(collection_path.name in named for named in config.args) else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not str(item.path).endswith(LONGEST))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,7 +1,6 @@
 """Anthropic's Claude, and servers that speak its messages (`ANTHROPIC_BASE_URL`)."""
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +8,7 @@ import httpx2
 from anthropic import AsyncAnthropic, transform_schema
 
 from app.core.completion import Completion
-from app.core.items import AT_WORK, Options
+from app.core.items import Options
 from app.llm.answer import fields_of
 from app.llm.base import Call, CallLimits, OnEvent
 from app.llm.claude.answer import Reader
@@ -18,7 +17,7 @@ from app.llm.claude.request import messages_of, options_of, system_of
 from app.llm.failures import UNREADABLE
 from app.llm.http import Endpoint, NotUnderstood, Read, maker_of, trust, whole
 from app.llm.learned import Learned
-from app.llm.lines import events_of
+from app.llm.output import follow
 
 DEFAULT_MODEL = "claude-haiku-5-5"
 ANTHROPIC_URL = "https://api.anthropic.com"
@@ -112,15 +111,7 @@ def _taken(reader: Reader, message: dict[str, Any]) -> Completion:
 
 
 async def _streamed(reader: Reader, parts: AsyncIterator[bytes], on_event: OnEvent) -> Completion:
-    output = reader.output
-    began = False
-    async with aclosing(events_of(parts)) as events:
-        async for event in events:
-            output.spoke = False
-            reader.take(fields_of(event), began=began)
-            began = True
-            if not output.spoke:
-                on_event(AT_WORK)
+    await follow(parts, reader.output, lambda event, began: reader.take(fields_of(event), began=began), on_event)
     if not reader.ended:
         raise ValueError("the stream was cut")
     return reader.completion()

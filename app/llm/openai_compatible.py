@@ -1,21 +1,19 @@
 """OpenAI, and any server that speaks its chat completions (`OPENAI_BASE_URL`)."""
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from typing import Any
 
 import httpx2
 from openai import AsyncOpenAI
 
 from app.core.completion import Completion
-from app.core.items import AT_WORK
 from app.llm.base import Call, CallLimits, OnEvent
 from app.llm.http import Endpoint, NotUnderstood, Read, maker_of, trust, whole
 from app.llm.learned import Learned
-from app.llm.lines import events_of
 from app.llm.openai.answer import Reader
 from app.llm.openai.dialect import Dialect, without_hint
 from app.llm.openai.request import messages_of, options_of
+from app.llm.output import follow
 
 DEFAULT_MODEL = "gpt-4o-mini"
 OPENAI_URL = "https://api.openai.com/v1"
@@ -99,16 +97,11 @@ def _taken(reader: Reader, answer: dict[str, Any]) -> Completion:
 
 
 async def _streamed(reader: Reader, parts: AsyncIterator[bytes], on_event: OnEvent) -> Completion:
-    output = reader.output
-    began = False
-    async with aclosing(events_of(parts)) as events:
-        async for event in events:
-            output.spoke = False
-            if isinstance(event, dict):
-                reader.take(event, began=began)
-            began = True
-            if not output.spoke:
-                on_event(AT_WORK)
+    def take(event: Any, began: bool) -> None:
+        if isinstance(event, dict):
+            reader.take(event, began=began)
+
+    await follow(parts, reader.output, take, on_event)
     if reader.reason is None:
         raise ValueError("the stream was cut")
     return reader.completion()

@@ -6,15 +6,26 @@ what follows waits until the answer has ended.
 """
 
 import json
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from app.core.items import Delta, Item, Message, Reasoning, ReasoningDelta, TextDelta, ToolCall, ToolCallDelta
+from app.core.items import (
+    AT_WORK,
+    Delta,
+    Item,
+    Message,
+    Reasoning,
+    ReasoningDelta,
+    TextDelta,
+    ToolCall,
+    ToolCallDelta,
+)
 from app.llm.base import OnEvent
 from app.llm.failures import AnswerTooLarge
+from app.llm.lines import events_of
 
 MAX_ITEMS = 1024
 MAX_CALLS = 128
@@ -230,3 +241,17 @@ class Output:
 
 def _name_in(value: object) -> str:
     return value if isinstance(value, str) and len(value) <= MAX_NAME else ""
+
+
+async def follow(
+    parts: AsyncIterator[bytes], output: Output, take: Callable[[Any, bool], None], on_event: OnEvent
+) -> None:
+    """Have each event of a stream taken, with whether one came before it; what says nothing shows work."""
+    began = False
+    async with aclosing(events_of(parts)) as events:
+        async for event in events:
+            output.spoke = False
+            take(event, began)
+            began = True
+            if not output.spoke:
+                on_event(AT_WORK)

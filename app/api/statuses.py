@@ -88,6 +88,7 @@ STATUSES: dict[type[errors.AppError], int] = {
     errors.OutputMismatch: 502,
     errors.MessageInterrupted: 503,
     errors.MessageNotStarted: 503,
+    errors.PreviousGone: 409,
 }
 RETRY_AFTER_SECONDS = {
     errors.Overloaded: 1,

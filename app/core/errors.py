@@ -24,7 +24,7 @@ AppError
 ├── DatabaseUnavailable     DatabaseBusy, StatementTooLong, IsolationUnavailable, TenantMoving,
 │                           TextKeysUnavailable
 └── ProviderError           ProviderRejected, ProviderUnavailable, ProviderTimeout, ProviderKeyUnusable, EmptyAnswer,
-                            OutputMalformed, OutputMismatch, MessageInterrupted, MessageNotStarted
+                            OutputMalformed, OutputMismatch, MessageInterrupted, MessageNotStarted, PreviousGone
 """
 
 from collections.abc import Sequence
@@ -57,6 +57,7 @@ from app.core.provider_errors import (
     MessageNotStarted,
     OutputMalformed,
     OutputMismatch,
+    PreviousGone,
     ProviderError,
     ProviderKeyUnusable,
     ProviderRejected,
@@ -118,6 +119,7 @@ __all__ = [
     "NothingToSearchFor",
     "OutputMalformed",
     "OutputMismatch",
+    "PreviousGone",
     "PreviousNotFound",
     "ProviderError",
     "ProviderKeyRefused",

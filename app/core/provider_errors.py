@@ -79,6 +79,11 @@ class MessageNotStarted(ProviderError):
     detail = "The message waited too long for a worker. It is kept as failed."
 
 
+class PreviousGone(ProviderError):
+    code = "previous_gone"
+    detail = "What the message goes on with was deleted before a worker began it. It is kept as failed."
+
+
 def provider_failure(code: str | None, message_id: str) -> ProviderError:
     """The error that a failed message was kept with."""
     error = _FAILURES.get(code or "", ProviderError)()
@@ -98,5 +103,6 @@ _FAILURES = {
         OutputMismatch,
         MessageInterrupted,
         MessageNotStarted,
+        PreviousGone,
     )
 }

@@ -74,7 +74,8 @@ class Call:
     """What a provider is asked, and for which tenant. With `on_event` the answer comes piece by piece.
 
     `items` are the conversation, oldest first. `model` is a public name; "": the service's default. Of its fallbacks
-    those answer that are `allowed`; None: all. `credential`: the tenant's own, as the router found it.
+    those answer that are `allowed`; None: all. `alone`: none of them does. `credential`: the tenant's own, as the
+    router found it.
 
     `attempts` is filled in while it runs, and tells who is at work: the last one.
     """
@@ -86,6 +87,7 @@ class Call:
     options: Options = NO_OPTIONS
     credential: Credential | None = None
     allowed: frozenset[str] | None = None
+    alone: bool = False
     attempts: list[Attempt] = field(default_factory=list, compare=False, repr=False)
 
     @property

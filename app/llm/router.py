@@ -52,7 +52,7 @@ class Router:
 def candidates(catalogue: Catalogue, call: Call) -> list[Model]:
     """The models that may answer, in order: the one that is named, and those of its fallbacks that can."""
     model = catalogue.named(call.model)
-    others = catalogue.in_place_of(model, call.allowed)
+    others = [] if call.alone else catalogue.in_place_of(model, call.allowed)
     needs = needs_of(call.items, call.options) if others else set()
     return [model, *(other for other in others if needs <= other.capabilities)]
 

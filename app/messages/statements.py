@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import BigInteger, BindParameter, Boolean, Integer, Interval, String, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
+from app.core.errors import PreviousGone
 from app.db.sealing import seals
 from app.messages.columns import BUT_OUTPUT, COLUMNS, NAMES, REQUEST
 from app.models.text_places import CITATIONS as CITED
@@ -225,6 +226,18 @@ END_WAITING = text(
         owned="messages.queue_tag IS NOT NULL",
     )
     + f"RETURNING {COLUMNS}, {_TELL}"
+).bindparams(*_TYPES)
+# What it goes on with is no more, so no worker will ever begin it.
+END_UNABLE = text(
+    _end(
+        status="'failed'",
+        error_code=f"'{PreviousGone.code}'",
+        finish_reason="NULL",
+        response="''",
+        cached="false",
+        owned="messages.queue_tag IS NOT NULL AND messages.attempts = :attempt",
+    )
+    + f"RETURNING {COLUMNS}"
 ).bindparams(*_TYPES)
 UNUSED: dict[str, Any] = dict.fromkeys((*_NUMBERS, "model", "price"))
 """The figures of what no provider was asked for here."""

@@ -10,12 +10,19 @@ provider may have been paid: it ends as interrupted, and is not run again by its
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from sqlalchemy import Interval, bindparam, text
 
-from app.core.errors import AppError, DatabaseUnavailable
+from app.core.errors import (
+    AppError,
+    DatabaseUnavailable,
+    PreviousNotFound,
+    ToolResultsMissing,
+    ToolResultsUnasked,
+)
 from app.core.supervision import Turns
 from app.db import rls
 from app.db.execution import Connection, Record
@@ -28,11 +35,11 @@ from app.llm.policy import ModelPolicy, call_to
 from app.messages.contents import Request
 from app.messages.engine import MessageEngine
 from app.messages.generation import Generation
-from app.messages.statements import BEGIN, CITE
+from app.messages.statements import BEGIN, CITE, END_UNABLE, UNUSED
 from app.messages.turns import NOTHING_EARLIER, Conversation, Earlier, chain_before, earlier_turns, items_of, tokens_of
 from app.models.rows import MessageRow, QueuedMessageRow
 from app.observability import tracing
-from app.observability.instruments import BACKGROUND_MESSAGES
+from app.observability.instruments import BACKGROUND_MESSAGES, MESSAGES_ENDED
 
 if TYPE_CHECKING:
     from app.cache.cache import ResponseCache
@@ -115,6 +122,8 @@ class Worker:
         BACKGROUND_MESSAGES.add("taken")
         try:
             generation = await self._begin(message)
+        except (PreviousNotFound, ToolResultsMissing, ToolResultsUnasked):
+            await self._give_up(message)
         except DatabaseUnavailable:
             logger.warning("queued_message_not_begun", message_id=message.id, reason="database unavailable")
         except AppError as error:
@@ -125,6 +134,17 @@ class Worker:
             if generation is not None:
                 BACKGROUND_MESSAGES.add("begun")
                 await asyncio.wait([generation.ended])
+
+    async def _give_up(self, message: TakenRow) -> None:
+        """End what goes on with something that was deleted meanwhile."""
+        values = {"tenant_id": message.tenant_id, "id": message.id, "attempt": message.attempts, **UNUSED}
+        try:
+            async with self._database.background(rls.enter_tenant(message.tenant_id)) as connection:
+                row = (await connection.execute(END_UNABLE, values, MessageRow)).one_or_none()
+        except DatabaseUnavailable:  # it is taken again
+            return
+        if row is not None:
+            MESSAGES_ENDED.add(row.status, row.error_code or "")
 
     async def _begin(self, message: TakenRow) -> Generation | None:
         """None if it waits no longer."""
@@ -148,7 +168,7 @@ class Worker:
             if row is None:
                 return None
             quoted = None if row.citations is None else await self._quote(connection, row, row.citations)
-            call = await self._call(connection, row, quoted)
+            call = self._within_claim(await self._call(connection, row, quoted), row.claim_micro_usd)
         # What the engine does for it belongs there, however long this has ended by then.
         with tracing.continued("begin message", row.traceparent):
             lookup = await self._cache.look_for_queued(row, call) if self._cache else None
@@ -167,6 +187,13 @@ class Worker:
             earlier = await chain_before(connection, row.tenant_id, row.previous_id, room)
         items = items_of(earlier, request, quoted)
         return call_to(model, ModelPolicy.of(row.models), items, request.options, row.tenant_id)
+
+    def _within_claim(self, call: Call, claim: int | None) -> Call:
+        """Without the fallbacks where they may cost more than was set aside: they may have been added since then."""
+        if claim is None:
+            return call
+        most = self._engine.llm.most_cost(call)
+        return call if most is not None and most <= claim else replace(call, alone=True)
 
     async def _quote(self, connection: Connection, row: MessageRow, citations: list[dict[str, Any]]) -> Quoted:
         """The passages that were found when it was stored; what is gone by now is not cited either."""

@@ -16,8 +16,10 @@ from sqlalchemy import text
 from app.application import lifespan
 from app.core.config import Settings
 from app.core.items import Message, ToolCall, ToolResult
+from app.core.settings.models import Price
 from app.db import rls
 from app.llm.base import LLMProvider
+from app.llm.router import candidates
 from app.messages import doorbell
 from app.messages.sweeper import sweep
 from app.messages.worker import TAKE, TakenRow, Worker
@@ -357,3 +359,54 @@ async def test_a_worker_asks_what_was_asked_with_all_its_items_and_options(
         ToolResult("call_a", "sun"),
         Message("user", "Well?"),
     ]
+
+
+async def test_what_it_goes_on_with_may_be_deleted_before_a_worker_begins_it(
+    serve: Serve, work: Work, superuser: asyncpg.Connection
+) -> None:
+    """Nobody can begin it any more: it ends at once, for a reason of its own, and its claim is given back."""
+    provider = HeldProvider()
+    provider.release.set()
+    async with serve(provider, **QUEUED, **PAID) as (_, api):
+        acme = await make_tenant(api)
+        await set_budget(api, acme, 10_000)
+        user = acme.user.headers
+        first = (await api.post("/v1/responses", json={"input": "x"}, headers=user)).json()["id"]
+        body = {"input": "y", "background": True, "previous_response_id": first}
+        waiting = (await api.post("/v1/responses", json=body, headers=user)).json()["id"]
+        assert (await api.delete(f"/v1/responses/{first}", headers=user)).status_code == 200
+        async with work(provider, **PAID):
+
+            async def ended() -> bool:
+                return (await rows_of(superuser, acme))[0]["status"] != "pending"
+
+            await until(ended, "the message to end")
+        (row,) = await rows_of(superuser, acme)
+        assert (row["status"], row["error_code"], row["queue_tag"]) == ("failed", "previous_gone", None)
+        shown = (await api.get(f"/v1/responses/{waiting}", headers=user)).json()
+    assert shown["status"] == "failed"
+    assert "deleted" in shown["error"]["message"]
+    assert [reserved for _, reserved in await figures(superuser, acme)] == [0]
+    assert provider.calls == 1
+
+
+async def test_what_was_set_aside_before_there_were_fallbacks_pays_for_none(serve: Serve, work: Work) -> None:
+    prices = {"held-1": Price(input=1, output=1), "dear-1": Price(input=10**6, output=10**6)}
+    paid: dict[str, Any] = {"llm_prices": prices, "llm_max_output_tokens": 100}
+    provider = PlayingProvider()
+    provider.models = ("held-1", "dear-1")
+    async with serve(HeldProvider(), **QUEUED, **paid) as (_, api), work(provider, **paid) as worker:
+        acme = await make_tenant(api)
+        await set_budget(api, acme, 10_000)
+        (message,) = await send(api, acme)
+        await until(lambda: provider.calls, "the worker to ask")
+        assert provider.calls[0].alone
+        assert [model.name for model in candidates(worker.state.container.engine.llm.catalogue, provider.calls[0])] == [
+            "held-1"
+        ]
+        body = {"content": "x", "background": True}
+    async with serve(provider, **QUEUED, **paid) as (_, api), work(provider, **paid):
+        answer = await api.post("/messages", json=body, headers=acme.user.headers)
+        assert answer.status_code == 202, message
+        await until(lambda: len(provider.calls) > 1, "the worker to ask again")
+    assert not provider.calls[1].alone, "it was set aside for both"

@@ -48,6 +48,7 @@ FORMS: dict[type[errors.AppError], Form] = {
     errors.ProviderRejected: Form(retries=False),
     errors.EmptyAnswer: Form(retries=False),
     errors.OutputMismatch: Form(retries=False),
+    errors.PreviousGone: Form(retries=False),
 }
 STATUS_CODES = {401: "invalid_api_key", 404: "not_found", 405: "method_not_supported", 413: "request_too_large"}
 PLAIN = Form()

@@ -190,8 +190,8 @@ async def get_messages(request: Request, principal: CurrentUser) -> MessageServi
 
 
 async def get_images(request: Request, principal: CurrentUser) -> RequestImages:
-    images, body = shared_of(request).images, request.scope["state"]["body"]
-    return images.of_request(principal.tenant_id) if body is None else images.of_request(principal.tenant_id, body.add)
+    tenant_id, body = principal.tenant_id, request.scope["state"]["body"]
+    return shared_of(request).images.of_request(tenant_id, lambda size: body.add(size, tenant_id))
 
 
 async def get_models(request: Request, principal: CurrentUser) -> ModelService:

@@ -1,4 +1,4 @@
-"""Waiting for an answer that nobody would come back for: who leaves ends it."""
+"""Waiting for an answer: what is held for it meanwhile, and who leaves ends what nobody would come back for."""
 
 import asyncio
 from contextlib import suppress
@@ -21,6 +21,12 @@ async def outcome_of(service: StoredMessages, sent: Sent, request: Request) -> O
         leaving.cancel()
         with suppress(asyncio.CancelledError):
             await leaving
+
+
+def hold_body(request: Request, sent: Sent) -> None:
+    """What was read of the body is the call's, for as long as it runs, and what was fetched for it."""
+    if sent.generation is not None:
+        request.scope["state"]["body"].keep_until(sent.generation.ended)
 
 
 async def _left(request: Request) -> None:

@@ -145,7 +145,7 @@ class RequestImages:
     def __init__(self, images: Images, tenant_id: str, hold: Hold) -> None:
         self._images = images
         self._tenant_id = tenant_id
-        self._hold = hold
+        self.hold = hold
         self._count = 0
         self._left = MAX_TOTAL_BYTES
 
@@ -197,7 +197,7 @@ class RequestImages:
         content = await self._images.fetch(url, self._admit(), self._tenant_id)
         kind = _kind_of(content)
         self._left -= len(content)
-        self._hold(len(content) * 4 // 3)
+        self.hold(len(content) * 4 // 3)
         pieces: list[str] = []
         for at in range(0, len(content), PIECE):
             pieces.append(base64.b64encode(content[at : at + PIECE]).decode())

@@ -78,6 +78,7 @@ OPERATIONS = (
         body={"input": "Hello", "previous_response_id": "<response>"},
         scope=WRITE,
         foreign_in_body=400,
+        answers={"key_to_write": 403},  # the model would tell it what was said before
     ),
     Operation("post", "/v1/responses/input_tokens", MEMBER, body={"input": "Hello"}, scope=WRITE),
     Operation("get", "/v1/responses/{id}", MEMBER, target="response", scope=READ),

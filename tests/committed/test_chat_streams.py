@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from ipaddress import ip_network
 from typing import Any
 
 import asyncpg
@@ -18,10 +20,12 @@ from app.core.errors import ProviderError, ProviderRejected, ProviderUnavailable
 from app.core.items import Delta, Item, Message, Reasoning, ReasoningDelta, TextDelta, ToolCall, ToolCallDelta
 from app.core.settings.llm import Price
 from app.llm.base import Call
+from app.llm.images import Images
 from app.messages import signals
 from tests.committed.conftest import Serve, rows_of
 from tests.committed.providers import FailingProvider, HeldProvider
 from tests.helpers import Member, make_tenant
+from tests.llm.test_images import serving as serving_images
 from tests.waiting import PATIENCE_SECONDS, until
 
 HELLO: Any = [{"role": "user", "content": "Hello"}]
@@ -285,6 +289,29 @@ async def test_who_waits_hears_that_the_service_is_there(listen: Serve, monkeypa
 
 
 # --- what is held
+
+
+async def test_pictures_that_any_message_names_are_held_as_bodies_are(listen: Serve) -> None:
+    """Those of `POST /messages` too, whose bodies are small, for as long as the call runs."""
+    provider = HeldProvider()
+    images = Images(10**6, [ip_network("127.0.0.0/8")], ("http",))
+    picture = b"\x89PNG\r\n\x1a\n" + b"x" * 60_000
+    async with (
+        listen(provider, v1_max_body_bytes=100_000, v1_bodies_bytes=200_000) as (app, http),
+        serving_images(("200 OK", picture)) as (url, _),
+    ):
+        container = app.state.container
+        app.state.container = replace(container, shared=replace(container.shared, images=images))
+        acme = await make_tenant(http)
+        body = {"content": [{"type": "text", "text": "Look."}, {"type": "image_url", "image_url": {"url": url}}]}
+        one = asyncio.create_task(http.post("/messages", json=body, headers=acme.user.headers))
+        await provider.wait_for_calls(1)
+        refused = await http.post("/messages", json=body, headers=acme.user.headers)
+        provider.release.set()
+        answered = await one
+        again = await http.post("/messages", json=body, headers=acme.user.headers)
+    await images.close()
+    assert (answered.status_code, refused.status_code, again.status_code) == (201, 429, 201)
 
 
 async def test_bodies_are_held_while_they_are_answered_and_no_more_than_fit(listen: Serve) -> None:

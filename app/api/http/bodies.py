@@ -33,7 +33,9 @@ class BodiesInFlight:
 
 
 class HeldBody:
-    """The body of one request. It is given back with the answer, or with the end of what goes on after it."""
+    """The body of one request, below `/v1`, and what any request names. It is given back with the answer, or with the
+    end of what goes on after it.
+    """
 
     __slots__ = ("_bodies", "_size", "_tenant_id", "_until")
 
@@ -49,9 +51,9 @@ class HeldBody:
             self._bodies.take(tenant_id, size - self._size)
             self._tenant_id, self._size = tenant_id, size
 
-    def add(self, size: int) -> None:
+    def add(self, size: int, tenant_id: str) -> None:
         """Before bytes are held that the body, which was read, only names; raises as `BodiesInFlight.take`."""
-        self.grow_to(self._size + size, self._tenant_id)
+        self.grow_to(self._size + size, tenant_id)
 
     def keep_until(self, end: "Future[Any]") -> None:
         """What was read of it is in use until then."""

@@ -63,7 +63,8 @@ class RequestContextMiddleware:
         state["client_address"] = self.client_address.of(scope.get("client"), scope["headers"])
         status, method = 0, scope["method"]
         path = own_path(scope)
-        held = state["body"] = HeldBody(self.bodies) if is_v1(path) else None
+        state["v1"], held = is_v1(path), HeldBody(self.bodies)
+        state["body"] = held
         if is_anthropic(path):
             scope = {**scope, "headers": with_bearer(scope["headers"])}
         span = tracing.begin_request(head.values)
@@ -93,7 +94,7 @@ class RequestContextMiddleware:
                 raise
             await self.on_error(scope, 500)(scope, receive, send_with_id)
         finally:
-            _end(held)
+            held.answered()
             _note(scope, method, status, time.perf_counter() - started, span)
 
     def _bounded(self, receive: Receive, scope: Scope, declared: int) -> Receive:
@@ -105,9 +106,9 @@ class RequestContextMiddleware:
             received += len(message.get("body", b""))
             if received and received > self.bounds.body_bytes(scope):
                 raise HTTPException(413)
-            if received and (held := scope["state"]["body"]):
+            if received and scope["state"]["v1"]:
                 principal = scope["state"].get("principal")
-                held.grow_to(max(received, declared), principal.tenant_id if principal else "")
+                scope["state"]["body"].grow_to(max(received, declared), principal.tenant_id if principal else "")
             if message["type"] == "http.disconnect" and (status := scope["state"].get("refusal")):
                 raise HTTPException(status)
             return message
@@ -132,13 +133,8 @@ def _own_headers(state: dict[str, Any], started: float) -> Iterator[tuple[bytes,
     for of in ("rate_limit", "token_limit"):
         if standing := state.get(of):
             yield from standing.headers()
-    if state["body"] is not None:
+    if state["v1"]:
         yield from v1_headers(state, started)
-
-
-def _end(body: HeldBody | None) -> None:
-    if body is not None:
-        body.answered()
 
 
 def _without_body(send: Send) -> Send:

@@ -2,7 +2,7 @@ from fastapi import APIRouter, Request, Response, status
 from fastapi.responses import JSONResponse
 
 from app.api.errors import documented
-from app.api.leaving import outcome_of
+from app.api.leaving import hold_body, outcome_of
 from app.api.negotiation import prefers_events
 from app.api.pagination import link_next
 from app.api.parameters import Filter, IdempotencyKey, LastEventId, Paging, PathId
@@ -93,6 +93,7 @@ async def send_message(
         await prompt_of(body, images, CacheControl.of(request.headers.getlist("Cache-Control")), streams=streams),
         None if key is None else _idempotent(key, body),
     )
+    hold_body(request, sent)
     return await _answer(service, sent, body, request, response, streams=streams)
 
 

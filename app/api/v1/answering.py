@@ -3,6 +3,7 @@
 from fastapi import Request
 
 from app.api import leaving
+from app.api.leaving import hold_body
 from app.api.v1.stream import DialectStream, Encoder, is_billed
 from app.core.errors import ProviderError
 from app.messages.generation import Reader
@@ -30,9 +31,3 @@ def stream_of(request: Request, service: MessageService, sent: Sent, encoder: En
     reader = Reader()
     heartbeat_seconds: float = request.app.state.settings.stream_heartbeat_seconds
     return DialectStream(service.events(sent, reader), reader, encoder, heartbeat_seconds)
-
-
-def hold_body(request: Request, sent: Sent) -> None:
-    """What was read of the body is the call's, for as long as it runs."""
-    if sent.generation is not None:
-        request.scope["state"]["body"].keep_until(sent.generation.ended)

@@ -12,13 +12,13 @@ from app.llm.images import RequestImages
 _AT = "at "
 
 
-def image_at(fields: Fields, name: str) -> Image:
-    """The picture of a URL, `data:` or https, which `seen` is to look at."""
-    return Image(f"{_AT}{fields.at(name)}", fields.required_text(name))
+def image_at(fields: Fields, name: str, url: str | None = None) -> Image:
+    """The picture of a URL, `data:` or https, which `seen` is to look at; None: the field itself is the URL."""
+    return Image(f"{_AT}{fields.at(name)}", fields.required_text(name) if url is None else url)
 
 
 async def seen(items: Sequence[Item], images: RequestImages) -> tuple[Item, ...]:
-    """The items with their pictures; raises `InvalidRequest`."""
+    """The items with their pictures, those that were looked at before as they are; raises `InvalidRequest`."""
     return tuple([await _seen(item, images) for item in items])
 
 
@@ -29,7 +29,7 @@ async def _seen(item: Item, images: RequestImages) -> Item:
 
 
 async def _part(part: Part, images: RequestImages) -> Part:
-    if not isinstance(part, Image):
+    if not isinstance(part, Image) or not part.media_type.startswith(_AT):
         return part
     place = part.media_type.removeprefix(_AT)
     try:

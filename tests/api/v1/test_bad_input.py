@@ -166,6 +166,22 @@ async def test_no_picture_leads_to_an_address_of_our_own(
     assert (len(led), asked) == (1, [])
 
 
+async def test_no_picture_is_fetched_for_a_request_that_is_wrong_elsewhere_nor_to_count_it(
+    live: Live, tenant: Tenant, dialect: Dialect, refused: Callable[..., Any]
+) -> None:
+    counts = {"/v1/responses": "/v1/responses/input_tokens", "/v1/messages": "/v1/messages/count_tokens"}
+    async with asking("127.0.0.1") as (url, asked):
+        images = Images(MIB, [ip_network("127.0.0.1/32")], ("https", "http"))
+        with live.sharing(images=images):
+            await refused(dialect, "temperature", **dialect.image(url), temperature="warm")
+            if path := counts.get(dialect.path):
+                body = {"model": "mock-echo", **dialect.image(url)}
+                counted = await live.client.post(path, json=body, headers=tenant.user.headers)
+                assert counted.json()["input_tokens"] > 0
+        await images.close()
+    assert asked == []
+
+
 @asynccontextmanager
 async def asking(host: str, elsewhere: str = "") -> AsyncIterator[tuple[str, list[bytes]]]:
     """A server that says where the picture is instead."""

@@ -172,9 +172,9 @@ def test_what_a_body_only_names_is_held_beside_it() -> None:
     bodies = BodiesInFlight(100)
     body = HeldBody(bodies)
     body.grow_to(20, "a")
-    body.add(30)
+    body.add(30, "a")
     with pytest.raises(TooManyLargeRequests):
-        body.add(1)
+        body.add(1, "a")
     assert bodies.held == 50
     body.answered()
     assert bodies.held == 0

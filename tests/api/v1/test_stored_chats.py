@@ -111,5 +111,9 @@ async def test_a_key_that_may_not_read_is_told_nothing_that_was_stored(live: Liv
     told = await client.post(f"/v1/chat/completions/{chat}", json={"metadata": {"a": "b"}}, headers=writer)
     said = {"type": "item_reference", "id": f"msg_{chat.removeprefix('chatcmpl-')}_i0"}
     named = await client.post("/v1/responses", json={"input": [said]}, headers=writer)
-    assert (told.status_code, named.status_code) == (403, 403)
+    response = (await client.post("/v1/responses", json={"input": "Hi"}, headers=headers)).json()["id"]
+    again = {"input": "Say it again.", "previous_response_id": response}
+    gone_on = await client.post("/v1/responses", json=again, headers=writer)
+    assert (told.status_code, named.status_code, gone_on.status_code) == (403, 403, 403)
+    assert (await client.post("/v1/responses", json=again, headers=headers)).status_code == 200
     assert (await client.post("/v1/responses", json={"input": [said]}, headers=headers)).status_code == 200

@@ -5,16 +5,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.api.v1.fields import Fields
+from app.api.v1.images import image_at
 from app.api.v1.sealing import unsealed
-from app.core.errors import InvalidImage
 from app.core.items import Image, Item, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult
-from app.llm.images import RequestImages
 
 PROVIDER = "anthropic"
 
 
-async def items_of(messages: Sequence[Fields], images: RequestImages) -> list[Item]:
-    """With the images that they name; raises `InvalidRequest`."""
+def items_of(messages: Sequence[Fields]) -> list[Item]:
+    """The images that they name are not looked at yet; raises `InvalidRequest`."""
     found: list[Item] = []
     for message in messages:
         role = message.required_text("role")
@@ -26,17 +25,17 @@ async def items_of(messages: Sequence[Fields], images: RequestImages) -> list[It
         if isinstance(content, str):
             found.append(Message(role, content))  # type: ignore[arg-type]
         else:
-            found += await _of_blocks(message.objects("content"), role, images)  # type: ignore[arg-type]
+            found += _of_blocks(message.objects("content"), role)  # type: ignore[arg-type]
     return found
 
 
-async def _of_blocks(blocks: Sequence[Fields], role: Role, images: RequestImages) -> list[Item]:
+def _of_blocks(blocks: Sequence[Fields], role: Role) -> list[Item]:
     """In their order; texts and pictures that follow each other are one message."""
     found: list[Item] = []
     parts: list[Part] = []
     for block in blocks:
         block.ignore("cache_control", "citations", "title", "context")
-        item = await _item(block, role, images)
+        item = _item(block, role)
         if isinstance(item, Text | Image):
             parts.append(item)
             continue
@@ -53,7 +52,7 @@ def _said(role: Role, parts: Sequence[Part]) -> list[Item]:
     return [Message(role, only.text if len(parts) == 1 and isinstance(only, Text) else tuple(parts))]
 
 
-async def _item(block: Fields, role: Role, images: RequestImages) -> Item | Part:
+def _item(block: Fields, role: Role) -> Item | Part:
     kind = block.required_text("type")
     if role == "assistant":
         match kind:
@@ -66,38 +65,35 @@ async def _item(block: Fields, role: Role, images: RequestImages) -> Item | Part
                 return _redacted(block)
     elif kind == "tool_result":
         failed = bool(block.flag("is_error"))
-        return ToolResult(block.required_text("tool_use_id", most=512), await _result(block, images), failed)
-    return await part_of(block, images)
+        return ToolResult(block.required_text("tool_use_id", most=512), _result(block), failed)
+    return part_of(block)
 
 
-async def part_of(block: Fields, images: RequestImages) -> Part:
+def part_of(block: Fields) -> Part:
     match block.required_text("type"):
         case "text":
             return Text(block.required_text("text"))
         case "image":
-            return await _image(block.required_object("source"), images)
+            return _image(block.required_object("source"))
         case "document":
             return _document(block.required_object("source"))
         case _:
             return block.refuse("type", "is not known here")
 
 
-async def _result(block: Fields, images: RequestImages) -> str | tuple[Part, ...]:
+def _result(block: Fields) -> str | tuple[Part, ...]:
     content = block.raw("content")
     if content is None or isinstance(content, str):
         return content or ""
-    return tuple([await part_of(part, images) for part in block.objects("content")])
+    return tuple(part_of(part) for part in block.objects("content"))
 
 
-async def _image(source: Fields, images: RequestImages) -> Image:
+def _image(source: Fields) -> Image:
     name = "url" if source.required_text("type") == "url" else "data"
     url = source.required_text(name)
     if name == "data":
         url = f"data:{source.required_text('media_type')};base64,{url}"
-    try:
-        return await images.image_of(url)
-    except InvalidImage as error:
-        source.refuse(name, error.detail, "invalid_image")
+    return image_at(source, name, url)
 
 
 def _document(source: Fields) -> Text:

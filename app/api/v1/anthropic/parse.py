@@ -20,7 +20,6 @@ from app.core.items import (
     text_of,
     words_of,
 )
-from app.llm.images import RequestImages
 from app.llm.pricing import estimated_tokens
 from app.llm.schemas import check_parameters, check_schema
 
@@ -55,7 +54,7 @@ class AnthropicRequest:
         return sum(estimated_tokens(text) + TOKENS_OF_MESSAGE for text in (*said, *offered) if text)
 
 
-async def anthropic_request(body: Fields, images: RequestImages, *, counts: bool = False) -> AnthropicRequest:
+def anthropic_request(body: Fields, *, counts: bool = False) -> AnthropicRequest:
     """`counts`: only its tokens are asked for. Raises `InvalidRequest`."""
     body.ignore(*IGNORED)
     if body.list("mcp_servers", MAX_TOOLS):
@@ -63,22 +62,22 @@ async def anthropic_request(body: Fields, images: RequestImages, *, counts: bool
     most = body.integer("max_tokens", 1, MAX_TOKENS)
     if most is None and not counts:
         body.missing("max_tokens")
-    items = await items_of(body.objects("messages"), images)
+    items = items_of(body.objects("messages"))
     if not items:
         body.missing("messages")
     return AnthropicRequest(
-        body.model(), await _system(body, images), tuple(items), _options(body, most), body.flag("stream") or False
+        body.model(), _system(body), tuple(items), _options(body, most), body.flag("stream") or False
     )
 
 
-async def _system(body: Fields, images: RequestImages) -> str:
+def _system(body: Fields) -> str:
     system = body.raw("system")
     if system is None or isinstance(system, str):
         return system or ""
     blocks = body.objects("system")
     for block in blocks:
         block.ignore("cache_control", "citations")
-    return "\n\n".join([text_of((await part_of(block, images),)) for block in blocks])
+    return "\n\n".join(text_of((part_of(block),)) for block in blocks)
 
 
 def _options(body: Fields, most: int | None) -> Options:

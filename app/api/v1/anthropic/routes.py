@@ -1,5 +1,7 @@
 """Anthropic's messages."""
 
+from dataclasses import replace
+
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
@@ -10,6 +12,7 @@ from app.api.v1.anthropic.parse import AnthropicRequest, anthropic_request
 from app.api.v1.anthropic.render import MessageEncoder, message
 from app.api.v1.body import idempotent, read_object
 from app.api.v1.fields import log_unknown
+from app.api.v1.images import seen
 from app.cache.control import CacheControl
 from app.dependencies import Images, Messages
 from app.services.prompts import Prompt
@@ -34,8 +37,9 @@ async def create_anthropic_message(
     be answered again.
     """
     body = await read_object(request)
-    asked = await anthropic_request(body, images)
+    asked = anthropic_request(body)
     log_unknown("anthropic", body)
+    asked = replace(asked, items=await seen(asked.items, images))
     sent = await service.send(_prompt(asked, request, key), idempotent(request, key, "POST /v1/messages"))
     if asked.streams:
         return stream_of(request, service, sent, MessageEncoder(request.scope))
@@ -50,10 +54,10 @@ async def create_anthropic_message(
     response_model=None,
     openapi_extra=described.COUNT_REQUEST,
 )
-async def count_anthropic_tokens(service: Messages, images: Images, request: Request) -> dict[str, int]:  # noqa: ARG001 - it says who may
+async def count_anthropic_tokens(service: Messages, request: Request) -> dict[str, int]:  # noqa: ARG001 - it says who may
     """About as many as a model reads of it: nobody is asked, and nothing is billed."""
     body = await read_object(request)
-    asked = await anthropic_request(body, images, counts=True)
+    asked = anthropic_request(body, counts=True)
     log_unknown("anthropic", body)
     return {"input_tokens": asked.tokens}
 

@@ -29,8 +29,7 @@ from app.api.v1.responses.request import read_metadata
 from app.api.v1.responses.writing import asked_of, output_of
 from app.core.errors import NotFound
 from app.core.items import Message
-from app.dependencies import Conversations, Images, WhatWasSaid
-from app.llm.images import RequestImages
+from app.dependencies import Conversations, WhatWasSaid
 from app.models.rows import ConversationRow
 from app.services.said_service import Said, SaidService
 
@@ -47,11 +46,11 @@ BY_RESPONSES = "what is said in a conversation comes by responses; it may begin 
     openapi_extra=CONVERSATION_WANTED,
 )
 async def create_openai_conversation(
-    request: Request, service: Conversations, images: Images, key: IdempotencyKey = None
+    request: Request, service: Conversations, key: IdempotencyKey = None
 ) -> JSONResponse:
     """Its `items` may be system and developer messages: they open each of its responses."""
     fields = await read_object(request)
-    opening, metadata = await _opening(fields, images), read_metadata(fields)
+    opening, metadata = _opening(fields), read_metadata(fields)
     log_unknown("conversations", fields)
     once = idempotent(request, key, "POST /v1/conversations")
     return JSONResponse(_conversation(await service.create(None, opening or None, once, metadata)))
@@ -144,9 +143,9 @@ async def _item(service: SaidService, conversation_id: str, item_id: str) -> dic
     return found
 
 
-async def _opening(fields: Fields, images: RequestImages) -> str:
+def _opening(fields: Fields) -> str:
     opening = []
-    for number, item in enumerate(await read_items(fields, images, "items")):
+    for number, item in enumerate(read_items(fields, "items")):
         if isinstance(item, Reference) or not isinstance(item, Message) or item.role != "system":
             fields.refuse(f"items[{number}]", BY_RESPONSES, "unsupported_value")
         opening.append(item.text)

@@ -1,14 +1,13 @@
 """The items that a client sends, in our words."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.api.v1.fields import Fields
+from app.api.v1.images import image_at
 from app.api.v1.responses.ids import ItemId
 from app.api.v1.sealing import unsealed
-from app.core.errors import InvalidImage
 from app.core.items import Item, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult, text_of
-from app.llm.images import RequestImages
 
 ROLES: Mapping[str, Role] = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
 # "text" is what some clients write for either.
@@ -26,55 +25,55 @@ class Reference:
     at: str
 
 
-async def read_items(fields: Fields, images: RequestImages, name: str = "input") -> list[Item | Reference]:
-    """The items of a request, oldest first, with the images that they name.
+def read_items(fields: Fields, name: str = "input") -> list[Item | Reference]:
+    """The items of a request, oldest first; the images that they name are not looked at yet.
 
     Raises:
         InvalidRequest: one of them is none, or of a kind that nothing here understands.
     """
     if isinstance(sent := fields.raw(name), str):
         return [Message("user", sent)]
-    return [await _read(item, images) for item in fields.objects(name, MAX_ITEMS)]
+    return [_read(item) for item in fields.objects(name, MAX_ITEMS)]
 
 
-async def _read(item: Fields, images: RequestImages) -> Item | Reference:
+def _read(item: Fields) -> Item | Reference:
     kind = item.text("type") or ("item_reference" if item.raw("role") is None else "message")
     if kind not in READERS:
         item.refuse("type", f"must be one of {', '.join(READERS)} here", "unsupported_value")
-    return await READERS[kind](item, images)
+    return READERS[kind](item)
 
 
-async def _message(item: Fields, images: RequestImages) -> Message:
+def _message(item: Fields) -> Message:
     role = item.one_of("role", ROLES) or item.required_text("role")
-    return Message(ROLES[role], await _content(item, "content", images))
+    return Message(ROLES[role], _content(item, "content"))
 
 
-async def _call(item: Fields, _: RequestImages) -> ToolCall:
+def _call(item: Fields) -> ToolCall:
     return ToolCall(_name(item, "call_id"), _name(item, "name"), item.text("arguments") or "")
 
 
-async def _result(item: Fields, images: RequestImages) -> ToolResult:
-    return ToolResult(_name(item, "call_id"), await _content(item, "output", images))
+def _result(item: Fields) -> ToolResult:
+    return ToolResult(_name(item, "call_id"), _content(item, "output"))
 
 
-async def _reasoning(item: Fields, images: RequestImages) -> Reasoning:
+def _reasoning(item: Fields) -> Reasoning:
     sealed = item.text("encrypted_content")
     if sealed:
         reasoning = unsealed(sealed)
         if reasoning is None:
             item.refuse("encrypted_content", "was not given out here")
         return reasoning
-    return Reasoning(text_of(await _parts(item, "content" if item.raw("content") else "summary", images)))
+    return Reasoning(text_of(_parts(item, "content" if item.raw("content") else "summary")))
 
 
-async def _reference(item: Fields, _: RequestImages) -> Reference:
+def _reference(item: Fields) -> Reference:
     named = ItemId.read(item.text("id") or "")
     if named is None:
         item.refuse("id", "there is no such item", "not_found")
     return Reference(named, item.at("id"))
 
 
-READERS: Mapping[str, Callable[[Fields, RequestImages], Awaitable[Item | Reference]]] = {
+READERS: Mapping[str, Callable[[Fields], Item | Reference]] = {
     "message": _message,
     "function_call": _call,
     "function_call_output": _result,
@@ -87,14 +86,14 @@ def _name(item: Fields, name: str) -> str:
     return item.required_text(name, most=MAX_NAME)
 
 
-async def _content(item: Fields, name: str, images: RequestImages) -> str | tuple[Part, ...]:
+def _content(item: Fields, name: str) -> str | tuple[Part, ...]:
     """A lone text is what it would be without its part."""
     sent = item.raw(name)
     if isinstance(sent, str):
         return sent
     if sent is None:
         item.required_object(name)
-    parts = await _parts(item, name, images)
+    parts = _parts(item, name)
     return text_of(parts) if _is_plain(parts) else parts
 
 
@@ -102,19 +101,16 @@ def _is_plain(parts: Sequence[Part]) -> bool:
     return len(parts) <= 1 and all(isinstance(part, Text) for part in parts)
 
 
-async def _parts(item: Fields, name: str, images: RequestImages) -> tuple[Part, ...]:
-    return tuple([await _part(part, images) for part in item.objects(name, MAX_PARTS)])
+def _parts(item: Fields, name: str) -> tuple[Part, ...]:
+    return tuple(_part(part) for part in item.objects(name, MAX_PARTS))
 
 
-async def _part(part: Fields, images: RequestImages) -> Part:
+def _part(part: Fields) -> Part:
     kind = part.text("type")
     if kind in TEXTS:
         return Text(part.text("text") or "")
     if kind == "refusal":
         return Text(part.text("refusal") or "")
     if kind == "input_image" and part.raw("image_url") is not None:
-        try:
-            return await images.image_of(part.required_text("image_url"))
-        except InvalidImage as error:
-            part.refuse("image_url", error.detail, "invalid_image")
+        return image_at(part, "image_url")
     return part.refuse("type", "parts are texts here, and images by their URL", "unsupported_value")

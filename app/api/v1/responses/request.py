@@ -10,7 +10,6 @@ from app.api.v1.responses.options import read_options
 from app.api.v1.responses.reading import Reference, read_items
 from app.core.errors import NotFound, PreviousNotFound
 from app.core.items import Item, Options, last_of_user
-from app.llm.images import RequestImages
 from app.services.prompts import Prompt
 
 MAX_ID, MAX_PAIRS, MAX_KEY, MAX_VALUE, MAX_INCLUDED = 100, 16, 64, 512, 50
@@ -55,7 +54,7 @@ class ResponseAsked:
         )
 
 
-async def read_request(fields: Fields, images: RequestImages) -> ResponseAsked:
+def read_request(fields: Fields) -> ResponseAsked:
     """Raises `InvalidRequest`."""
     wanted = read_options(fields)
     stored = fields.flag("store") is not False
@@ -64,7 +63,7 @@ async def read_request(fields: Fields, images: RequestImages) -> ResponseAsked:
     instructions, model = fields.text("instructions"), fields.model()
     asked = ResponseAsked(
         model=model,
-        items=await read_items(fields, images),
+        items=read_items(fields),
         instructions=instructions or "",
         options=wanted.options,
         previous_id=_previous(fields),

@@ -6,12 +6,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from app.api.leaving import hold_body
 from app.api.parameters import IdempotencyKey, PathId
 from app.api.routing import CallerFirst
-from app.api.v1.answering import hold_body, outcome_of, stream_of
+from app.api.v1.answering import outcome_of, stream_of
 from app.api.v1.body import idempotent, read_object
 from app.api.v1.described import errors
 from app.api.v1.fields import log_unknown
+from app.api.v1.images import seen
 from app.api.v1.responses.counting import count
 from app.api.v1.responses.described import A_COUNT, A_DELETION, A_RESPONSE, COUNT_WANTED, FOLLOWED, SOME_ITEMS, WANTED
 from app.api.v1.responses.events import FROM_THE_BEGINNING, ResponseEvents
@@ -44,8 +46,11 @@ Include = Annotated[Sequence[str], Query(alias="include[]")]
     openapi_extra=WANTED,
 )
 async def create_response(request: Request, service: Messages, images: Images, key: IdempotencyKey = None) -> Response:
-    asked = await read_request(await read_object(request), images)
-    items = await resolved(service, asked.items, request.scope["state"]["body"].add)
+    asked = read_request(await read_object(request))
+    if asked.previous_id is not None:
+        service.require_reading()  # the model says what it reads there
+    items = await resolved(service, asked.items, images.hold)
+    items = await seen(items, images)
     sent = await service.send(asked.prompt(items), idempotent(request, key, "POST /v1/responses"))
     repeated = shown(asked.options, asked.instructions, asked.extra)
     if asked.streams:
@@ -66,10 +71,10 @@ async def create_response(request: Request, service: Messages, images: Images, k
     response_model=None,
     openapi_extra=COUNT_WANTED,
 )
-async def count_input_tokens(request: Request, _: Messages, images: Images) -> JSONResponse:
+async def count_input_tokens(request: Request, _: Messages) -> JSONResponse:
     """Of what is sent, about as a common tokenizer counts; nothing is stored, and no provider is asked."""
     fields = await read_object(request)
-    tokens = await count(fields, images)
+    tokens = count(fields)
     log_unknown("responses", fields)
     return JSONResponse({"object": "response.input_tokens", "input_tokens": tokens})
 

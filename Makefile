@@ -1,10 +1,10 @@
-# install · run · demo · test · test-scale · test-console · lint · bench · eval · compat · prove-resume · prove-budget · soak · postman · clients · helm · vendor-console. Everything lives in .venv; PYTHON picks the interpreter (3.11 or newer).
+# install · run · demo · test · test-scale · test-console · pictures · lint · bench · eval · compat · prove-resume · prove-budget · soak · postman · clients · helm · vendor-console. Everything lives in .venv; PYTHON picks the interpreter (3.11 or newer).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: install dev run demo test test-scale test-console test-busy test-again lint format pre-commit bench eval compat prove-resume prove-budget soak postman clients helm vendor-console lock clean
+.PHONY: install dev run demo test test-scale test-console pictures test-busy test-again lint format pre-commit bench eval compat prove-resume prove-budget soak postman clients helm vendor-console lock clean
 
 install: $(VENV)/.installed
 
@@ -53,6 +53,11 @@ test-scale: dev
 test-console: dev
 	@tests/install_servers.sh chromium
 	$(BIN)/python -m pytest -n 0 -rs tests/console
+
+# What the README shows of the console, made anew of what `make demo` serves.
+pictures: dev
+	@tests/install_servers.sh chromium
+	$(BIN)/python -m tests.console.pictures
 
 # Again and again: beside two endless loops that keep both cores busy, or alone. TESTS narrows it down.
 ROUNDS ?= 10

@@ -86,20 +86,19 @@ async def test_a_token_that_is_refused_is_renewed_and_what_was_asked_is_asked_ag
     assert renewals(window) == before + 1
 
 
-async def test_a_session_that_was_ended_elsewhere_leads_to_the_door_and_back(
-    visit: Visit, service: Deployment, acme: Tenant
-) -> None:
-    window = await visit(acme.user, "/console/try")
+async def test_a_session_that_was_ended_elsewhere_leads_to_the_door_and_back(visit: Visit, service: Deployment) -> None:
+    tenant = await service.tenant()
+    window = await visit(tenant.user, "/console/try")
     await settled(window)
     async with service.client() as client:
-        elsewhere = await log_in(client, acme.user.email)
+        elsewhere = await log_in(client, tenant.user.email)
         await client.post("/logout", json={"everywhere": True}, headers=elsewhere.headers)
     for path in ("/usage", "/admin", "/messages", "/me", "/tenants", "/budgets", "/models", "/conversations"):
         window.expect(401, path)
     await window.page.get_by_role("link", name="Overview").click()
     await is_at_the_door(window)
     await window.shot("session-over")
-    await window.sign_in(acme.user.email, PASSWORD)
+    await window.sign_in(tenant.user.email, PASSWORD)
     assert window.page.url.endswith("/console")
 
 

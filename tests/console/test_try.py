@@ -76,6 +76,33 @@ async def test_a_question_is_answered_and_its_conversation_goes_on_after_a_reloa
     await page.locator(".turn").nth(1).wait_for()
 
 
+async def test_an_answer_from_documents_shows_the_passages_that_it_had(
+    visit: Visit, service: Deployment, acme: Tenant
+) -> None:
+    text = "# Depot\n\nThe depot in Leipzig opens at six in the morning, and closes at ten in the evening."
+    async with service.client() as client:
+        body = {"name": "depot.md", "collection": "handbook", "text": text}
+        made = (await client.post("/documents", json=body, headers=acme.admin.headers)).raise_for_status().json()
+
+        async def is_read() -> bool:
+            found = await client.get(f"/documents/{made['id']}", headers=acme.admin.headers)
+            return bool(found.json()["status"] == "ready")
+
+        await until(is_read, "the document to be read")
+    window = await visit(acme.user, "/console/try")
+    page = window.page
+    await page.get_by_label("Answer from documents").check()
+    await page.get_by_label("Collection").select_option("handbook")
+    await ask(window, "When does the depot in Leipzig open?")
+    passages = page.locator(".citations li")
+    await passages.first.wait_for()
+    assert "depot.md" in await passages.first.inner_text()
+    assert "opens at six in the morning" in await passages.first.inner_text()
+    await page.get_by_text("tokens in").wait_for()
+    await window.usable_by_all()
+    await window.shot("try-citations")
+
+
 @pytest.mark.parametrize("how", ["Escape", "Stop"])
 async def test_an_answer_is_stopped_and_what_came_of_it_stays(
     visit: Visit, service: Deployment, acme: Tenant, held: asyncio.Event, how: str

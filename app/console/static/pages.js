@@ -6,8 +6,8 @@ export const admins = ({ me }) => me?.role === 'admin';
 
 export const PAGES = [
   { path: '', title: 'Overview', icon: 'overview', who: anybody, load: () => import('./pages/overview.js') },
-  { path: 'try', title: 'Try it', icon: 'try', who: anybody, load: () => import('./pages/try.js') },
   { path: 'messages', title: 'Messages', icon: 'messages', who: anybody, load: () => import('./pages/messages.js') },
+  { path: 'try', title: 'Try it', icon: 'try', who: anybody, load: () => import('./pages/try.js') },
   { path: 'documents', title: 'Documents', icon: 'documents', who: anybody, load: () => import('./pages/documents.js') },
   { path: 'people', title: 'People', icon: 'people', who: admins, load: () => import('./pages/people.js') },
   { path: 'keys', title: 'API keys', icon: 'keys', who: anybody, load: () => import('./pages/keys.js') },

@@ -1,7 +1,7 @@
 """What operators may say on the command line."""
 
 import argparse
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from app.documents.indexes import FROM_CHUNKS, MOST_TENANTS
 from app.schemas.usage import MAX_LIMIT
@@ -61,6 +61,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     isolation.add_argument("--model", default="", help="what answers the few short messages, which are billed")
     isolation.add_argument("--report", metavar="DIR", help="write isolation.json and isolation.html there")
+    bill = commands.add_parser("reconcile", help="a provider's own count against the ledger, by day and model")
+    bill.add_argument("--provider-usage", required=True, action="append", metavar="FILE", help="may be repeated")
+    bill.add_argument("--tenant", action="append", default=[], metavar="ID", help="of it alone (default: of all)")
+    bill.add_argument("--except-tenant", action="append", default=[], metavar="ID", help="which has a bill of its own")
+    bill.add_argument("--since", type=_day, metavar="DAY", help="in UTC (default: the first on the bill)")
+    bill.add_argument("--until", type=_day, metavar="DAY", help="the last one (default: the last on the bill)")
     move = commands.add_parser("move-tenant", help="move a tenant to another region; may be repeated")
     move.add_argument("tenant_id", metavar="TENANT")
     move.add_argument("region", metavar="REGION")
@@ -78,6 +84,13 @@ def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 10**9:
         raise argparse.ArgumentTypeError("a whole number from 1 on")
     return int(text)
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("a day, as 2026-11-26") from None
 
 
 def _moment(text: str) -> datetime:

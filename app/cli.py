@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from app.arguments import parse
 from app.commands.portable import export_tenant, import_tenant
+from app.commands.reconcile import reconcile
 from app.commands.verify_isolation import verify_isolation
 from app.core.config import Settings, get_settings
 from app.core.errors import AppError
@@ -32,6 +33,7 @@ from app.services.erasure_record import UnreadableRecord, erase_again, erased_si
 from app.services.master_key_rotation import rewrap_data_keys
 from app.services.operator_service import OperatorService, end_all_access, replace_password
 from app.services.portable.refusal import Refused
+from app.services.reconciling.bill import UnreadableBill
 from app.services.registration_service import RegistrationService
 from app.services.retention_check import check_retention
 from app.services.tenant_service import CreationPolicy, FirstAdmin, TenantService
@@ -226,13 +228,17 @@ def main() -> int:
     try:
         if arguments.command == "verify-isolation":
             return verify_isolation(arguments, get_settings())
+        if arguments.command == "reconcile":
+            said, status = reconcile(arguments, get_settings())
+            print(said)
+            return status
         print(_run(arguments))
-    except (UnreadableRecord, OSError) as error:
+    except (UnreadableRecord, UnreadableBill, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     except (AppError, UnusableSetting, MoveGaveUp, Refused) as error:
         print(error, file=sys.stderr)
-        return 1
+        return 2 if arguments.command == "reconcile" else 1  # which says by 1 that something differs
     except ValidationError as error:
         for item in error.errors():
             print(f"{'.'.join(map(str, item['loc']))}: {item['msg']}", file=sys.stderr)

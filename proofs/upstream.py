@@ -10,6 +10,8 @@ import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import uvicorn
@@ -24,19 +26,59 @@ WORDS = 60
 TOKEN_SECONDS = 0.01
 
 
+@dataclass
+class Line:
+    """A call on the bill, in tokens."""
+
+    id: str
+    at: datetime
+    read: int
+    wrote: int = 0
+
+    @property
+    def micro_usd(self) -> float:
+        return (self.read * INPUT_PRICE + self.wrote * OUTPUT_PRICE) / 1000
+
+
 class Upstream:
     """`kinds`: how often each way of answering was taken."""
 
     def __init__(self, seed: int) -> None:
-        self.micro_usd = 0.0
+        self.lines: list[Line] = []
         self.calls = 0
         self.kinds: Counter[str] = Counter()
         self._dice = random.Random(seed)
 
+    @property
+    def micro_usd(self) -> float:
+        return sum(line.micro_usd for line in self.lines)
+
+    def bill(self) -> str:
+        """A line of JSON for each call that is billed."""
+        lines = [
+            {
+                "id": line.id,
+                "at": line.at.isoformat(),
+                "model": "fake-1",
+                "input_tokens": line.read,
+                "output_tokens": line.wrote,
+                "cost_micro_usd": line.micro_usd,
+            }
+            for line in self.lines
+        ]
+        return "".join(json.dumps(line) + "\n" for line in lines)
+
+    def _kind(self) -> str:
+        return self._dice.choices(["answers", "refuses", "breaks"], [85, 8, 7])[0]
+
+    def _bill(self, read: int, wrote: int = 0) -> Line:
+        self.lines.append(Line(f"req_{len(self.lines) + 1}", datetime.now(UTC), read, wrote))
+        return self.lines[-1]
+
     async def complete(self, request: Request) -> Response:
         body = await request.json()
         self.calls += 1
-        kind = self._dice.choices(["answers", "refuses", "breaks"], [85, 8, 7])[0]
+        kind = self._kind()
         if kind == "refuses":
             self.kinds[kind] += 1
             return JSONResponse({"error": {"message": "overloaded"}}, 503)
@@ -52,13 +94,13 @@ class Upstream:
         await asyncio.sleep(TOKEN_SECONDS * len(pieces))
         if kind == "breaks":
             return JSONResponse({"error": {"message": "lost it"}}, 500)
-        self.micro_usd += (read * INPUT_PRICE + len(pieces) * OUTPUT_PRICE) / 1000
+        self._bill(read, len(pieces))
         return JSONResponse(_whole(pieces, read, calls_tool=calls_tool))
 
     async def _stream(self, pieces: list[dict[str, Any]], read: int, kind: str, *, counts: bool) -> AsyncIterator[str]:
-        self.micro_usd += read * INPUT_PRICE / 1000
+        line = self._bill(read)
         for piece in pieces:
-            self.micro_usd += OUTPUT_PRICE / 1000
+            line.wrote += 1
             yield _chunk(choices=[{"index": 0, "delta": piece, "finish_reason": None}])
             await asyncio.sleep(TOKEN_SECONDS)
         if kind == "breaks":

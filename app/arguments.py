@@ -2,14 +2,23 @@
 
 import argparse
 from datetime import UTC, date, datetime
+from typing import TypeAlias
 
 from app.documents.indexes import FROM_CHUNKS, MOST_TENANTS
 from app.schemas.usage import MAX_LIMIT
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m app.cli", description="For operators.")
     commands = parser.add_subparsers(dest="command", required=True)
+    for add in (_add_access, _add_upkeep, _add_moving, _add_proofs):
+        add(commands)
+    return parser.parse_args(arguments)
+
+
+def _add_access(commands: Commands) -> None:
     create = commands.add_parser("create-admin", help="create an admin, in a tenant that exists or in a new one")
     create.add_argument("--email", required=True)
     tenant = create.add_mutually_exclusive_group(required=True)
@@ -28,6 +37,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     amount.add_argument("--default", action="store_true", help="what TENANT_BUDGET_CEILING_MICRO_USD gives to all")
     end = commands.add_parser("end-all-sessions", help="log everybody out, as after a leak of SECRET_KEY")
     end.add_argument("--api-keys", action="store_true", help="revoke all API keys as well")
+
+
+def _add_upkeep(commands: Commands) -> None:
     commands.add_parser("fill-directory", help="list the tenants of all regions in the directory; may be repeated")
     commands.add_parser("rotate-master-key", help="wrap all tenants' data keys under MASTER_KEY; may be repeated")
     erased = commands.add_parser("erased-tenants", help="a line of JSON for each tenant that was erased, to be kept")
@@ -42,9 +54,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--from", type=_count, default=FROM_CHUNKS, dest="least", metavar="CHUNKS", help="(default: %(default)s)"
     )
     index.add_argument("--most", type=_count, default=MOST_TENANTS, metavar="TENANTS", help="(default: %(default)s)")
-    verify = commands.add_parser("verify-retention", help="look for what a tenant said that keeps nothing")
-    verify.add_argument("--url", required=True, help="of the service; its models are asked, and billed")
-    verify.add_argument("--log", action="append", default=[], metavar="FILE", help="which the service writes to")
+
+
+def _add_moving(commands: Commands) -> None:
     leave = commands.add_parser("export-tenant", help="write all of a tenant, digests too, for import-tenant")
     leave.add_argument("tenant_id", metavar="TENANT")
     leave.add_argument("file", metavar="FILE", help="is made, for its owner's eyes alone")
@@ -52,6 +64,16 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     arrive.add_argument("file", metavar="FILE", help="of export-tenant, or of GET /tenants/{id}/export")
     arrive.add_argument("--region", help="where it is to live (default: the first of DATABASE_SHARDS)")
     arrive.add_argument("--after-erasure", action="store_true", help="also a tenant that was erased here")
+    move = commands.add_parser("move-tenant", help="move a tenant to another region; may be repeated")
+    move.add_argument("tenant_id", metavar="TENANT")
+    move.add_argument("region", metavar="REGION")
+    move.add_argument("--window", type=float, default=60.0, metavar="SECONDS", help="how long it may only be read")
+
+
+def _add_proofs(commands: Commands) -> None:
+    verify = commands.add_parser("verify-retention", help="look for what a tenant said that keeps nothing")
+    verify.add_argument("--url", required=True, help="of the service; its models are asked, and billed")
+    verify.add_argument("--log", action="append", default=[], metavar="FILE", help="which the service writes to")
     isolation = commands.add_parser(
         "verify-isolation",
         help="try to reach one throwaway tenant from another, by every operation, as every caller",
@@ -67,11 +89,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     bill.add_argument("--except-tenant", action="append", default=[], metavar="ID", help="which has a bill of its own")
     bill.add_argument("--since", type=_day, metavar="DAY", help="in UTC (default: the first on the bill)")
     bill.add_argument("--until", type=_day, metavar="DAY", help="the last one (default: the last on the bill)")
-    move = commands.add_parser("move-tenant", help="move a tenant to another region; may be repeated")
-    move.add_argument("tenant_id", metavar="TENANT")
-    move.add_argument("region", metavar="REGION")
-    move.add_argument("--window", type=float, default=60.0, metavar="SECONDS", help="how long it may only be read")
-    return parser.parse_args(arguments)
 
 
 def _micro_usd(text: str) -> int:

@@ -7,7 +7,7 @@ from typing import TypeAlias
 from app.documents.indexes import FROM_CHUNKS, MOST_TENANTS
 from app.schemas.usage import MAX_LIMIT
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no other name
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

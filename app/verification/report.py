@@ -79,6 +79,7 @@ class Report:
             mark = "LEAK" if proof.found else "????" if proof.failed else "ok"
             lines.append(f"{mark:>4}  {proof.title} ({proof.tried})")
             lines += [f"      FOUND {what}" for what in proof.found]
+            lines += ["      FOUND more, which is left out"] * (len(proof.found) == MOST_FOUND)
             lines += [f"      NOT TRIED {what}" for what in proof.failed]
         lines += [f"      not seen: {what}" for what in self.unseen]
         lines += [f"      not called: {what}" for what in self.not_called]

@@ -56,7 +56,8 @@ class Verification:
             self.progress.tell("erasing what was made")
             await self.tenants.erase_all()
         except AppError as error:
-            self.report.gave_up = self.report.gave_up or error.detail
+            if error.detail not in self.report.gave_up:
+                self.report.gave_up = "; ".join(filter(None, [self.report.gave_up, error.detail]))
         self.progress.close()
         report = self.report
         report.seconds = time.monotonic() - started

@@ -65,7 +65,7 @@ class Wire:
         try:
             answer = await self._client.request(method, path, **options)
         except httpx2.HTTPError as error:
-            raise NotVerified(f"{self.url}: {error or type(error).__name__}") from error
+            raise NotVerified(f"{self.url}: {str(error) or type(error).__name__}") from error
         self._client.cookies.clear()
         if answer.is_redirect:
             raise NotVerified(f"{self.url} leads elsewhere: {answer.headers.get('location', '')}")

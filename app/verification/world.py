@@ -26,7 +26,8 @@ ANONYMOUS = "anonymous"
 # Told apart from an answer by nothing that another tenant has a part in.
 TOLD = ("content-type", "www-authenticate", "cache-control", "location", "content-disposition")
 OFF = 501
-EXCERPT = 40
+NAMED = re.compile(r'"([a-z_]+)":\s*\[?"?[a-z_]*$')
+TENANT = re.compile(r'"tenant_id":\s*"([0-9a-f-]{36})"')
 ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -208,13 +209,18 @@ class World:
             proof.failure(f"{what} was answered with {answer.status_code}")
             return False
         text = f"{answer.headers} {answer.text}".lower()
-        found = next((mark for mark in sorted(self.marks) if mark in text), None)
+        found = next((mark for mark in sorted(self.marks) if mark in text), None) or self._stranger_in(text)
         if found is None:
             return True
-        place = text.index(found)
-        excerpt = " ".join(text[max(0, place - EXCERPT) : place + len(found) + EXCERPT].split())
-        proof.leak(f"{what} was answered with something of another tenant's ({answer.status_code}): … {excerpt} …")
+        # Nothing around it: it may be of somebody who is no throwaway tenant.
+        name = NAMED.search(text[: text.index(found)])
+        place = f", as `{name[1]}`" if name else ""
+        proof.leak(f"{what} was answered with something of another tenant's ({answer.status_code}{place}): {found}")
         return False
+
+    def _stranger_in(self, text: str) -> str | None:
+        """A tenant that is neither of the two."""
+        return next((tenant for tenant in TENANT.findall(text) if tenant != self.asking.id), None)
 
     def shows_the_other(self, answer: httpx2.Response) -> bool:
         return answer.status_code < 300 and any(mark in answer.text.lower() for mark in self.marks)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import httpx2
 import pytest
 import pytest_asyncio
 from pydantic import SecretStr
@@ -21,6 +22,7 @@ from app.application import create_app
 from app.cache.cache import ResponseCache
 from app.commands import verify_isolation as command
 from app.core.config import Settings
+from app.core.ids import new_id
 from app.db.session import Database
 from app.residency.places import OnePlace
 from app.serving import served_on_loopback
@@ -258,6 +260,23 @@ async def test_a_proxy_that_keeps_answers_by_their_url_is_found(url: str, tmp_pa
             "GET /messages, as user was",
         ):
             assert any(said in each for each in found), found
+
+
+async def test_the_rows_of_a_tenant_that_is_neither_of_the_two_are_found(world: World) -> None:
+    stranger = new_id()
+    for text, found in (
+        (f'[{{"tenant_id": "{world.asking.id}", "user_id": "{stranger}"}}]', []),
+        (f'[{{"tenant_id": "{stranger}"}}]', [f"x was answered with something of another tenant's (200): {stranger}"]),
+    ):
+        proof = Proof("")
+        world.look(proof, httpx2.Response(200, text=text), "x")
+        assert [each.replace(", as `tenant_id`", "") for each in proof.found] == found
+
+
+async def test_an_answer_of_nobodys_proves_nothing(world: World) -> None:
+    proof = Proof("")
+    world.compare(proof, httpx2.Response(502), httpx2.Response(502), "x")
+    assert (proof.found, proof.failed) == ([], ["x was answered with 502"])
 
 
 async def test_an_operation_that_nobody_knows_is_found(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

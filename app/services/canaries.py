@@ -3,9 +3,11 @@
 Each way has a word of its own, so that whoever finds one knows by which way it came.
 """
 
+import asyncio
 import base64
 import json
 import secrets
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +19,9 @@ LETTERS = "bcdfghjklmnpqrtvwxz"
 LENGTH = 18
 SECONDS = 120.0
 HERE = "CANARY"
+# Of the document, which is kept to be asked for.
+THERE = "DOCUMENTED"
+READY_SECONDS, LOOK_SECONDS = 60.0, 0.1
 _SAID = [{"role": "user", "content": HERE}]
 _TOOL = {"name": "look", "description": HERE, "parameters": {"type": "object", "description": HERE}}
 _CHAT = {
@@ -62,15 +67,19 @@ def _refused(path: str, body: dict[str, Any], **further: Any) -> list[Way]:
     ]
 
 
+DOCUMENT = Way(
+    "POST /documents", "/documents", {"name": "verify.txt", "text": f"The word of the day is {THERE}."}, answers=None
+)
+_ASKED = {"content": f"{HERE}: what is said of {THERE}?"}
 WAYS = (
     *_both("/messages", _MESSAGE),
     Way("POST /messages with tools", "/messages", {**_MESSAGE, "tools": [_TOOL]}),
     Way("POST /messages in parts", "/messages", {"content": [{"type": "text", "text": HERE}]}),
     Way("POST /messages with a key", "/messages", _MESSAGE, headers={"Idempotency-Key": HERE.lower()}),
     *_refused(
-        "/messages", _MESSAGE, background=True, conversation_id=_ONE, documents=True,
-        webhook_url=f"https://hooks.invalid/{HERE}",
+        "/messages", _MESSAGE, background=True, conversation_id=_ONE, webhook_url=f"https://hooks.invalid/{HERE}",
     ),
+    *_refused("/messages", _ASKED, documents=True),
     Way("POST /conversations", "/conversations", {"title": HERE, "system_prompt": HERE}, answers=False),
     *_both("/v1/chat/completions", _CHAT),
     *_refused("/v1/chat/completions", _CHAT, store=True),
@@ -83,7 +92,7 @@ WAYS = (
     Way("POST /v1/conversations", "/v1/conversations", {"metadata": {"of": HERE}}, answers=False),
     *_both("/v1/messages", _ANTHROPIC),
     Way("POST /v1/messages/count_tokens", "/v1/messages/count_tokens", {"messages": _SAID}),
-    Way("POST /search", "/search", {"query": HERE}, answers=None),
+    Way("POST /search", "/search", {"query": f"{HERE} {THERE}"}, answers=None),
     Way("POST /v1/embeddings", "/v1/embeddings", {"input": HERE}, answers=None),
 )  # fmt: skip
 
@@ -136,24 +145,45 @@ def _forms(word: str) -> list[str]:
     return forms
 
 
-async def plant(url: str, email: str, password: str, tenant_id: str, days: int) -> list[Planted]:
-    """Let a tenant keep messages for so many days, and say a word by each way; raises `httpx2.HTTPError`."""
+async def plant(
+    url: str, email: str, password: str, tenant_id: str, days: int, *, caches: bool
+) -> tuple[list[Planted], Planted]:
+    """Let a tenant keep messages for so many days, and say a word by each way; the last one is the document's.
+
+    `caches`: it keeps answers for equal prompts too, as far as it keeps anything. Raises `httpx2.HTTPError`.
+    """
     async with httpx2.AsyncClient(base_url=url, timeout=SECONDS) as client:
         token = await log_in(client, email, password)
         headers = {"Authorization": f"Bearer {token}"}
-        body = {"message_retention_days": days}
+        body = {"message_retention_days": days} | ({"cache_ttl_seconds": 60} if caches else {})
         (await client.patch(f"/tenants/{tenant_id}", json=body, headers=headers)).raise_for_status()
         models = (await client.get("/models", headers=headers)).raise_for_status().json()
         default = next(model["id"] for model in models if model["default"])
+        document = await _upload(client, headers)
         planted, beginning = [], new_beginning()
         for way in WAYS:
             word = new_word(beginning)
             named = {"model": default, **way.body} if way.path.startswith("/v1/") else way.body
-            sent = json.loads(json.dumps(named).replace(HERE, word))
+            sent = json.loads(json.dumps(named).replace(HERE, word).replace(THERE, document.word))
             extra = {name: f"{value}-{new_id()}" for name, value in way.headers.items()}
             answer = await client.post(way.path, json=sent, headers=headers | extra)
             planted.append(Planted(way, word, answer.status_code))
-        return planted
+        return planted, document
+
+
+async def _upload(client: httpx2.AsyncClient, headers: dict[str, str]) -> Planted:
+    """A document that can be found, where the service has any; one that nobody reads in time is as 504."""
+    word = new_word(new_beginning())
+    body = json.loads(json.dumps(DOCUMENT.body).replace(THERE, word))
+    answer = await client.post(DOCUMENT.path, json=body, headers=headers)
+    if answer.status_code >= 300:
+        return Planted(DOCUMENT, word, answer.status_code)
+    path, deadline = f"{DOCUMENT.path}/{answer.json()['id']}", time.monotonic() + READY_SECONDS
+    while (await client.get(path, headers=headers)).json()["status"] != "ready":
+        if time.monotonic() > deadline:
+            return Planted(DOCUMENT, word, 504)
+        await asyncio.sleep(LOOK_SECONDS)
+    return Planted(DOCUMENT, word, answer.status_code)
 
 
 async def uproot(url: str, email: str, password: str, tenant_id: str, name: str) -> None:

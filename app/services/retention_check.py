@@ -75,30 +75,31 @@ async def _planted_and_looked_for(
         starts = {log: size_of(log) for log in logs}
         for one in searched:
             await one.begin()
-        planted = await plant(url, email, password, tenant.id, days)
+        planted, document = await plant(url, email, password, tenant.id, days, caches=bool(redis_url))
         await asyncio.sleep(SETTLING_SECONDS)
-        needles, report = Needles(planted), Report()
+        said, kept, report = Needles(planted), Needles([document]), Report()
         for one in searched:
-            await one.look(needles, report)
-        if redis_url:
-            await look_in_redis(redis_url, needles, report)
-        else:
+            await one.look(said, report)
+            await one.look_beside_documents(kept, report)
+        for needles in (said, kept):
+            if redis_url:
+                await look_in_redis(redis_url, needles, report)
+            for log, start in starts.items():
+                look_in_log(log, start, needles, report)
+        if not redis_url:
             report.unseen.append("Redis: REDIS_URL is not set")
-        for log, start in starts.items():
-            look_in_log(log, start, needles, report)
         if not logs:
             report.unseen.append("logs: none was named (--log)")
     finally:
         await uproot(url, email, password, tenant.id, name)
-    return planted, report
+    return [*planted, document], report
 
 
 def _judged(planted: list[Planted], report: Report) -> str:
     failed = [one for one in planted if not one.as_it_should]
     lines = [f"{one.way.name}: {one.status}" for one in planted]
-    lines += [f"looked at: {what}" for what in report.looked]
+    lines += [f"looked at: {what}" for what in dict.fromkeys(report.looked)]
     lines += [f"NOT looked at: {what}" for what in report.unseen]
-    lines += ["NOT planted: documents, which a tenant uploads to be kept"]
     lines += [f"NOT as it should: {one.way.name} was answered with {one.status}" for one in failed]
     lines += [f"FOUND in {what}" for what in dict.fromkeys(report.found)]
     if report.found:

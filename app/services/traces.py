@@ -3,7 +3,7 @@
 What this login cannot look at is said, and not passed over.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,16 @@ CHUNK = 4 * 2**20
 # Longer than any form of a word: one may lie across two chunks.
 OVERLAP = 64
 REDIS_SECONDS = 30.0
+# Where a document stands, and what is made of it; the statistics have values of its columns.
+OF_DOCUMENTS = {
+    "pg_catalog.pg_stats",
+    *(
+        f"public.{table}"
+        for table in (
+            "documents", "document_contents", "document_chunks", "chunk_vectors", "chunk_terms", "term_frequencies",
+        )
+    ),
+}  # fmt: skip
 WHO = text("SELECT rolsuper OR rolbypassrls, rolsuper FROM pg_roles WHERE rolname = current_user")
 TABLES = text("""
 SELECT format('%I.%I', pg_namespace.nspname, pg_class.relname) FROM pg_class
@@ -77,9 +87,7 @@ class DatabaseTraces:
             sees_all, superuser = (await owner.execute(WHO)).one()
             tables = list((await owner.execute(TABLES)).scalars())
             if sees_all:
-                for table in tables:
-                    found = (await owner.execute(_search(table), {"common": needles.common})).scalars()
-                    report.add(f"table {table}", needles.within("\n".join(found).encode()))
+                await _look_at_rows(owner, tables, needles, report)
                 report.looked.append(f"{len(tables)} tables, all rows")
             else:
                 await self._look_as_the_tenant(tables, needles, report)
@@ -88,6 +96,14 @@ class DatabaseTraces:
                 await self._look_at_changes(owner, needles, report)
             else:
                 report.unseen.append("pages of tables and indexes, and the log of changes (WAL): for a superuser alone")
+
+    async def look_beside_documents(self, needles: Needles, report: Report) -> None:
+        """For what a document says, which is kept: in rows of anything else. Pages and the log of changes have it."""
+        async with owner_connection(self._owner_url, autocommit=True) as owner:
+            if (await owner.execute(WHO)).one()[0]:
+                tables = [table for table in (await owner.execute(TABLES)).scalars() if table not in OF_DOCUMENTS]
+                await _look_at_rows(owner, tables, needles, report)
+                report.looked.append(f"{len(tables)} tables, for what a document says")
 
     async def _look_as_the_tenant(self, tables: list[str], needles: Needles, report: Report) -> None:
         count = 0
@@ -119,6 +135,12 @@ def _search(table: str) -> Any:
     return text(
         f"SELECT {row} FROM {table} AS searched, unnest(CAST(:common AS text[])) AS form WHERE strpos({row}, form) > 0"
     )
+
+
+async def _look_at_rows(owner: AsyncConnection, tables: Sequence[str], needles: Needles, report: Report) -> None:
+    for table in tables:
+        found = (await owner.execute(_search(table), {"common": needles.common})).scalars()
+        report.add(f"table {table}", needles.within("\n".join(found).encode()))
 
 
 async def _look_at_pages(owner: AsyncConnection, needles: Needles, report: Report) -> None:

@@ -2,7 +2,7 @@
 
 import re
 
-from playwright.async_api import FilePayload, expect
+from playwright.async_api import FilePayload, Route, expect
 
 from tests.console.conftest import Visit
 from tests.console.deployment import Deployment
@@ -45,6 +45,7 @@ async def test_files_are_uploaded_followed_found_and_deleted(visit: Visit, acme:
     best = page.get_by_label("Passages, the best first").get_by_role("article").first
     await expect(best).to_contain_text("seven days")
     await expect(best.locator(".score span").first).to_have_text(re.compile(r"^0\.\d\d$|^1\.\d\d$"))
+    await expect(best.locator(".passage")).to_have_text(re.compile("^… A parcel waits"))
     await window.shot("documents-search")
     await best.get_by_role("link").click()
     await expect(page.locator("mark")).to_contain_text("seven days")
@@ -55,6 +56,22 @@ async def test_files_are_uploaded_followed_found_and_deleted(visit: Visit, acme:
     await page.get_by_role("button", name="Delete").click()
     await page.get_by_role("button", name="Delete for good").click()
     await expect(page.get_by_role("table").get_by_role("link")).to_have_text(["dropped.md", "broken.pdf"])
+
+
+async def test_nobody_knows_how_far_a_document_is_that_waits(visit: Visit, acme: Tenant) -> None:
+    window = await visit(acme.user, "/console/documents")
+    page = window.page
+
+    async def waits(route: Route) -> None:
+        answer = await route.fetch()
+        await route.fulfill(response=answer, json={**await answer.json(), "status": "queued", "progress": 0})
+
+    await page.route(re.compile(r"/documents(/[0-9a-f-]{36})?$"), waits)
+    async with page.expect_file_chooser() as chooser:
+        await page.get_by_role("button", name="Choose files").click()
+    await (await chooser.value).set_files([file("waits.md", b"# Later")])
+    bar = page.get_by_label("Uploads").get_by_role("progressbar", name="Waits to be read")
+    await expect(bar).to_have_js_property("position", -1)  # as the browser calls what it does not know
 
 
 async def test_a_passage_is_marked_behind_characters_of_two_units(

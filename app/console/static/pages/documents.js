@@ -76,5 +76,14 @@ function Found({ api, words, collection }) {
     <header><div><h2><a href=${href('documents', one.document_id, { from: one.start, to: one.end })}>${one.name}</a></h2>
       <p class="muted">${[one.heading, one.page && `page ${one.page}`, one.collection].filter(Boolean).join(' · ')}</p></div>
       <div class="score"><span>${one.score.toFixed(2)}</span><${Meter} part=${one.score / best} label="Score, beside the best one's" /></div></header>
-    <p class="passage">${one.text.trim()}</p></article></li>`)}</ol>`;
+    <p class="passage">${toThePoint(one.text, words)}</p></article></li>`)}</ol>`;
+}
+
+/** A passage from the paragraph on that has most of the question's words: it may be longer than is shown. */
+function toThePoint(text, words) {
+  const wanted = new Set(words.toLowerCase().match(/[\p{L}\p{N}]{3,}/gu) ?? []);
+  const paragraphs = text.trim().split(/\n+/);
+  const hits = paragraphs.map((one) => new Set((one.toLowerCase().match(/[\p{L}\p{N}]{3,}/gu) ?? []).filter((word) => wanted.has(word))).size);
+  const at = hits.indexOf(Math.max(...hits));
+  return (at ? '… ' : '') + paragraphs.slice(at).join('\n');
 }

@@ -52,7 +52,7 @@ export function Empty({ title, children, action }) {
 /** `value` from 0 to 1; without one it is not known how far it is. */
 export function Progress({ value, label }) {
   const known = value !== undefined && value !== null;
-  return html`<div class="progress"><progress aria-label=${label} max="1" value=${known ? value : undefined} />
+  return html`<div class="progress"><progress key=${known} aria-label=${label} max="1" ...${known ? { value } : {}} />
     <span>${label}${known ? ` ${percent(value)}` : ' …'}</span></div>`;
 }
 

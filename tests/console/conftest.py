@@ -6,17 +6,20 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser
+from playwright.async_api import Browser, expect
 from sqlalchemy import URL
 
 from tests.console.chromium import CHROMIUM, chromium
 from tests.console.deployment import Deployment, deployment
 from tests.console.window import DESK, Window
 from tests.helpers import PASSWORD, Member, Tenant
+from tests.waiting import PATIENCE_SECONDS
 
 Visit = Callable[..., Awaitable[Window]]
 Measured = Callable[[str], None]
 FIGURES = pytest.StashKey[list[str]]()
+# A bound that ends a hang: its own of five seconds would judge the machine.
+expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

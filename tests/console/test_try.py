@@ -89,10 +89,12 @@ async def test_an_answer_from_documents_shows_the_passages_that_it_had(
             return bool(found.json()["status"] == "ready")
 
         await until(is_read, "the document to be read")
-    window = await visit(acme.user, "/console/try")
+    window = await visit(acme.user, f"/console/documents/{made['id']}")
     page = window.page
-    await page.get_by_label("Answer from documents").check()
-    await page.get_by_label("Collection").select_option("handbook")
+    await page.get_by_role("link", name="Ask its collection").click()
+    where = page.get_by_label("Collection")
+    await where.wait_for()
+    assert await where.input_value() == "handbook"
     await ask(window, "When does the depot in Leipzig open?")
     passages = page.locator(".citations li")
     await passages.first.wait_for()

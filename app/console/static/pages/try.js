@@ -125,11 +125,11 @@ export default function Try({ api, me, route }) {
         <${Turns} turns=${turns} />
         <${Failure} problem=${problem} />
         <form class="try-ask" onSubmit=${(event) => { event.preventDefault(); send(); }}>
-          <${Field} label="Your message" kind="textarea" rows="3" value=${text} onInput=${setText} onKeyDown=${key}
-            hint="Enter sends, Shift and Enter begins a new line" />
+          <${Field} label="Your message" kind="textarea" rows="3" value=${text} onInput=${setText} onKeyDown=${key} aria-describedby="try-keys" />
           ${busy
             ? html`<${Button} icon="stop" busy=${stopping} onClick=${() => setStopping(true)}>Stop</${Button}>`
             : html`<${Button} type="submit" kind="primary" disabled=${!text.trim()}>Send</${Button}>`}
+          <p id="try-keys" class="hint">Enter sends, Shift and Enter begins a new line</p>
         </form>
       </section>
     </div>`;

@@ -47,6 +47,7 @@ async def import_tenant(arguments: argparse.Namespace, settings: Settings) -> st
             file,
             settings.master_keys(),
             no_password,
+            texts=place.database.texts,
             after_erasure=arguments.after_erasure,
             hidden=several is not None,
         )

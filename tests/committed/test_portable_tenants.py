@@ -20,6 +20,7 @@ from app.cli import set_password
 from app.commands.portable import export_tenant
 from app.core.config import Settings
 from app.core.credentials.envelope import MasterKeys
+from app.core.credentials.text_key import MARK
 from app.core.errors import ProviderKeyUnusable, TenantNotFound
 from app.core.ids import new_id
 from app.db.provision import provision
@@ -499,3 +500,25 @@ async def test_a_file_is_read_line_by_line(old: Old, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr("app.services.portable.file.MOST_LINE_BYTES", 100)
         with pytest.raises(Refused, match="Line 1: longer than 100 bytes"):
             ExportFile(file).verify()
+
+
+async def test_texts_are_sealed_where_the_other_deployment_seals_them_and_are_in_plain_in_its_files(
+    template_url: URL, old: Old, tmp_path: Path
+) -> None:
+    (tmp_path / "text-keys").mkdir()
+    sealed = {"encrypt_text": True, "text_keys_dir": str(tmp_path / "text-keys")}
+    async with (
+        deployment(template_url, tmp_path, **sealed) as (settings, superuser, url),
+        instance(url, tmp_path, **OTHER_SECRET, **sealed) as (_, client),
+    ):
+        await taken_in(settings, old.portable)
+
+        for table in ("messages", "message_contents", "conversations", "document_contents", "document_chunks"):
+            rows = " ".join(row for (row,) in await superuser.fetch(f"SELECT t::text FROM {table} t"))
+            assert MARK[1:] in rows
+            for text in ("What is the weather", "Be brief", "Leases are renewed", "weather"):
+                assert text not in rows, (table, text)
+        assert told(await taken_along(settings, old.tenant, tmp_path / "again")) == told(old.portable)
+        answer = await client.post("/login", json={"email": old.tenant.admin.email, "password": PASSWORD})
+        headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+        assert await said_by(client, old.tenant, headers) == old.said

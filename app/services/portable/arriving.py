@@ -14,6 +14,7 @@ from app.core.credentials.envelope import MasterKeys
 from app.core.ids import is_id
 from app.core.principal import Origin
 from app.db.execution import Connection
+from app.db.texts import Texts
 from app.residency.copying import IS_FREE
 from app.services.audit_service import Actor, record
 from app.services.export_end import schema_of_this_version
@@ -53,13 +54,15 @@ async def arrive(
     masters: MasterKeys | None,
     no_password: str,
     *,
+    texts: Texts | None = None,
     after_erasure: bool = False,
     hidden: bool = False,
 ) -> Arrived:
     """Store the tenant of the file; raises `Refused`, and nothing is stored then.
 
-    `connection`: of a login that row-level security does not hold. `no_password`: a hash that no password has.
-    `after_erasure`: also a tenant that was erased here. `hidden`: nobody enters it until it is opened.
+    `connection`: of a login that row-level security does not hold. `no_password`: a hash that no password has. `texts`:
+    what seals those of this deployment. `after_erasure`: also a tenant that was erased here. `hidden`: nobody enters
+    it until it is opened.
     """
     await require_owner(connection)
     exported = ExportFile(file)
@@ -81,6 +84,8 @@ async def arrive(
             if number == 1:
                 await load.store()
                 await connection.execute(HIDE, tenant_id)
+                if texts is not None and texts.seals:
+                    load.text_key = await texts.key_to_seal(Connection(connection, texts), tenant_id)
         await load.store()
         if load.counts != end.counts:
             raise Refused("its end line counts other lines than there are")

@@ -1,10 +1,14 @@
 """Rows of a file on their way into tables, in batches; the one that a table does not take is named by its line."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import asyncpg
 
+from app.core.credentials.text_key import TextKey
+from app.db.texts import seal
+from app.models.text_places import TABLES
 from app.services.export_end import schema_of_this_version
 from app.services.portable.file import End, object_of
 from app.services.portable.refusal import Refused, Wrong
@@ -56,6 +60,8 @@ class Load:
         self._bytes = 0
         self.counts = dict.fromkeys(self._order, 0)
         """Of the lines, by kind."""
+        self.text_key: TextKey | None = None
+        """What texts are sealed with from now on; None: they are stored as they are."""
 
     async def take(self, number: int, line: bytes) -> None:
         """Read a line, and store it now or with those that follow; raises `Refused`."""
@@ -71,6 +77,7 @@ class Load:
         self.counts[self._kind] += 1
         if row is None:
             return
+        row = self._sealed(row)
         if self._batch and row.keys() != self._batch[0][1].keys():  # of an older version, or made up
             await self.store()
         self._batch.append((number, row))
@@ -107,6 +114,18 @@ class Load:
             raise Wrong("it is another tenant's")
         if self._kind == "tenant" and self.counts["tenant"]:
             raise Wrong("it is a second tenant")
+        return row
+
+    def _sealed(self, row: Row) -> Row:
+        told_by, places = TABLES.get(self._tables[self._kind].table.name, ("", ()))
+        if self.text_key is None:
+            return row
+        for place in places:
+            value = row.get(place.column)
+            if value is not None and place.kind == "json":
+                row[place.column] = json.dumps(seal(self.text_key, place, row[told_by], json.loads(value)))
+            elif value is not None:
+                row[place.column] = seal(self.text_key, place, row[told_by], value)
         return row
 
     async def store(self) -> None:

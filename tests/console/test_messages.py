@@ -61,6 +61,18 @@ async def test_a_month_is_summed_up_and_nothing_moves(visit: Visit, service: Dep
         await window.shot(f"overview-{size[0]}")
 
 
+async def test_a_user_sees_its_own_month(visit: Visit, service: Deployment) -> None:
+    tenant = await service.tenant()
+    async with service.client() as client:
+        for member in (tenant.user, tenant.user, tenant.admin):
+            await send(client, member, "A question")
+    window = await visit(tenant.user)
+    await window.page.locator("dl.figures > div", has_text="Messages").get_by_text("2", exact=True).wait_for()
+    await window.page.locator(".plot canvas").nth(1).wait_for()
+    assert not [request for request in window.requests if "/usage" in request or "/admin" in request]
+    assert await window.shifts() == []
+
+
 async def test_a_message_is_followed_cancelled_retried_and_deleted(
     visit: Visit, service: Deployment, held: asyncio.Event
 ) -> None:

@@ -5,37 +5,60 @@ import { href } from '../router.js';
 import { Badge, ButtonLink, Card, Chart, Empty, Failure, Figure, Loading, Meter, PageHead, Table, useEvery, useLoad, whole } from '../ui/index.js';
 
 const FEW = 6;
-const MOST_FAILED = 500;
+// Of what no sum is made by the service, so many of the newest are counted.
+const MOST = 500;
+const MOST_OWN = 300;
 const RUNNING_MS = 4000;
 
 export default function Overview({ api, me }) {
   return html`<${PageHead} title="Overview" note=${monthNow()}><${ButtonLink} href=${href('messages')}>All messages</${ButtonLink}></${PageHead}>
-    <div class="stack">${me.role === 'admin' && html`<${Month} api=${api} />`}<${Running} api=${api} /></div>`;
+    <div class="stack">${me.role === 'admin' ? html`<${Month} api=${api} />` : html`<${Mine} api=${api} me=${me} />`}<${Running} api=${api} /></div>`;
 }
 
 const monthNow = () => new Date().toLocaleDateString(undefined, { month: 'long', year: 'numeric', timeZone: 'UTC' });
 
+/** What a user sees: its own messages of the month, counted from themselves, as sums are shown to admins alone. */
+function Mine({ api, me }) {
+  const month = useLoad(({ signal }) => newest(api, { user_id: me.id, since: monthsBegin() }, MOST_OWN, signal), [me.id]);
+  if (month.problem) return html`<${Failure} problem=${month.problem} onRetry=${month.reload} />`;
+  const { rows = [], more = false } = month.data ?? {};
+  const days = rows.map((row) => ({ ...row, key: dayOf(row), messages: 1, cache_hits: Number(row.cached) }));
+  const sums = total(days);
+  const failed = rows.filter((row) => row.status === 'failed');
+  const note = more ? `Of your newest ${MOST_OWN}.` : 'Yours, this month.';
+  return html`<${Card}><dl class="figures">
+      <${Figure} label="Messages" note=${note}>${month.data ? count(rows.length) : '…'}</${Figure}>
+      <${Figure} label="Failed" note=${note}>${month.data ? count(failed.length) : '…'}</${Figure}>
+      <${Figure} label="Tokens" note=${`${compact(sums.input_tokens)} in, ${compact(sums.output_tokens)} out`}>${compact(sums.input_tokens + sums.output_tokens)}</${Figure}>
+      <${Figure} label="Cost" note=${note}>${month.data ? money(sums.cost_micro_usd) : '…'}</${Figure}></dl></${Card}>
+    <${ByDay} days=${days} failed=${failed.map(dayOf)} />`;
+}
+
 /** What admins see: sums of the month, in UTC as everything that is billed. */
 function Month({ api }) {
   const month = useLoad(async ({ signal }) => {
-    const begin = new Date(new Date().toISOString().slice(0, 8) + '01T00:00:00Z').toISOString();
     const [budget, days, users, people, failed] = await Promise.all([
       api.get('admin/budget', {}, { signal }), api.get('usage', { group_by: 'day,model' }, { signal }),
-      api.get('usage', { group_by: 'user' }, { signal }), emails(api, signal), failures(api, begin, signal),
+      api.get('usage', { group_by: 'user' }, { signal }), emails(api, signal), newest(api, { status: 'failed', since: monthsBegin() }, MOST, signal),
     ]);
     return { budget, days, users, people, failed };
   });
   if (month.problem) return html`<${Failure} problem=${month.problem} onRetry=${month.reload} />`;
   const { budget, days = [], users = [], people, failed } = month.data ?? {};
-  const labels = daysOfMonth();
   const models = byModel(days);
   return html`<${Sums} budget=${budget} days=${days} failed=${failed} />
-    <div class="columns"><${Card} title="Cost by day" note="Stacked by model.">
-        <${Chart} label="Cost by day, by model" labels=${labels.map(day)} series=${costs(models, labels)} format=${money} brief=${brief} least=${10_000} /></${Card}>
-      <${Card} title="Messages by day" note="Failed ones on top.">
-        <${Chart} label="Messages by day" labels=${labels.map(day)} series=${counts(days, failed, labels)} format=${count} brief=${compact} least=${4} /></${Card}></div>
+    <${ByDay} days=${days} failed=${(failed?.rows ?? []).map(dayOf)} />
     <div class="columns tops"><${Top} title="Users" loading=${month.loading} rows=${users} name=${(key) => people?.get(key) ?? (key ? `${key.slice(0, 8)}… (deleted)` : 'Embedding anew')} />
       <${Top} title="Models" loading=${month.loading} rows=${models.map(([key, rows]) => ({ key, ...total(rows) }))} name=${(key) => key ?? 'No model answered'} /></div>`;
+}
+
+/** Both charts: `days` have a `key`, a `model` and sums; `failed` is the day of each that failed. */
+function ByDay({ days, failed }) {
+  const labels = daysOfMonth();
+  return html`<div class="columns"><${Card} title="Cost by day" note="Stacked by model.">
+      <${Chart} label="Cost by day, by model" labels=${labels.map(day)} series=${costs(byModel(days), labels)} format=${money} brief=${brief} least=${10_000} /></${Card}>
+    <${Card} title="Messages by day" note="Failed ones on top.">
+      <${Chart} label="Messages by day" labels=${labels.map(day)} series=${counts(days, failed, labels)} format=${count} brief=${compact} least=${4} /></${Card}></div>`;
 }
 
 function Sums({ budget, days, failed }) {
@@ -80,18 +103,21 @@ async function emails(api, signal) {
   return new Map((await api.get(`tenants/${id}/users`, { limit: 100 }, { signal })).map((user) => [user.id, user.email]));
 }
 
-/** Those of the month that failed and were not run again since, the newest ones first. */
-async function failures(api, begin, signal) {
-  const pages = api.paged('messages', { status: 'failed', since: begin, limit: 100 });
+/** The newest messages that fit, `most` of them; `more` says that there are others. */
+async function newest(api, query, most, signal) {
+  const pages = api.paged('messages', { ...query, limit: 100 });
   const rows = [];
   for (let more = true; more;) {
     const page = await pages.next(signal);
-    rows.push(...page.rows.map((row) => row.created_at.slice(0, 10)));
+    rows.push(...page.rows);
     more = page.more;
-    if (rows.length >= MOST_FAILED) return { rows, more };
+    if (rows.length >= most) return { rows, more };
   }
   return { rows, more: false };
 }
+
+const dayOf = (row) => row.created_at.slice(0, 10);
+const monthsBegin = () => `${new Date().toISOString().slice(0, 8)}01T00:00:00Z`;
 
 function daysOfMonth() {
   const today = new Date().toISOString().slice(0, 10);
@@ -111,7 +137,7 @@ function costs(models, labels) {
 }
 
 function counts(days, failed, labels) {
-  const fell = along(labels, (failed?.rows ?? []).map((key) => ({ key })), () => 1);
+  const fell = along(labels, failed.map((key) => ({ key })), () => 1);
   const sent = along(labels, days, (row) => row.messages).map((all, index) => Math.max(all - fell[index], 0));
   return [{ name: 'Answered or running', values: sent }, { name: 'Failed', values: fell, bad: true }];
 }

@@ -23,6 +23,7 @@ from app.services.erase_service import ErasureService
 from app.services.export_service import ExportService
 from app.services.health_service import HealthService
 from app.services.invite_service import InviteService
+from app.services.item_service import ItemService
 from app.services.message_service import MessageService
 from app.services.model_service import ModelService
 from app.services.quoting import Quoting
@@ -203,6 +204,10 @@ async def get_conversations(request: Request, principal: CurrentUser) -> Convers
     return ConversationService(messages_db(request, principal), shared_of(request).idempotency_keys)
 
 
+async def get_items(request: Request, principal: CurrentUser) -> ItemService:
+    return ItemService(messages_db(request, principal), shared_of(request).idempotency_keys)
+
+
 async def get_said(request: Request, principal: CurrentUser) -> SaidService:
     return SaidService(messages_db(request, principal))
 
@@ -277,6 +282,7 @@ Messages = Annotated[MessageService, Depends(get_messages)]
 Images = Annotated[RequestImages, Depends(get_images)]
 Models = Annotated[ModelService, Depends(get_models)]
 Conversations = Annotated[ConversationService, Depends(get_conversations)]
+ItemsOfConversations = Annotated[ItemService, Depends(get_items)]
 WhatWasSaid = Annotated[SaidService, Depends(get_said)]
 Documents = Annotated[DocumentService, Depends(get_documents)]
 DocumentSearch = Annotated[DocumentSearchService, Depends(get_document_search)]

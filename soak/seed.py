@@ -33,6 +33,7 @@ KINDS = {
     "running_response": 12,
     "conversation_of_responses": 4,
     "conversation_item": 4,
+    "added_item": 4,
     "key_of_admin": 13,
     "chat_completion": 20,
 }
@@ -42,6 +43,7 @@ FORMS = {
     "running_response": "resp_{}",
     "conversation_of_responses": "conv_{}",
     "conversation_item": "conv_{}/msg_{}_i0",
+    "added_item": "conv_{}/msg_{}_i0",
     "chat_completion": "chatcmpl-{}",
 }
 
@@ -116,7 +118,8 @@ def mark(tenant: int) -> bytes:
 def identifier(kind: str, tenant: int, number: int = 0) -> str:
     row = f"5eed5eed-{tenant:04x}-7{KINDS[kind]:03x}-8000-{number:012d}"
     # The first conversation has the first message.
-    return FORMS.get(kind, "{}").format(row, identifier("message", tenant) if kind == "conversation_item" else "")
+    within = kind in ("conversation_item", "added_item")
+    return FORMS.get(kind, "{}").format(row, identifier("message", tenant) if within else "")
 
 
 def principal(tenant: int, role: Role = "user") -> Principal:

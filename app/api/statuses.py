@@ -33,6 +33,7 @@ STATUSES: dict[type[errors.AppError], int] = {
     errors.IdempotencyKeyInFlight: 409,
     errors.ToolResultsMissing: 409,
     errors.NotStored: 409,
+    errors.ItemStays: 409,
     errors.ModelWithoutPrice: 409,
     errors.DocumentQuotaUsedUp: 409,
     errors.DocumentNotRead: 409,

@@ -8,7 +8,7 @@ AppError
 ├── Conflict                TenantNameTaken, EmailTaken, LastAdmin, NameNotConfirmed, TooManyApiKeys, TooManyInvites,
 │                           TooManyConversations, MessageRunning, MessageEnded, ConversationBusy,
 │                           IdempotencyKeyInFlight, ModelWithoutPrice, DocumentQuotaUsedUp, DocumentNotRead,
-│                           ToolResultsMissing, NotStored
+│                           ToolResultsMissing, NotStored, ItemStays
 ├── DocumentsOff, ProviderKeysOff, SearchEncrypted
 ├── TextUnreadable
 ├── UntrustedHost, InvalidHost, UnsupportedMediaType, InvalidRequest
@@ -43,6 +43,7 @@ from app.core.limit_errors import MoreThanTokenLimit, RateLimited, TokensUsedUp
 from app.core.message_errors import (
     ConversationBusy,
     IdempotencyKeyInFlight,
+    ItemStays,
     MessageEnded,
     MessageRunning,
     NotStored,
@@ -107,6 +108,7 @@ __all__ = [
     "InvalidRequest",
     "InvalidWebhookUrl",
     "IsolationUnavailable",
+    "ItemStays",
     "MessageEnded",
     "MessageInterrupted",
     "MessageNotStarted",

@@ -43,6 +43,10 @@ class IdempotencyKeyInFlight(Conflict):
         self.message_id = message_id
 
 
+class ItemStays(Conflict):
+    detail = "This item goes with its response, or a call with its result: neither is deleted alone."
+
+
 class TextUnreadable(AppError):
     """Its key was destroyed, or what is stored was changed."""
 

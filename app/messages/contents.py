@@ -9,6 +9,9 @@ from app.core.items import NO_OPTIONS, Item, Message, Options
 from app.messages.log import Log, storable, storable_json
 from app.models.rows import MessageRow
 
+PLACES = "places"
+"""Of items that were put into a conversation, and that no model was asked with: which they were at first."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -18,6 +21,15 @@ class Request:
     options: Options = NO_OPTIONS
     instructions: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_added(self) -> bool:
+        """Whether no model was asked, see `app.messages.added`."""
+        return PLACES in self.extra
+
+    @property
+    def by_place(self) -> dict[int, Item]:
+        return dict(zip(self.extra.get(PLACES, range(len(self.items))), self.items, strict=True))
 
     @classmethod
     def of(cls, content: str, stored: Mapping[str, Any] | None) -> "Request":

@@ -158,7 +158,7 @@ def items_of(earlier: Earlier, request: Request, quoted: Quoted | None) -> list[
         ToolResultsMissing, ToolResultsUnasked: tools were called before, and this is not what they came to.
     """
     if earlier is not NOTHING_EARLIER:
-        _check_results(earlier.waiting, request.items)
+        check_results(earlier.waiting, request.items)
     opening = [item for item in earlier.items if isinstance(item, Message) and item.role == "system"]
     if request.instructions:
         opening.append(Message("system", request.instructions))
@@ -183,8 +183,12 @@ def _images(item: Item) -> int:
     return sum(isinstance(part, Image) for part in parts)
 
 
-def _check_results(waiting: Sequence[str], said: Iterable[Item]) -> None:
-    """Each call of a tool is answered once, and before anything else is said."""
+def check_results(waiting: Sequence[str], said: Iterable[Item]) -> None:
+    """Each call of a tool is answered once, and before anything else is said.
+
+    Raises:
+        ToolResultsMissing, ToolResultsUnasked
+    """
     left = set(waiting)
     for item in said:
         match item:
@@ -210,12 +214,13 @@ def _newest_that_fit(newest_first: Sequence[TurnRow], room: int) -> Earlier:
     together: list[list[Item]] = []
     waiting: tuple[str, ...] | None = None
     for row in newest_first:
-        said = Request.of(row.content, row.request).items
+        request = Request.of(row.content, row.request)
+        said = request.items
         output = read_output(row.response, row.output)
         if waiting is None:
             waiting = tuple(item.id for item in output if isinstance(item, ToolCall))
         answers = any(isinstance(item, ToolResult) for item in said)
-        if not answers and not _says_something(output):
+        if not answers and not request.is_added and not _says_something(output):
             # Providers refuse an empty turn, and with it all that follow in this conversation.
             continue
         room -= tokens_of((*said, *output))

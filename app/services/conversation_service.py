@@ -1,5 +1,6 @@
 """Conversations: their making, and the turns that go with a message."""
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from app.core.errors import (
     TooManyConversations,
 )
 from app.core.ids import is_id, new_id
+from app.core.items import Item
 from app.core.principal import Principal
 from app.db.batches import until_done
 from app.db.execution import Connection
@@ -23,7 +25,7 @@ from app.db.sealing import seals
 from app.db.session import TenantSession
 from app.db.texts import Unreadable
 from app.db.visibility import Visible, show_all, viewer
-from app.messages import turns
+from app.messages import added, turns
 from app.messages.idempotency import IdempotencyKeys, IdempotentRequest
 from app.messages.owned_content import ConversationContent
 from app.models import Conversation
@@ -97,8 +99,15 @@ class ConversationService:
         system_prompt: str | None,
         request: IdempotentRequest | None = None,
         metadata: dict[str, str] | None = None,
+        items: Sequence[Item] = (),
     ) -> ConversationRow:
-        """A new one of the caller's; raises `TooManyConversations`, `NothingKept`."""
+        """A new one of the caller's, that begins with the items.
+
+        Raises:
+            TooManyConversations, NothingKept
+            ToolResultsMissing, ToolResultsUnasked: a call stands without its result, or a result without its call.
+        """
+        added.check(items)
         values = {
             "id": new_id(),
             "tenant_id": self._tenant_id,
@@ -117,6 +126,8 @@ class ConversationService:
             made = (await connection.execute(INSERT, values, ConversationRow)).one_or_none()
             if made is None:
                 raise NothingKept
+            if items:
+                await added.store(connection, self._db.principal, made.id, items)
             return made
 
     async def get(self, conversation_id: str) -> ConversationRow:

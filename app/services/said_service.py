@@ -1,6 +1,6 @@
 """What was said in a conversation, turn by turn."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import String, TextClause, bindparam, text
@@ -34,10 +34,10 @@ OLDEST_FIRST, NEWEST_FIRST = _statement("ASC", ">="), _statement("DESC", "<=")
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A message with what it was asked, and what it answered: nothing while it runs."""
+    """A message with what it was asked, by places, and what it answered: nothing while it runs."""
 
     message_id: str
-    asked: Sequence[Item]
+    asked: Mapping[int, Item]
     output: Sequence[Item]
 
 
@@ -71,4 +71,4 @@ class SaidService:
 def _said(row: TurnRow) -> Said:
     ended = row.status == MessageStatus.COMPLETED
     output = read_output(row.response, row.output) if ended else ()
-    return Said(row.id, Request.of(row.content, row.request).items, output)
+    return Said(row.id, Request.of(row.content, row.request).by_place, output)

@@ -87,6 +87,15 @@ async def conversation_item(client: Client, tenant: Owner, text: str) -> str:
     return f"{conversation_id}/{made.replace('resp_', 'msg_')}_i0"
 
 
+async def added_item(client: Client, tenant: Owner, text: str) -> str:
+    conversation_id = await conversation_of_responses(client, tenant, text)
+    body = {"items": [{"role": "user", "content": text}]}
+    answer = await client.post(f"/v1/conversations/{conversation_id}/items", json=body, headers=tenant.user.headers)
+    if not answer.is_success:
+        raise NotMade("/v1/conversations/{id}/items", answer.status_code)
+    return f"{conversation_id}/{answer.json()['data'][0]['id']}"
+
+
 async def document(client: Client, tenant: Owner, text: str) -> str:
     body = {"name": new_id(), "text": text, "collection": text, "attributes": {"of": text}}
     return await _created(client, tenant, "/documents", body)
@@ -153,6 +162,7 @@ THINGS: dict[str, Maker] = {
     "running_response": background_response,
     "conversation_of_responses": conversation_of_responses,
     "conversation_item": conversation_item,
+    "added_item": added_item,
     "document": document,
     "read_document": document,
     "chat_completion": chat_completion,

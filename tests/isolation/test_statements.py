@@ -57,6 +57,9 @@ async def call_every_route(
     wanted = {"input": "Hello", "conversation": talk}
     response = (await client.post("/v1/responses", json=wanted, headers=admin)).json()["id"]
     item = response.replace("resp_", "msg_") + "_i0"
+    two_items = {"items": [{"role": "user", "content": "Hello"}] * 2}
+    answer = await client.post(f"/v1/conversations/{talk}/items", json=two_items, headers=admin)
+    added = answer.json()["data"][0]["id"]
     goes_on = {"input": [{"type": "item_reference", "id": item}], "previous_response_id": response}
     once = {"Idempotency-Key": "three"}
     listed = {"after": item, "order": "asc"}
@@ -142,6 +145,12 @@ async def call_every_route(
         ),
         ("get", "/v1/conversations/{id}/items/{item_id}"): client.get(
             f"/v1/conversations/{talk}/items/{item}", headers=admin
+        ),
+        ("post", "/v1/conversations/{id}/items"): client.post(
+            f"/v1/conversations/{talk}/items", json=two_items, headers=admin | {"Idempotency-Key": "items"}
+        ),
+        ("delete", "/v1/conversations/{id}/items/{item_id}"): client.delete(
+            f"/v1/conversations/{talk}/items/{added}", headers=admin
         ),
         ("delete", "/v1/conversations/{id}"): client.delete(f"/v1/conversations/{talk}", headers=admin),
         ("post", "/search"): client.post("/search", json={"query": "lease"}, headers=user),

@@ -1,9 +1,10 @@
 """`/v1/conversations`: the conversations of the service as OpenAI's clients have them.
 
-What is said in one comes by responses and by messages, and goes with them: no item is added or deleted alone.
+What is said in one comes by responses and by messages, and goes with them. What a client adds itself it may take away.
 """
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -14,27 +15,31 @@ from app.api.routing import CallerFirst
 from app.api.v1.body import idempotent, read_object
 from app.api.v1.described import errors
 from app.api.v1.fields import Fields, log_unknown
+from app.api.v1.images import seen
 from app.api.v1.responses.described import (
     A_CONVERSATION,
     A_DELETION,
     AN_ITEM,
     CONVERSATION_CHANGE,
     CONVERSATION_WANTED,
+    ITEMS_WANTED,
     SOME_ITEMS,
 )
 from app.api.v1.responses.ids import CONVERSATION, ItemId, conversation_id_of
-from app.api.v1.responses.lists import Order, page_of_items
+from app.api.v1.responses.lists import Order, listed, page_of_items
 from app.api.v1.responses.reading import Reference, read_items
 from app.api.v1.responses.request import read_metadata
 from app.api.v1.responses.writing import asked_of, output_of
 from app.core.errors import NotFound
-from app.core.items import Message
-from app.dependencies import Conversations, WhatWasSaid
+from app.core.items import Item, Message, words_of
+from app.dependencies import Conversations, Images, ItemsOfConversations, WhatWasSaid
 from app.models.rows import ConversationRow
 from app.services.said_service import Said, SaidService
 
 router = APIRouter(prefix="/v1/conversations", tags=["openai"], route_class=CallerFirst)
-BY_RESPONSES = "what is said in a conversation comes by responses; it may begin with system messages"
+MAX_NEW = 20
+NOWHERE = -1
+"""What an answer wrote has no place among what was asked."""
 
 
 @router.post(
@@ -46,14 +51,17 @@ BY_RESPONSES = "what is said in a conversation comes by responses; it may begin 
     openapi_extra=CONVERSATION_WANTED,
 )
 async def create_openai_conversation(
-    request: Request, service: Conversations, key: IdempotencyKey = None
+    request: Request, service: Conversations, images: Images, key: IdempotencyKey = None
 ) -> JSONResponse:
-    """Its `items` may be system and developer messages: they open each of its responses."""
+    """It may begin with up to 20 `items`; system and developer messages before others open each of its responses."""
     fields = await read_object(request)
-    opening, metadata = _opening(fields), read_metadata(fields)
+    items, metadata = _new_items(fields), read_metadata(fields)
     log_unknown("conversations", fields)
     once = idempotent(request, key, "POST /v1/conversations")
-    return JSONResponse(_conversation(await service.create(None, opening or None, once, metadata)))
+    opening = list(takewhile(_is_system, items))
+    prompt = "\n\n".join(map(words_of, opening)) or None
+    others = await seen(items[len(opening) :], images)
+    return JSONResponse(_conversation(await service.create(None, prompt, once, metadata, others)))
 
 
 @router.get(
@@ -121,6 +129,50 @@ async def list_conversation_items(
     return JSONResponse(page_of_items(items, limit, order, after))
 
 
+@router.post(
+    "/{id}/items",
+    summary="Add items to a conversation",
+    responses={200: SOME_ITEMS, **errors(400, 403, 404, 409, 413, 415)},
+    response_class=JSONResponse,
+    response_model=None,
+    openapi_extra=ITEMS_WANTED,
+)
+async def create_conversation_items(
+    conversation_id: PathId,
+    request: Request,
+    service: ItemsOfConversations,
+    images: Images,
+    key: IdempotencyKey = None,
+) -> JSONResponse:
+    """Up to 20, at its end, for the responses that follow; no model is asked. A call comes together with its output."""
+    fields = await read_object(request)
+    named = _new_items(fields) or fields.missing("items")
+    log_unknown("conversations", fields)
+    items = await seen(named, images)
+    once = idempotent(request, key, f"POST /v1/conversations/{conversation_id}/items")
+    made = await service.add(conversation_id_of(conversation_id), items, once)
+    return JSONResponse(listed(asked_of(dict(enumerate(items)), made), has_more=False))
+
+
+@router.delete(
+    "/{id}/items/{item_id}",
+    summary="Delete an item of a conversation",
+    responses={200: A_CONVERSATION, **errors(400, 403, 404, 409)},
+    response_class=JSONResponse,
+    response_model=None,
+)
+async def delete_conversation_item(
+    conversation_id: PathId, item_id: str, service: ItemsOfConversations
+) -> JSONResponse:
+    """One that was added. What a model was asked and said goes with its response, and a call stays with its output."""
+    named = ItemId.read(item_id)
+    if named is None:
+        raise NotFound
+    place = named.index if named.asked else NOWHERE
+    left = await service.take_away(conversation_id_of(conversation_id), named.message_id, place)
+    return JSONResponse(_conversation(left))
+
+
 @router.get(
     "/{id}/items/{item_id}",
     summary="Get what was said in a conversation",
@@ -143,13 +195,18 @@ async def _item(service: SaidService, conversation_id: str, item_id: str) -> dic
     return found
 
 
-def _opening(fields: Fields) -> str:
-    opening = []
+def _new_items(fields: Fields) -> list[Item]:
+    fields.list("items", MAX_NEW)
+    items: list[Item] = []
     for number, item in enumerate(read_items(fields, "items")):
-        if isinstance(item, Reference) or not isinstance(item, Message) or item.role != "system":
-            fields.refuse(f"items[{number}]", BY_RESPONSES, "unsupported_value")
-        opening.append(item.text)
-    return "\n\n".join(opening)
+        if isinstance(item, Reference):
+            fields.refuse(f"items[{number}]", "what is stored is not named here: send the item", "unsupported_value")
+        items.append(item)
+    return items
+
+
+def _is_system(item: Item) -> bool:
+    return isinstance(item, Message) and item.role == "system"
 
 
 def _conversation(row: ConversationRow) -> dict[str, Any]:

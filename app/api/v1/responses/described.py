@@ -139,9 +139,14 @@ WANTED = body(
 )
 COUNT_WANTED = body({"model": TEXT, "input": {"anyOf": [TEXT, OBJECTS]}}, ["input"], {"input": "What is async Python?"})
 CONVERSATION_WANTED = body(
-    {"metadata": METADATA, "items": {**OBJECTS, "description": "System and developer messages."}},
+    {"metadata": METADATA, "items": {**OBJECTS, "description": "Up to 20, to begin with."}},
     [],
     {"metadata": {"topic": "Python"}},
+)
+ITEMS_WANTED = body(
+    {"items": {**OBJECTS, "minItems": 1, "maxItems": 20}},
+    ["items"],
+    {"items": [{"type": "message", "role": "user", "content": "What is async Python?"}]},
 )
 CONVERSATION_CHANGE = body({"metadata": METADATA}, ["metadata"], {"metadata": {"topic": "Python"}})
 EVENTS = {"text/event-stream": {"schema": {"type": "string", "contentMediaType": "application/json"}}}
@@ -161,9 +166,16 @@ EXAMPLES |= {
     "list_input_items": ITEMS | {"data": [ASKED], "first_id": ASKED["id"]},
     "count_input_tokens": {"object": "response.input_tokens", "input_tokens": 12},
     **dict.fromkeys(
-        ("create_openai_conversation", "get_openai_conversation", "change_openai_conversation"), CONVERSATION
+        (
+            "create_openai_conversation",
+            "get_openai_conversation",
+            "change_openai_conversation",
+            "delete_conversation_item",
+        ),
+        CONVERSATION,
     ),
     "delete_openai_conversation": {"id": f"conv_{CONVERSATION_ID}", "object": "conversation.deleted", "deleted": True},
     "list_conversation_items": ITEMS,
+    "create_conversation_items": ITEMS | {"data": [ASKED], "first_id": ASKED["id"]},
     "get_conversation_item": ASKED,
 }

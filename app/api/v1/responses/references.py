@@ -3,7 +3,7 @@
 A name takes thirty bytes, and what it names may take millions: together they are bounded as if they had been sent.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from app.api.v1.responses.ids import ItemId
 from app.api.v1.responses.reading import Reference
@@ -38,17 +38,17 @@ class _Stored:
     def __init__(self, service: MessageService, hold: Hold) -> None:
         self._service = service
         self._hold = hold
-        self._found: dict[tuple[str, bool], Sequence[Item]] = {}
+        self._found: dict[tuple[str, bool], Mapping[int, Item]] = {}
         self._named = self._read = 0
 
     async def find(self, reference: Reference) -> Item:
         try:
             items = await self._items(reference.id)
         except NotFound:
-            items = ()
-        if reference.id.index >= len(items):
+            items = {}
+        item = items.get(reference.id.index)
+        if item is None:
             raise InvalidRequest("There is no such item.", reference.at, code="not_found")
-        item = items[reference.id.index]
         size = _size_of(item)
         self._named += size
         if self._named > MAX_BYTES or self._read > 2 * MAX_BYTES:
@@ -56,17 +56,17 @@ class _Stored:
         self._hold(size)
         return item
 
-    async def _items(self, named: ItemId) -> Sequence[Item]:
+    async def _items(self, named: ItemId) -> Mapping[int, Item]:
         key = (named.message_id, named.asked)
         if key not in self._found:
             if len(self._found) >= MAX_MESSAGES:
                 raise NotFound
             if named.asked:
-                found: Sequence[Item] = (await self._service.request_of(named.message_id)).items
+                found = (await self._service.request_of(named.message_id)).by_place
             else:
-                found = output_of(await self._service.get(named.message_id))
+                found = dict(enumerate(output_of(await self._service.get(named.message_id))))
             self._found[key] = found
-            self._read += sum(map(_size_of, found))
+            self._read += sum(map(_size_of, found.values()))
         return self._found[key]
 
 

@@ -152,7 +152,7 @@ async def list_input_items(
 ) -> Response:
     row = await _find(service, response_id)
     asked = await service.request_of(row.id)
-    return JSONResponse(page_of_items(asked_of(asked.items, row.id), limit, order, after))
+    return JSONResponse(page_of_items(asked_of(asked.by_place, row.id), limit, order, after))
 
 
 async def _find(service: MessageService, response_id: str) -> MessageRow:

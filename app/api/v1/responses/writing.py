@@ -1,6 +1,6 @@
 """Our items as the interface has them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from app.api.v1.responses.ids import item_id
@@ -32,11 +32,11 @@ def output_of(items: Sequence[Item], message_id: str, *, with_seal: bool, cut: b
     ]
 
 
-def asked_of(items: Sequence[Item], message_id: str) -> list[dict[str, Any]]:
-    """What an answer was asked with."""
+def asked_of(items: Mapping[int, Item], message_id: str) -> list[dict[str, Any]]:
+    """What an answer was asked with, by places."""
     return [
         written(item, item_id(item, message_id, index, asked=True), "completed", with_seal=True)
-        for index, item in enumerate(items)
+        for index, item in items.items()
     ]
 
 

@@ -2,14 +2,15 @@
 
 from typing import Any
 
+import asyncpg
 import openai as sdk
 import pytest
 
 from app.core.ids import new_id
-from app.core.items import Message, ToolCall
+from app.core.items import Message, ToolCall, ToolResult
 from tests.api.v1.responses.scripted import Scripted, openai
 from tests.committed.conftest import Serve
-from tests.helpers import make_tenant
+from tests.helpers import join, make_tenant
 
 SAYS = (Message("assistant", "It rains."), ToolCall("call_1", "now", "{}"))
 OPENING: Any = [{"role": "system", "content": "Be brief."}, {"role": "developer", "content": "Speak German."}]
@@ -81,15 +82,142 @@ async def test_a_conversation_of_another_tenant_is_none(live: Serve) -> None:
     assert len(provider.calls) == 1
 
 
-@pytest.mark.parametrize("items", [[{"role": "user", "content": "Hello"}], [{"type": "item_reference", "id": "x"}]])
-async def test_a_conversation_begins_with_system_messages_alone(live: Serve, items: Any) -> None:
+TALK: Any = [
+    {"role": "user", "content": "What is a lease?"},
+    {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "A promise."}]},
+    {"type": "function_call", "call_id": "call_9", "name": "now", "arguments": "{}"},
+    {"type": "function_call_output", "call_id": "call_9", "output": "Noon"},
+    {"role": "user", "content": "And its end?"},
+]
+
+
+async def test_items_are_added_read_and_taken_away_and_a_model_reads_them_in_their_order(live: Serve) -> None:
+    provider = Scripted((Message("assistant", "It comes."),))
+    async with live(provider) as (_, client):
+        acme = await make_tenant(client)
+        async with openai(client, acme.user) as ai:
+            talk = await ai.conversations.create(items=[*OPENING, *TALK[:1]])
+            added = await ai.conversations.items.create(talk.id, items=TALK[1:])
+            ids = [item.id or "" for item in added.data]
+            single = await ai.conversations.items.retrieve(ids[1], conversation_id=talk.id)
+            left = await ai.conversations.items.delete(ids[3], conversation_id=talk.id)
+            with pytest.raises(sdk.NotFoundError):
+                await ai.conversations.items.retrieve(ids[3], conversation_id=talk.id)
+            with pytest.raises(sdk.NotFoundError):
+                await ai.conversations.items.delete(ids[3], conversation_id=talk.id)
+            said = await ai.responses.create(model="small", input="Well?", conversation=talk.id)
+            listed = [item async for item in ai.conversations.items.list(talk.id, order="asc", limit=100)]
+            named: Any = [{"type": "item_reference", "id": ids[0]}, {"role": "user", "content": "Again?"}]
+            await ai.responses.create(model="small", input=named)
+            gone: Any = [{"type": "item_reference", "id": ids[3]}, {"role": "user", "content": "Again?"}]
+            with pytest.raises(sdk.BadRequestError):
+                await ai.responses.create(model="small", input=gone)
+            kept = []
+            for stays in (ids[1], ids[2], listed[-1].id or "", listed[-2].id or ""):
+                with pytest.raises(sdk.ConflictError) as refused:
+                    await ai.conversations.items.delete(stays, conversation_id=talk.id)
+                kept.append(refused.value.code)
+    assert (added.object, added.has_more, added.first_id, added.last_id) == ("list", False, ids[0], ids[3])
+    assert (single.type, left.id, left.object) == ("function_call", talk.id, "conversation")
+    # As they were before one was taken away.
+    assert [item.id for item in listed][1:4] == ids[:3]
+    assert [item.type for item in listed] == ["message", "message", "function_call", "function_call_output"] + [
+        "message"
+    ] * 2
+    asked = tuple(provider.calls[0].items)
+    assert asked == (
+        Message("system", "Be brief.\n\nSpeak German."),
+        Message("user", "What is a lease?"),
+        Message("assistant", "A promise."),
+        ToolCall("call_9", "now", "{}"),
+        ToolResult("call_9", "Noon"),
+        Message("user", "Well?"),
+    )
+    assert provider.calls[1].items[0] == Message("assistant", "A promise.")
+    assert said.output_text == "It comes."
+    assert kept == ["item_stays"] * 4
+
+
+async def test_the_last_item_takes_its_message_along_and_nothing_of_it_is_left(
+    live: Serve, superuser: asyncpg.Connection
+) -> None:
     async with live(Scripted(SAYS)) as (_, client):
         acme = await make_tenant(client)
         async with openai(client, acme.user) as ai:
-            with pytest.raises(sdk.BadRequestError) as refused:
-                await ai.conversations.create(items=items)
             talk = await ai.conversations.create()
-            with pytest.raises(sdk.APIStatusError) as unsupported:
+            added = await ai.conversations.items.create(talk.id, items=[TALK[0], TALK[4]])
+            stored = "SELECT m.content, c.request::text FROM messages m JOIN message_contents c ON c.message_id = m.id"
+            stored += " WHERE m.tenant_id = $1"
+            await ai.conversations.items.delete(added.data[1].id or "", conversation_id=talk.id)
+            [row] = await superuser.fetch(stored, acme.id)
+            assert row["content"] == "What is a lease?"
+            assert "And its end?" not in row["request"]
+            await ai.conversations.items.delete(added.data[0].id or "", conversation_id=talk.id)
+            assert (await ai.conversations.items.list(talk.id)).data == []
+        assert await superuser.fetch(stored, acme.id) == []
+        listed = (await client.get("/messages", headers=acme.user.headers)).json()
+    assert listed == []
+
+
+async def test_an_idempotency_key_adds_once_and_shows_what_it_added(live: Serve) -> None:
+    async with live(Scripted(SAYS)) as (_, client):
+        acme = await make_tenant(client)
+        async with openai(client, acme.user) as ai:
+            talk = await ai.conversations.create()
+            once = {"Idempotency-Key": "once"}
+            added = [await ai.conversations.items.create(talk.id, items=TALK[:2], extra_headers=once) for _ in range(3)]
+            listed = await ai.conversations.items.list(talk.id)
+    assert [each.to_dict() for each in added] == [added[0].to_dict()] * 3
+    assert len(listed.data) == 2
+
+
+@pytest.mark.parametrize(
+    ("items", "status", "param"),
+    [
+        ([], 400, "items"),
+        ([TALK[0]] * 21, 400, "items"),
+        ([{"type": "item_reference", "id": f"msg_{new_id()}_i0"}], 400, "items[0]"),
+        ([{"type": "web_search_call"}], 400, "items[0].type"),
+        ([TALK[2]], 409, None),
+        ([TALK[3]], 400, None),
+        ([TALK[2], TALK[0], TALK[3]], 409, None),
+    ],
+)
+async def test_items_that_no_model_would_take_are_not_added(
+    live: Serve, items: Any, status: int, param: str | None
+) -> None:
+    async with live(Scripted(SAYS)) as (_, client):
+        acme = await make_tenant(client)
+        async with openai(client, acme.user) as ai:
+            talk = await ai.conversations.create()
+            with pytest.raises(sdk.APIStatusError) as refused:
                 await ai.conversations.items.create(talk.id, items=items)
-    assert (refused.value.param or "").startswith("items[0]")
-    assert unsupported.value.status_code == 405
+            if items:
+                with pytest.raises(sdk.APIStatusError) as begun:
+                    await ai.conversations.create(items=items)
+                assert begun.value.status_code == status
+            assert (await ai.conversations.items.list(talk.id)).data == []
+    assert (refused.value.status_code, getattr(refused.value, "param", None)) == (status, param)
+
+
+async def test_a_result_that_is_waited_for_may_be_added_and_a_colleague_adds_nothing(live: Serve) -> None:
+    provider = Scripted(SAYS, (Message("assistant", "So."),))
+    output: Any = {"type": "function_call_output", "call_id": "call_1", "output": "Noon"}
+    async with live(provider) as (_, client):
+        acme = await make_tenant(client)
+        colleague = await join(client, acme.id)
+        async with openai(client, acme.user) as ai, openai(client, colleague) as other:
+            talk = await ai.conversations.create()
+            await ai.responses.create(model="small", input="Hello", conversation=talk.id)
+            with pytest.raises(sdk.ConflictError):
+                await ai.conversations.items.create(talk.id, items=TALK[:1])
+            added = await ai.conversations.items.create(talk.id, items=[output])
+            for call in (
+                other.conversations.items.create(talk.id, items=TALK[:1]),
+                other.conversations.items.delete(added.data[0].id or "", conversation_id=talk.id),
+            ):
+                with pytest.raises(sdk.PermissionDeniedError):
+                    await call
+            await ai.responses.create(model="small", input="Well?", conversation=talk.id)
+    kinds = [type(item).__name__ for item in provider.calls[1].items]
+    assert kinds == ["Message", "Message", "ToolCall", "ToolResult", "Message"]

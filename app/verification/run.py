@@ -13,7 +13,7 @@ from app.verification.foreign_ids import VISITS, closed
 from app.verification.operation import Operation
 from app.verification.operations import OPERATIONS
 from app.verification.progress import Progress
-from app.verification.report import Report
+from app.verification.report import Proof, Report
 from app.verification.tenants import Tenant, ThrowawayTenants
 from app.verification.things import model as default_model
 from app.verification.ways_around import BOTH_WRITE, WAYS, Way, all_that_the_other_has
@@ -42,6 +42,7 @@ class Verification:
     progress: Progress = field(default_factory=Progress)
     statements: list[str] | None = None
     """What the service executes, where it is served by this process."""
+    _of_catalog: list[Proof] = field(default_factory=list)
 
     async def run(self) -> Report:
         """The report, also of a run that was interrupted or given up; what was made is erased before."""
@@ -66,11 +67,7 @@ class Verification:
         return report
 
     async def _look(self) -> None:
-        for site in self.sites:
-            self.progress.tell(f"catalog{site.name}")
-            await look_at_catalog(site, self.report)
-        if not self.sites:
-            none_to_look_at(self.report)
+        await self.look_at_catalogs()
         rows = self.rows_of(await self.description())
         self.progress.tell("two throwaway tenants")
         await self.tenants.erase_all()
@@ -79,7 +76,7 @@ class Verification:
         await self._choose_model(world)
         await world.furnish(self.progress.tell)
         await self._settle(world)
-        await self._look_at_rows(asking, other)
+        await self.look_at_rows(asking, other)
         await self._look_at_service(world)
         if self.statements is None:
             self.report.not_seen(UNHEARD)
@@ -146,10 +143,22 @@ class Verification:
                     break
                 await asyncio.sleep(LOOK_SECONDS)
 
-    async def _look_at_rows(self, asking: Tenant, other: Tenant) -> None:
+    async def look_at_catalogs(self) -> None:
+        """Of each database that is to be had from here."""
+        for site in self.sites:
+            self.progress.tell(f"catalog{site.name}")
+            await look_at_catalog(site, self.report)
+        self._of_catalog = list(self.report.proofs)
+        if not self.sites:
+            none_to_look_at(self.report)
+
+    async def look_at_rows(self, asking: Tenant, other: Tenant) -> None:
+        """Of the database that is the service's; raises `NotVerified`."""
         homes = [site for site in self.sites if await is_of(site, asking.id)]
         if self.sites and not homes:
             self.report.not_seen("the service's own database: DATABASE_URL leads to another than it uses")
+            # What was said of that one is of nobody's interest.
+            self.report.proofs = [proof for proof in self.report.proofs if proof not in self._of_catalog]
         for site in homes:
             self.progress.tell("row-level security at work")
             await look_at_rows(site, asking.id, other.id, self.report)

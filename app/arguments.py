@@ -41,6 +41,7 @@ def _add_access(commands: Commands) -> None:
 
 def _add_upkeep(commands: Commands) -> None:
     commands.add_parser("fill-directory", help="list the tenants of all regions in the directory; may be repeated")
+    commands.add_parser("encrypt-text", help="encrypt what was stored before ENCRYPT_TEXT was set; may be repeated")
     commands.add_parser("rotate-master-key", help="wrap all tenants' data keys under MASTER_KEY; may be repeated")
     erased = commands.add_parser("erased-tenants", help="a line of JSON for each tenant that was erased, to be kept")
     always = datetime(1, 1, 1, tzinfo=UTC)

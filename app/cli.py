@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from app.arguments import parse
+from app.commands.encrypt_text import encrypt_text
 from app.commands.portable import export_tenant, import_tenant
 from app.commands.reconcile import reconcile
 from app.commands.verify_isolation import verify_isolation
@@ -214,10 +215,9 @@ def _run(arguments: argparse.Namespace) -> str:
     }
     if arguments.command in plain:
         return asyncio.run(plain[arguments.command](arguments, get_settings()))
-    if arguments.command == "rotate-master-key":
-        return asyncio.run(rotate_master_key(get_settings()))
-    if arguments.command == "fill-directory":
-        return asyncio.run(fill_directory(get_settings()))
+    alone = {"encrypt-text": encrypt_text, "fill-directory": fill_directory, "rotate-master-key": rotate_master_key}
+    if arguments.command in alone:
+        return asyncio.run(alone[arguments.command](get_settings()))
     password = sys.stdin.readline().rstrip("\r\n") if arguments.password_stdin else getpass.getpass()
     with_password = set_password if arguments.command == "set-password" else create_admin
     return asyncio.run(with_password(arguments, password, get_settings()))

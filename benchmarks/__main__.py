@@ -7,6 +7,7 @@ import sys
 from benchmarks import (
     dialects,
     documents,
+    encryption,
     environment,
     extras,
     fairness,
@@ -34,6 +35,7 @@ SECTIONS = {
     "response_cache": response_cache.run,
     "extras": extras.run,
     "observed": observed.run,
+    "encryption": encryption.run,
     "fairness": fairness.run,
     "tenant_data": tenant_data.run,
     "ingestion": ingestion.run,

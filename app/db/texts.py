@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from app.core.credentials.envelope import Unopenable
 from app.core.credentials.key_files import KeyFiles
-from app.core.credentials.text_key import Place, TextKey, is_sealed
+from app.core.credentials.text_key import Place, RowKey, TextKey, is_sealed
 from app.core.errors import TextKeysUnavailable, TextUnreadable
 from app.core.settings.master_keys import MasterKeySettings
 from app.db.sealing import Sealing, row_of, sealing_of
@@ -24,7 +24,7 @@ from app.db.sealing import Sealing, row_of, sealing_of
 if TYPE_CHECKING:
     from sqlalchemy import ClauseElement
 
-    from app.db.execution import Connection, R
+    from app.db.execution import Connection, R, Record
 
 KNOWN_SECONDS = 300.0
 TENANTS_KEPT = 10_000
@@ -83,15 +83,12 @@ class Texts:
         if not rows:
             return rows
         kind = type(rows[0])
-        cells = [(at, kind.text_places[name]) for at, name in enumerate(kind.in_order) if name in kind.text_places]
-        if not any(is_sealed(row[at]) for row in rows for at, _ in cells):
+        at = [place for place, name in enumerate(kind.in_order) if name in kind.text_places]
+        if not any(is_sealed(row[place]) for row in rows for place in at):
             return rows
-        key = await self.key_of(_tenant_of(values))
-        opened, failed = [], list[str]()
-        for row in rows:
-            read = _opened(key, row, cells, values, failed)
-            if read is not None:
-                opened.append(read)
+        opener = _Opener(await self.key_of(_tenant_of(values)), kind, values)
+        opened = [read for row in rows if (read := opener.open(row)) is not None]
+        failed = opener.failed
         if failed:
             logger.error("texts_unreadable", tenant_id=_tenant_of(values), count=len(failed), first=failed[0])
         return opened
@@ -162,61 +159,83 @@ def texts_of(settings: MasterKeySettings) -> Texts | None:
     return None if files is None else Texts(files, seals=settings.encrypt_text)
 
 
-def seal(key: TextKey, place: Place, row: str, value: Any) -> Any:
+def seal(key: RowKey, place: Place, value: Any) -> Any:
     """As it is stored. What is nothing stays what it is."""
     if not value:
         return value
     if place.kind == "bytes":
-        return key.seal_bytes(value, place, row)
-    return key.seal(json.dumps(value) if place.kind == "json" else value, place, row)
+        return key.seal_bytes(value, place)
+    return key.seal(json.dumps(value) if place.kind == "json" else value, place)
 
 
-def open_text(key: TextKey | None, place: Place, row: str, value: Any) -> Any:
+def open_text(key: RowKey | None, place: Place, value: Any) -> Any:
     """Raises `Unopenable`."""
     if not is_sealed(value):
         return value
     if key is None:
         raise Unopenable
     if place.kind == "bytes":
-        return key.open_bytes(value, place, row)
-    opened = key.open(value, place, row)
+        return key.open_bytes(value, place)
+    opened = key.open(value, place)
     return json.loads(opened) if place.kind == "json" else opened
 
 
 def _sealed(key: TextKey, sealing: Sealing, values: Mapping[str, Any]) -> dict[str, Any]:
-    sealed = {}
+    sealed: dict[str, Any] = {}
+    keys: dict[str, RowKey] = {}
     for name, place in sealing.places.items():
         value = values.get(name)
         if isinstance(value, list) and place.kind != "json":
             rows: Sequence[str] = values[sealing.row[0]]
-            sealed[name] = [seal(key, place, row, each) for row, each in zip(rows, value, strict=True)]
+            of_rows = zip(rows, value, strict=True)
+            sealed[name] = [seal(key.of_row(place.table, row), place, each) for row, each in of_rows]
         elif value:
-            sealed[name] = seal(key, place, row_of(sealing.row, values), value)
+            if place.table not in keys:
+                keys[place.table] = key.of_row(place.table, row_of(sealing.row, values))
+            sealed[name] = seal(keys[place.table], place, value)
     return sealed
 
 
-def _opened(
-    key: TextKey | None, row: "R", cells: list[tuple[int, Place]], values: Mapping[str, Any], failed: list[str]
-) -> "R | None":
-    """None: it is left out."""
-    kind, read = type(row), list(row)
-    named = {**values, **dict(zip(kind.in_order, row, strict=True))}
-    for at, place in cells:
-        if not is_sealed(row[at]):
-            continue
-        name = row_of(kind.other_rows.get(kind.in_order[at], kind.text_row), named)
-        try:
-            read[at] = open_text(key, place, name, row[at])
-        except Unopenable:
-            if kind.if_unreadable == "raise":
-                raise TextUnreadable(name) from None
-            failed.append(f"{place.table}.{place.column} {name}")
-            if kind.if_unreadable == "leave out":
-                return None
-            read[at] = None if place.kind == "json" else UNREADABLE
-            if "error_code" in kind.in_order:
-                read[kind.in_order.index("error_code")] = TextUnreadable.code
-    return kind(read)
+class _Opener:
+    """Of the rows of one result."""
+
+    def __init__(self, key: TextKey | None, kind: "type[Record]", values: Mapping[str, Any]) -> None:
+        self.failed: list[str] = []
+        self._key, self._kind, self._values = key, kind, values
+        self._places = {name: at for at, name in enumerate(kind.in_order)}
+        self.cells = [
+            (at, kind.text_places[name], kind.other_rows.get(name, kind.text_row))
+            for name, at in self._places.items()
+            if name in kind.text_places
+        ]
+
+    def open(self, row: "R") -> "R | None":
+        """None: it is left out."""
+        read = list(row)
+        keys: dict[tuple[str, tuple[str, ...]], RowKey | None] = {}
+        for at, place, told_by in self.cells:
+            if not is_sealed(row[at]):
+                continue
+            if (of := (place.table, told_by)) not in keys:
+                keys[of] = None if self._key is None else self._key.of_row(place.table, self._name(row, told_by))
+            try:
+                read[at] = open_text(keys[of], place, row[at])
+            except Unopenable:
+                name = self._name(row, told_by)
+                if self._kind.if_unreadable == "raise":
+                    raise TextUnreadable from None
+                self.failed.append(f"{place.table}.{place.column} {name}")
+                if self._kind.if_unreadable == "leave out":
+                    return None
+                read[at] = None if place.kind == "json" else UNREADABLE
+                if "error_code" in self._places:
+                    read[self._places["error_code"]] = TextUnreadable.code
+        return type(row)(read)
+
+    def _name(self, row: "R", told_by: tuple[str, ...]) -> str:
+        if len(told_by) == 1 and told_by[0] in self._places:
+            return str(row[self._places[told_by[0]]])
+        return row_of(told_by, {**self._values, **dict(zip(self._kind.in_order, row, strict=True))})
 
 
 def _tenant_of(values: Mapping[str, Any]) -> str:

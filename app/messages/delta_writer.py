@@ -114,13 +114,18 @@ class DeltaWriter:
             if not isinstance(error, AuthenticationError):
                 logger.warning("deltas_not_written", tenant_id=tenant_id, reason=type(error).__name__)
             return [delta | {"text": ""} for delta in deltas]
-        return [delta | {"text": seal(key, DELTA, row_of(DELTA_ROW, delta), delta["text"])} for delta in deltas]
+        return [delta | {"text": _sealed(key, delta)} for delta in deltas]
 
     async def _key(self, texts: Texts, tenant_id: str) -> TextKey:
         if (known := await texts.key_of(tenant_id)) is not None:
             return known
         async with self._database.background(rls.enter_tenant(tenant_id)) as connection:
             return await texts.key_to_seal(connection, tenant_id)
+
+
+def _sealed(key: TextKey, delta: dict[str, Any]) -> str:
+    sealed: str = seal(key.of_row(DELTA.table, row_of(DELTA_ROW, delta)), DELTA, delta["text"])
+    return sealed
 
 
 def _is_written(generation: Generation) -> bool:

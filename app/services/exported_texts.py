@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.core.credentials.envelope import Unopenable
-from app.core.credentials.text_key import MARK, MARK_BYTES, Place, TextKey
+from app.core.credentials.text_key import MARK, MARK_BYTES, Place, RowKey, TextKey
 from app.db.execution import Connection
 from app.db.texts import open_text
 from app.models.text_places import TABLES
@@ -34,19 +34,20 @@ def _has_sealed(line: str) -> bool:
 def _opened(key: TextKey | None, table: str, line: str) -> str:
     row = json.loads(line)
     told_by, places = TABLES[table]
+    of_row = None if key is None else key.of_row(table, row[told_by])
     for place in places:
         if place.column not in row:
             continue
         try:
-            row[place.column] = _open(key, place, row[told_by], row[place.column])
+            row[place.column] = _open(of_row, place, row[place.column])
         except Unopenable:
             row[place.column] = None
             row.setdefault("unreadable", []).append(place.column)
     return json.dumps(row, ensure_ascii=False, separators=(",", ":"))
 
 
-def _open(key: TextKey | None, place: Place, row: str, value: Any) -> Any:
+def _open(key: RowKey | None, place: Place, value: Any) -> Any:
     if place.kind != "bytes" or value is None:
-        return open_text(key, place, row, value)
-    opened: bytes = open_text(key, place, row, bytes.fromhex(value.removeprefix(HEX)))
+        return open_text(key, place, value)
+    opened: bytes = open_text(key, place, bytes.fromhex(value.removeprefix(HEX)))
     return HEX + opened.hex()

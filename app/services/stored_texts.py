@@ -53,6 +53,14 @@ DELETE FROM chunk_terms WHERE chunk_terms.tenant_id = :tenant_id AND chunk_terms
 FORGET_FREQUENCIES = text("""
 DELETE FROM term_frequencies WHERE term_frequencies.tenant_id = :tenant_id AND term_frequencies.chunks <= 0
 """)
+# Who knows a file would know it by a plain digest.
+HASHES = text("""
+SELECT documents.id, documents.content_hash FROM documents
+WHERE documents.tenant_id = :tenant_id AND documents.id = ANY (:ids) FOR UPDATE
+""").bindparams(bindparam("ids", type_=ARRAY(String)))
+REHASH = text("""
+UPDATE documents SET content_hash = :content_hash WHERE documents.tenant_id = :tenant_id AND documents.id = :id
+""")
 logger = structlog.get_logger()
 
 
@@ -115,15 +123,24 @@ async def _seal_some(
         of = {"tenant_id": tenant_id, "ids": [row.id for row in rows]}
         await connection.execute(COUNT_OFF, of)
         await connection.execute(FORGET_TERMS, of)
+    if table == "document_contents":
+        await connection.execute_many(REHASH, await _digests(connection, key, tenant_id, [row.id for row in rows]))
     await connection.execute_many(STORE[table], [_sealed(key, table, tenant_id, row) for row in rows])
     return rows
 
 
+async def _digests(connection: Connection, key: TextKey, tenant_id: str, ids: list[str]) -> list[dict[str, str]]:
+    """As they are of documents that are sealed when they come."""
+    found = await connection.execute(HASHES, {"tenant_id": tenant_id, "ids": ids})
+    return [{"tenant_id": tenant_id, "id": row.id, "content_hash": key.digest(row.content_hash)} for row in found.all()]
+
+
 def _sealed(key: TextKey, table: str, tenant_id: str, row: Row) -> dict[str, Any]:
     values: dict[str, Any] = {"tenant_id": tenant_id, "id": row.id}
+    of_row = key.of_row(table, row.id)
     for place in TABLES[table][1]:
         value = getattr(row, place.column)
-        values[place.column] = value if is_sealed(value) else seal(key, place, row.id, value)
+        values[place.column] = value if is_sealed(value) else seal(of_row, place, value)
     return values
 
 

@@ -30,6 +30,7 @@ from tests.waiting import until
 
 SECRET = "the falcon lamp costs twenty euros"
 PLACE = "lamps and their prices"
+TEXT = f"# {PLACE}\n\n{SECRET.capitalize()}.\n"
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ async def export(client: httpx.AsyncClient, tenant: Tenant) -> list[dict[str, An
 
 async def take_in(app: FastAPI, client: httpx.AsyncClient, member: Member) -> dict[str, Any]:
     with_embedder(app)
-    made = await upload(client, member, f"# {PLACE}\n\n{SECRET.capitalize()}.\n", name=f"{new_id()}.md")
+    made = await upload(client, member, TEXT, name=f"{new_id()}.md")
     await ingestion(app.state.container.database).take_all()
     return made
 
@@ -73,7 +74,7 @@ async def test_documents_are_found_by_meaning_read_and_cited_and_no_word_of_them
         asked = (await client.post("/messages", json=body, headers=acme.user.headers)).json()
         assert SECRET.capitalize() in asked["citations"][0]["cited_text"]
         # The same content is known again, by a digest that tells nobody else what it is of.
-        same = {"name": made["name"], "text": f"# {PLACE}\n\n{SECRET.capitalize()}.\n"}
+        same = {"name": made["name"], "text": TEXT}
         again = await client.post("/documents", json=same, headers=acme.user.headers)
         assert (again.status_code, again.json()["id"]) == (200, made["id"])
 

@@ -7,8 +7,7 @@ that row, so that random nonces never meet, however much a tenant says.
 What is sealed is told from what is not by its beginning, so both may stand in one column.
 """
 
-import base64
-import binascii
+from binascii import a2b_base64, b2a_base64
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Literal
@@ -41,40 +40,44 @@ class TextKey:
     def __init__(self, tenant_id: str, key: bytes) -> None:
         self._tenant_id, self._key = tenant_id, key
 
-    def seal(self, value: str, place: Place, row: str) -> str:
-        return MARK + base64.b64encode(self._seal(value.encode(), place, row)).decode("ascii")
-
-    def seal_bytes(self, value: bytes, place: Place, row: str) -> bytes:
-        return MARK_BYTES + self._seal(value, place, row)
-
-    def open(self, sealed: str, place: Place, row: str) -> str:
-        """Raises `Unopenable`."""
-        try:
-            data = base64.b64decode(sealed[len(MARK) :], validate=True)
-        except (binascii.Error, ValueError):
-            raise Unopenable from None
-        return self._open(data, place, row).decode()
-
-    def open_bytes(self, sealed: bytes, place: Place, row: str) -> bytes:
-        """Raises `Unopenable`."""
-        return self._open(sealed[len(MARK_BYTES) :], place, row)
+    def of_row(self, table: str, row: str) -> "RowKey":
+        """What seals the texts of a row of the table."""
+        named = bound("text", self._tenant_id, table, row)
+        return RowKey(named, blake2b(named, digest_size=KEY_BYTES, key=self._key, person=_PERSON).digest())
 
     def digest(self, value: str) -> str:
         """In hex; of equal values it is equal."""
         return blake2b(value.encode(), digest_size=32, key=self._key, person=b"llm-saas digest").hexdigest()
 
-    def _seal(self, value: bytes, place: Place, row: str) -> bytes:
-        return seal(self._cipher(place, row), value, self._bound(place, row))
 
-    def _open(self, sealed: bytes, place: Place, row: str) -> bytes:
-        return open_sealed(self._cipher(place, row), sealed, self._bound(place, row))
+class RowKey:
+    """Of one row. `place` is of its table."""
 
-    def _cipher(self, place: Place, row: str) -> AESGCM:
-        named = bound(self._tenant_id, place.table, row)
-        return AESGCM(blake2b(named, digest_size=KEY_BYTES, key=self._key, person=_PERSON).digest())
+    __slots__ = ("_cipher", "_named")
 
-    def _bound(self, place: Place, row: str) -> bytes:
-        return bound("text", self._tenant_id, place.table, place.column, row)
+    def __init__(self, named: bytes, key: bytes) -> None:
+        self._named, self._cipher = named, AESGCM(key)
+
+    def seal(self, value: str, place: Place) -> str:
+        return MARK + b2a_base64(seal(self._cipher, value.encode(), self._bound(place)), newline=False).decode("ascii")
+
+    def seal_bytes(self, value: bytes, place: Place) -> bytes:
+        return MARK_BYTES + seal(self._cipher, value, self._bound(place))
+
+    def open(self, sealed: str, place: Place) -> str:
+        """Raises `Unopenable`."""
+        try:
+            data = a2b_base64(sealed[len(MARK) :], strict_mode=True)
+        except ValueError:
+            raise Unopenable from None
+        return open_sealed(self._cipher, data, self._bound(place)).decode()
+
+    def open_bytes(self, sealed: bytes, place: Place) -> bytes:
+        """Raises `Unopenable`."""
+        return open_sealed(self._cipher, sealed[len(MARK_BYTES) :], self._bound(place))
+
+    def _bound(self, place: Place) -> bytes:
+        return self._named + bound(place.column)
 
 
 def is_sealed(value: object) -> bool:

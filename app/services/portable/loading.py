@@ -117,15 +117,17 @@ class Load:
         return row
 
     def _sealed(self, row: Row) -> Row:
-        told_by, places = TABLES.get(self._tables[self._kind].table.name, ("", ()))
-        if self.text_key is None:
+        table = self._tables[self._kind].table.name
+        told_by, places = TABLES.get(table, ("", ()))
+        if self.text_key is None or not places:
             return row
+        key = self.text_key.of_row(table, row[told_by])
         for place in places:
             value = row.get(place.column)
             if value is not None and place.kind == "json":
-                row[place.column] = json.dumps(seal(self.text_key, place, row[told_by], json.loads(value)))
+                row[place.column] = json.dumps(seal(key, place, json.loads(value)))
             elif value is not None:
-                row[place.column] = seal(self.text_key, place, row[told_by], value)
+                row[place.column] = seal(key, place, value)
         return row
 
     async def store(self) -> None:

@@ -1,10 +1,10 @@
-# install · run · demo · test · test-scale · test-console · pictures · lint · bench · eval · compat · prove-resume · prove-budget · soak · postman · clients · helm · vendor-console. Everything lives in .venv; PYTHON picks the interpreter (3.11 or newer).
+# install · run · demo · test · test-scale · test-console · pictures · lint · bench · eval · compat · prove-resume · prove-budget · prove-portable · soak · postman · clients · helm · vendor-console. Everything lives in .venv; PYTHON picks the interpreter (3.11 or newer).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: install dev run demo test test-scale test-console pictures test-busy test-again lint format pre-commit bench eval compat prove-resume prove-budget soak postman clients helm vendor-console lock clean
+.PHONY: install dev run demo test test-scale test-console pictures test-busy test-again lint format pre-commit bench eval compat prove-resume prove-budget prove-portable soak postman clients helm vendor-console lock clean
 
 install: $(VENV)/.installed
 
@@ -95,7 +95,7 @@ compat: dev
 
 # What is promised, on running processes: streams that die are continued elsewhere; no bill goes above its budget.
 TIMES ?=
-prove-resume prove-budget: prove-%: dev
+prove-resume prove-budget prove-portable: prove-%: dev
 	$(BIN)/python -m proofs $* $(if $(TIMES),--times $(TIMES))
 
 # How well passages are found, on judged sets; EVAL_DATA names their folders. About five minutes for 1,400 abstracts.

@@ -1,19 +1,19 @@
-"""`python -m proofs budget|resume [--times N] [--seed N]`: what the service promises, shown on running processes."""
+"""`python -m proofs budget|portable|resume [--times N] [--seed N]`: what the service promises, shown on running processes."""
 
 import argparse
 import asyncio
 import sys
 import time
 
-from proofs import budget, resume
+from proofs import budget, portable, resume
 
-PROOFS = {"budget": (budget.run, 500), "resume": (resume.run, 1_000)}
+PROOFS = {"budget": (budget.run, 500), "portable": (portable.run, 20_000), "resume": (resume.run, 1_000)}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m proofs", description=__doc__)
     parser.add_argument("proof", choices=PROOFS)
-    parser.add_argument("--times", type=int, help="how many messages are sent, or streams cut")
+    parser.add_argument("--times", type=int, help="how many messages there are, or streams are cut")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     options = parser.parse_args()
     run, usual = PROOFS[options.proof]

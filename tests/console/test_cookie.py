@@ -10,6 +10,7 @@ from tests.console.conftest import Visit
 from tests.console.deployment import Deployment
 from tests.console.window import Window
 from tests.helpers import PASSWORD, Tenant, join
+from tests.waiting import until
 
 SIGN_IN = re.compile("^Sign in$")
 
@@ -101,3 +102,28 @@ async def test_what_needs_a_fresh_password_asks_for_it_and_goes_on(
     await window.page.get_by_label("Whose messages users see").select_option("tenant")
     await window.page.get_by_role("button", name="Save").click()
     await window.page.get_by_text("The settings are saved").wait_for()
+
+
+async def test_a_page_that_is_closed_while_it_renews_loses_nothing(
+    visit: Visit, service: Deployment, acme: Tenant
+) -> None:
+    async with service.client() as client:
+        member = await join(client, acme.id)
+    window = await visit(member)
+    of_member = f"WHERE user_id = '{member.id}'"
+    begun = await window.context.cookies([f"{window.base}/refresh"])
+    tab = await window.context.new_page()
+    async with tab.expect_request("**/refresh"):
+        await tab.goto(f"{window.base}/console", wait_until="commit")
+    await tab.close()
+
+    async def renewed() -> bool:
+        cookies = await window.context.cookies([f"{window.base}/refresh"])
+        return cookies[0]["value"] != before
+
+    before = begun[0]["value"]
+    await until(renewed, "the cookie to be replaced")
+    # Later than the time in which the token before it may come again.
+    await execute(service.database.url, f"UPDATE sessions SET rotated_at = rotated_at - interval '1 hour' {of_member}")
+    await window.page.reload()
+    await window.page.get_by_role("navigation").wait_for()

@@ -128,7 +128,8 @@ async function call(path, body) {
   if (path === 'logout') headers.Authorization = `Bearer ${token}`;
   let answer;
   try {
-    answer = await fetch(ROOT + path, { method: 'POST', headers, body: body && JSON.stringify(body) });
+    // Kept alive: a page that is closed meanwhile must not lose the cookie that takes the place of the one it spent.
+    answer = await fetch(ROOT + path, { method: 'POST', headers, body: body && JSON.stringify(body), keepalive: true });
   } catch {
     throw { status: 0, detail: 'The service could not be reached.' };
   }

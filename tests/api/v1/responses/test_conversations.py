@@ -145,18 +145,20 @@ async def test_the_last_item_takes_its_message_along_and_nothing_of_it_is_left(
         acme = await make_tenant(client)
         async with openai(client, acme.user) as ai:
             talk = await ai.conversations.create()
-            added = await ai.conversations.items.create(talk.id, items=[TALK[0], TALK[4]])
+            added = await ai.conversations.items.create(talk.id, items=[TALK[4], TALK[0], TALK[4]])
             stored = "SELECT m.content, c.request::text FROM messages m JOIN message_contents c ON c.message_id = m.id"
             stored += " WHERE m.tenant_id = $1"
-            await ai.conversations.items.delete(added.data[1].id or "", conversation_id=talk.id)
+            for ended in (added.data[0], added.data[2]):
+                await ai.conversations.items.delete(ended.id or "", conversation_id=talk.id)
+            listed = (await ai.conversations.items.list(talk.id)).data
+            assert [item.id for item in listed] == [added.data[1].id]
             [row] = await superuser.fetch(stored, acme.id)
             assert row["content"] == "What is a lease?"
             assert "And its end?" not in row["request"]
-            await ai.conversations.items.delete(added.data[0].id or "", conversation_id=talk.id)
+            await ai.conversations.items.delete(added.data[1].id or "", conversation_id=talk.id)
             assert (await ai.conversations.items.list(talk.id)).data == []
         assert await superuser.fetch(stored, acme.id) == []
-        listed = (await client.get("/messages", headers=acme.user.headers)).json()
-    assert listed == []
+        assert (await client.get("/messages", headers=acme.user.headers)).json() == []
 
 
 async def test_an_idempotency_key_adds_once_and_shows_what_it_added(live: Serve) -> None:

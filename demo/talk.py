@@ -43,7 +43,7 @@ TOPICS: dict[str, tuple[tuple[str, str], ...]] = {
         ),
         ("Traduis en français : 'The rider rings twice.'", "Le coursier sonne deux fois."),
         (
-            "「荷物は{number}番の隣の方にお預けしました」を英語にしてください。",
+            "Στα αγγλικά, παρακαλώ: «Το δέμα είναι στον γείτονα, στον αριθμό {number}.»",
             "“We left your parcel with your neighbour at number {number}.”",
         ),
         ("ترجم إلى الإنجليزية: وصل الطرد اليوم صباحا", "“The parcel arrived this morning.”"),

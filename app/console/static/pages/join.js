@@ -5,7 +5,7 @@ import { signIn } from '../session.js';
 import { Card, Field, Form, PageHead, errorOf, useAction } from '../ui/index.js';
 
 export default function Join({ api, me, route }) {
-  const [token, setToken] = useState(() => decodeURIComponent(location.hash.slice(1)));
+  const [token, setToken] = useState(() => location.hash.slice(1));
   const [email, setEmail] = useState('');
   const [password, setPassword] = useState('');
   const [join, busy, problem] = useAction(async () => {

@@ -279,6 +279,23 @@ async def test_the_rows_of_a_tenant_that_is_neither_of_the_two_are_found(world: 
         assert [each.replace(", as `tenant_id`", "") for each in proof.found] == found
 
 
+async def test_a_word_of_the_others_is_found_wherever_it_stands(world: World) -> None:
+    for answer in (httpx2.Response(404, text=world.mark.upper()), httpx2.Response(200, headers={"x": world.other.id})):
+        proof = Proof("")
+        assert not world.look(proof, answer, "x")
+        assert len(proof.found) == 1
+
+
+async def test_an_answer_that_differs_from_that_for_nobodys_is_found(world: World) -> None:
+    proof, nobodys = Proof(""), httpx2.Response(404, text="No. 2", headers={"x-request-id": "2", "date": "now"})
+    world.compare(proof, httpx2.Response(404, text="No. 1", headers={"x-request-id": "1"}), nobodys, "x")
+    assert (proof.tried, proof.found) == (1, [])
+    for other in (httpx2.Response(403, text="No. 1"), httpx2.Response(404, text="Not yours")):
+        world.compare(proof, other, nobodys, "x")
+        assert proof.found == ["x: it is answered otherwise than what nobody has"]
+        proof.found.clear()
+
+
 async def test_an_answer_of_nobodys_proves_nothing(world: World) -> None:
     proof = Proof("")
     world.compare(proof, httpx2.Response(502), httpx2.Response(502), "x")

@@ -14,6 +14,7 @@ from app import cli
 from app.core.credentials.text_key import MARK
 from app.core.ids import new_id
 from app.messages.sweeper import sweep
+from app.services.erase_service import TenantEraser
 from tests.api.problems import assert_kind
 from tests.committed.held import FIRST, held_server
 from tests.committed.server import running
@@ -31,6 +32,10 @@ from tests.waiting import until
 SECRET = "the falcon lamp costs twenty euros"
 PLACE = "lamps and their prices"
 TEXT = f"# {PLACE}\n\n{SECRET.capitalize()}.\n"
+
+
+class Died(BaseException):
+    """As a process does between two steps."""
 
 
 @pytest.fixture
@@ -194,3 +199,41 @@ async def test_a_backup_of_the_day_before_has_nothing_to_read_of_a_tenant_that_w
             assert await fingerprint(superuser, rival.id) == kept
         finally:
             await superuser.close()
+
+
+async def test_an_erasure_that_dies_between_its_steps_ends_without_the_key_and_one_after_a_move_keeps_it(
+    template_url: URL, tmp_path: Path, sealed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with own_database(template_url) as own, instance(own.url, tmp_path, **sealed) as (app, client):
+        database = app.state.container.database
+        superuser = await asyncpg.connect(dsn(own.url))
+        keys = {}
+        for case in ("before", "after", "left behind"):
+            tenant = await make_tenant(client)
+            await send(client, tenant.user, SECRET)
+            keys[case] = Path(sealed["text_keys_dir"]) / f"{tenant.id}.key"
+            mark = "UPDATE tenants SET erasing_at = now() - interval '1 hour', moving = $2 WHERE id = $1"
+            await superuser.execute(mark, tenant.id, "frozen" if case == "left behind" else None)
+            if case == "left behind":
+                await TenantEraser(database).erase(tenant.id)
+                assert keys[case].exists(), "it lives on elsewhere"
+                continue
+            await superuser.execute("INSERT INTO erased_tenants (id) VALUES ($1)", tenant.id)
+            destroy = database.texts.destroy
+
+            async def dies(tenant_id: str, case: str = case, destroy: Any = destroy) -> None:
+                if case == "after":
+                    await destroy(tenant_id)
+                raise Died
+
+            with monkeypatch.context() as patch:
+                patch.setattr(database.texts, "destroy", dies)
+                with pytest.raises(Died):
+                    await TenantEraser(database).erase(tenant.id)
+            assert await superuser.fetchval("SELECT count(*) FROM text_keys WHERE tenant_id = $1", tenant.id) == 1
+            assert keys[case].exists() == (case == "before")
+            await superuser.execute(mark, tenant.id, None)
+            await TenantEraser(database).finish_abandoned()
+            assert not keys[case].exists()
+            await assert_nothing_left(superuser, tenant.id)
+        await superuser.close()

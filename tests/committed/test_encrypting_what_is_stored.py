@@ -12,7 +12,7 @@ from app import cli
 from app.core.settings.unusable import UnusableSetting
 from app.services import stored_texts
 from tests.committed.test_cited_answers import with_embedder
-from tests.committed.test_encrypted_copies import SECRET, TEXT, export, sealed, take_in, texts_of
+from tests.committed.test_encrypted_copies import SECRET, TEXT, Died, export, sealed, take_in, texts_of
 from tests.conftest import dsn, make_settings
 from tests.documents.test_ingestion import totals_are_right
 from tests.helpers import Tenant, make_tenant, send
@@ -22,10 +22,6 @@ from tests.sessions import instance
 __all__ = ["sealed"]
 RESPONSE = {"model": "mock-echo", "input": SECRET, "instructions": SECRET, "metadata": {"of": SECRET}, "store": True}
 EVERYWHERE = ("conversations", "messages", "message_contents", "document_contents", "document_chunks")
-
-
-class Died(BaseException):
-    """As a process that dies between two transactions."""
 
 
 async def furnish(client: httpx.AsyncClient, tenant: Tenant) -> None:

@@ -9,6 +9,7 @@ Anthropic  pages of its usage report and its cost report, grouped by model and b
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -16,6 +17,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 DAYS = ("day", "date", "at", "time", "start_time_iso", "start_time", "starting_at", "usage_date_utc")
+_SPACE = re.compile(r"\s*")
 MODELS = ("model", "model_version", "line_item")
 REQUESTS = ("requests", "num_model_requests")
 READ = ("input_tokens",)
@@ -79,8 +81,8 @@ def _rows(text: str) -> Iterator[Mapping[str, Any]]:
 def _values(text: str) -> Iterator[Any]:
     """One value, or one after the other."""
     decoder, at = json.JSONDecoder(parse_float=Decimal), 0
-    while text[at:].strip():
-        at += len(text[at:]) - len(text[at:].lstrip())
+    # By position: what is left of a long bill is not copied for each of its lines.
+    while (at := _SPACE.match(text, at).end()) < len(text):  # type: ignore[union-attr]
         try:
             value, at = decoder.raw_decode(text, at)
         except (ValueError, RecursionError):

@@ -1,5 +1,7 @@
 """What an attacker wrote is shown as text: nothing of it runs, becomes a part of the page, or breaks its width."""
 
+import re
+
 import pytest
 import pytest_asyncio
 
@@ -18,14 +20,26 @@ DEEPER = (
 )  # fmt: skip
 
 
+# Where a button opens one.
+DIALOGS = (
+    ("keys", "Create a key"), ("keys/{key}", "Rotate"), ("keys/{key}", "Revoke"), ("people", "Invite"),
+    ("people", "Add with a password"), ("people/{user}", "Delete"), ("budgets", "Set a limit"),
+    ("settings", "Set a key"), ("settings", "Erase"), ("documents/{document}", "Delete"),
+    ("messages/{message}", "Delete"),
+)  # fmt: skip
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def hostile(service: Deployment) -> Hostile:
     return await hostile_tenant(service)
 
 
+def named(hostile: Hostile) -> dict[str, str]:
+    return {**hostile.ids, "user": hostile.tenant.user.id, "text": TEXT}
+
+
 def places(hostile: Hostile) -> list[str]:
-    values = {**hostile.ids, "user": hostile.tenant.user.id, "text": TEXT.replace("%", "%25").replace("#", "%23")}
-    return [*(page.path for page in PAGES), *(place.format(**values) for place in DEEPER)]
+    return [*(page.path for page in PAGES), *(place.format(**named(hostile)) for place in DEEPER)]
 
 
 async def is_harmless(window: Window, place: str) -> None:
@@ -49,6 +63,23 @@ async def test_it_is_text_on_every_page(visit: Visit, hostile: Hostile, size: tu
         await window.shot(f"hostile/{size[0]}-{name}")
     # What is not shown at all proves nothing.
     assert shown > len(places(hostile))
+
+
+async def test_it_is_text_in_dialogs_which_close_by_escape(visit: Visit, hostile: Hostile) -> None:
+    window = await visit(hostile.tenant.admin, size=PHONE, color_scheme="dark")
+    for number, (place, button) in enumerate(DIALOGS):
+        await window.go(f"/console/{place.format(**named(hostile))}")
+        await settled(window)
+        opener = window.page.locator("main").get_by_role("button", name=re.compile(f"^{button}")).first
+        await opener.click()
+        dialog = window.page.get_by_role("dialog")
+        await dialog.wait_for()
+        await is_harmless(window, place)
+        await window.usable_by_all()
+        await window.shot(f"dialogs/{number}")
+        await window.page.keyboard.press("Escape")
+        await dialog.wait_for(state="detached")
+        assert await opener.evaluate("(button) => button === document.activeElement"), place
 
 
 async def test_what_a_model_says_is_text_while_it_is_said(visit: Visit, acme: Tenant) -> None:

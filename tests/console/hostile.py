@@ -88,6 +88,7 @@ async def _write(client: httpx.AsyncClient, hostile: Hostile) -> None:
         return bool(found.json()["status"] == "ready")
 
     await until(read, "the document to be read")
+    ids["entry"] = (await client.get("/admin/audit-log", headers=admin)).json()[0]["id"]
 
 
 async def _write_beyond(service: Deployment, hostile: Hostile) -> None:

@@ -15,7 +15,7 @@ from tests.helpers import Tenant
 # Where each kind of thing has a page of its own, and what is asked for in the address.
 DEEPER = (
     "messages/{message}", "messages/{call}", "messages?q={text}", "messages?user_id={text}", "audit?action={text}",
-    "try?conversation={conversation}", "documents/{document}", "keys/{key}", "people/{user}", "audit?entry={text}",
+    "try?conversation={conversation}", "documents/{document}", "keys/{key}", "people/{user}", "audit?entry={entry}",
     "{text}",
 )  # fmt: skip
 

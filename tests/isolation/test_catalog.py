@@ -46,7 +46,11 @@ SABOTAGE = [
         "CREATE MATERIALIZED VIEW copies AS SELECT 1; GRANT SELECT ON copies TO llm_saas_app",
         "copies: rows out",
     ),
-    (PARENTS, "ALTER TABLE invites ADD CONSTRAINT parent FOREIGN KEY (id) REFERENCES tenants (id)", "invites: parent"),
+    (
+        PARENTS,
+        "ALTER TABLE invites ADD CONSTRAINT parent FOREIGN KEY (id) REFERENCES tenants (id) NOT VALID",
+        "invites: parent",
+    ),
 ]
 
 

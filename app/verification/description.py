@@ -8,7 +8,8 @@ from app.verification.operations import OPERATIONS
 
 METHODS = {"get", "put", "post", "patch", "delete", "options", "head", "trace"}
 # What a parameter of a query names, where its name does not say it.
-NAMED_IN_QUERY = {"actor_id": "user", "target_id": "user"}
+# A model's name is nobody's own.
+NAMED_IN_QUERY = {"actor_id": "user", "target_id": "user", "model": ""}
 
 
 def kind_in_query(name: str) -> str:

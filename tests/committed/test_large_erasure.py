@@ -64,14 +64,13 @@ async def test_no_transaction_of_an_erasure_has_more_than_a_batch_to_do(
 
 @asynccontextmanager
 async def stopped_at(superuser: asyncpg.Connection, tenant: Tenant, number: int) -> AsyncIterator[None]:
-    """Who deletes the tenant's messages, the oldest first, waits at this one until the block ends."""
-    row = await superuser.fetchval(
-        "SELECT id FROM messages WHERE tenant_id = $1 ORDER BY created_at, id OFFSET $2 LIMIT 1", tenant.id, number
-    )
+    """Whoever deletes the tenant's messages waits at so many of them until the block ends, whichever come first."""
     await superuser.execute(
+        "CREATE SEQUENCE deletions; GRANT USAGE ON SEQUENCE deletions TO PUBLIC;"
         "CREATE FUNCTION wait_here() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-        f"  PERFORM pg_advisory_xact_lock({A_LOCK}); RETURN OLD; END $$;"
-        f"CREATE TRIGGER waits BEFORE DELETE ON messages FOR EACH ROW WHEN (OLD.id = '{row}')"
+        f"  IF nextval('deletions') = {number + 1} THEN PERFORM pg_advisory_xact_lock({A_LOCK}); END IF; RETURN OLD;"
+        " END $$;"
+        f"CREATE TRIGGER waits BEFORE DELETE ON messages FOR EACH ROW WHEN (OLD.tenant_id = '{tenant.id}')"
         " EXECUTE FUNCTION wait_here()"
     )
     await superuser.execute(f"SELECT pg_advisory_lock({A_LOCK})")
@@ -80,7 +79,7 @@ async def stopped_at(superuser: asyncpg.Connection, tenant: Tenant, number: int)
     finally:
         await superuser.execute(f"SELECT pg_advisory_unlock({A_LOCK})")
         # Not before the transaction that waited is over, which holds the table.
-        await superuser.execute("DROP TRIGGER waits ON messages; DROP FUNCTION wait_here()")
+        await superuser.execute("DROP TRIGGER waits ON messages; DROP FUNCTION wait_here(); DROP SEQUENCE deletions")
 
 
 async def test_what_a_killed_process_left_half_erased_is_finished_by_the_next(

@@ -288,6 +288,7 @@ async def test_all_that_an_answer_depends_on_is_in_its_name() -> None:
         "credential",
         "allowed",
         "attempts",
+        "alone",
     }
     parameters: dict[str, Any] = {"models": ["a"], "output_tokens": 1}
     turns, tenant, epoch = [Message("system", "s"), Message("user", "u")], new_id(), new_id()

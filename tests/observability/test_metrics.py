@@ -56,9 +56,10 @@ async def used(
             await client.get("/me", headers=acme.user.headers)
 
         async def sampled() -> bool:
-            return (await scrape(port)).value(TENANT_COST) > 0
+            seen = await scrape(port)
+            return seen.value(TENANT_COST) == pytest.approx(seen.value("llm_saas_cost_usd_total"))
 
-        await until(sampled, "the sampler to look")
+        await until(sampled, "the sampler to look since the last message ended")
         yield acme, await scrape(port)
 
 

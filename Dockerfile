@@ -37,11 +37,13 @@ LABEL org.opencontainers.image.title="llm-saas-backend" \
     org.opencontainers.image.description="Multi-tenant LLM backend on one PostgreSQL, isolated by row-level security" \
     org.opencontainers.image.licenses="MIT"
 # The openai SDK verifies TLS against the system's certificate store, which slim images lack.
+# A volume for TEXT_KEYS_DIR that is new takes over the owner of the directory that it is mounted on.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin app
+    && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin app \
+    && install -d -o app -g app -m 700 /var/lib/llm-saas/text-keys
 
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 ENVIRONMENT=production HOST=0.0.0.0 PORT=8000
 WORKDIR /srv

@@ -23,11 +23,12 @@ NOT_THE_SERVICES = {
     "DATA_DIR",
 }
 HARDENED = ("read_only", "tmpfs", "cap_drop", "security_opt", "restart")
-WITH_DEFAULT = {"API_REPLICAS", "WORKER_REPLICAS", "MAX_BODY_BYTES", "HTTPS_PORT", "TLS_CERTIFICATE", "TLS_KEY"}
+PATHS = {"TLS_CERTIFICATE", "TLS_KEY", "TEXT_KEYS_DIR"}
+WITH_DEFAULT = {"API_REPLICAS", "WORKER_REPLICAS", "MAX_BODY_BYTES", "HTTPS_PORT", *PATHS}
 
 
 def test_no_secret_has_a_default() -> None:
-    assert set(re.findall(r"\$\{(\w+):?-[^}]+\}", TEXT)) == WITH_DEFAULT  # the last two are paths
+    assert set(re.findall(r"\$\{(\w+):?-[^}]+\}", TEXT)) == WITH_DEFAULT
     for name in ("SECRET_KEY", "POSTGRES_OWNER_PASSWORD", "POSTGRES_RUNTIME_PASSWORD"):
         assert f"${{{name}:?" in TEXT
     assert "env_file" not in TEXT
@@ -58,6 +59,20 @@ def test_a_container_that_ends_running_messages_is_given_the_time_for_it() -> No
 def test_what_is_mounted_is_there() -> None:
     mounts = [mount.split(":")[0] for service in SERVICES.values() for mount in service.get("volumes", ())]
     assert [path for path in mounts if path.startswith("./") and not (ROOT / path).exists()] == []
+
+
+def test_all_that_open_texts_share_the_keys_which_are_apart_from_the_database() -> None:
+    made = re.search(r"install -d -o app -g app -m 700 (\S+)", (ROOT / "Dockerfile").read_text())
+    assert made is not None
+    ours = {name: service for name, service in SERVICES.items() if service.get("image") == "llm-saas-backend"}
+    assert ours.keys() == {"migrate", "api", "api-scaled", "worker"}
+    for service in ours.values():
+        assert service["volumes"] == [f"text-keys:{made[1]}"]
+        assert service["environment"]["TEXT_KEYS_DIR"] == f"${{TEXT_KEYS_DIR:-{made[1]}}}"
+        assert {"MASTER_KEY", "PREVIOUS_MASTER_KEYS", "ENCRYPT_TEXT"} <= service["environment"].keys()
+    others = [mount for name in SERVICES.keys() - ours.keys() for mount in SERVICES[name].get("volumes", ())]
+    assert not any("text-keys" in mount for mount in others)
+    assert "text-keys" in yaml.safe_load(TEXT)["volumes"]
 
 
 def test_the_owners_password_reaches_the_database_and_the_migration_alone() -> None:

@@ -229,10 +229,15 @@ async def test_a_start_without_what_opens_the_texts_is_refused_by_name(
     for changes, named in (
         ({"text_keys_dir": ""}, "ENCRYPT_TEXT needs TEXT_KEYS_DIR"),
         ({"text_keys_dir": str(tmp_path / "nowhere")}, "TEXT_KEYS_DIR must be a directory"),
-        ({"master_key": ""}, "TEXT_KEYS_DIR needs a MASTER_KEY"),
+        ({"master_key": ""}, "ENCRYPT_TEXT needs a MASTER_KEY"),
     ):
         with pytest.raises(ValueError, match=named):
             make_settings(database_url, tmp_path, **{**sealed, **changes})
+    idle = {**sealed, "encrypt_text": False, "master_key": ""}
+    assert make_settings(database_url, tmp_path, **idle).key_files() is None
+    with pytest.raises(UnusableSetting, match="MASTER_KEY: tenants have encrypted texts"):
+        async with instance(database_url, tmp_path, **idle):
+            pass
 
     old = make_settings(database_url, tmp_path).master_key.get_secret_value()
     rotated = {**sealed, "master_key": CHANGED_KEY, "previous_master_keys": [old]}

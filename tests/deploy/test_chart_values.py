@@ -129,6 +129,9 @@ def test_a_digest_wins_over_a_tag(image: dict[str, str], expected: str) -> None:
         ({"metrics": {"serviceMonitor": {"enabled": True}}}, "metrics.serviceMonitor needs metrics.enabled"),
         ({"metrics": {"enabled": True, "port": 8000}}, "/metrics/port"),
         ({"ingress": {"enabled": True}}, "ingress.host is required"),
+        ({"textKeys": {"enabled": True, "existingClaim": "keys"}}, "textKeys.enabled needs secretSettings.MASTER_KEY"),
+        ({"textKeys": {"enabled": True}, "secretSettings__MASTER_KEY": {}}, "textKeys.existingClaim is required"),
+        ({"settings__ENCRYPT_TEXT": True}, "settings.ENCRYPT_TEXT needs textKeys.enabled"),
     ],
 )
 def test_what_cannot_work_is_refused_by_its_name(changes: dict[str, Any], reason: str) -> None:

@@ -19,6 +19,9 @@ SETTINGS = {name.upper() for name in Settings.model_fields}
 FOREIGN = {"SSL_CERT_FILE"}
 # Who is given the owner's login.
 OWNERS = {"migration", "indexing"}
+# Who opens texts: the operator's commands run in pods of the migration's kind.
+READERS = {"migration", "api", "worker"}
+KEYS = "/var/lib/llm-saas/text-keys"
 # What the Secrets hold.
 SECRETS = {
     "SECRET_KEY": secrets.token_hex(32),
@@ -92,12 +95,14 @@ def test_the_service_takes_every_value_as_it_was_meant(
     release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "ca.crt").touch()
+    (tmp_path / "text-keys").mkdir()
     for pod in release.pods().values():
         for name in SETTINGS:
             monkeypatch.delenv(name, raising=False)
         given = environment_of(pod)
         for name, value in given.items():
-            monkeypatch.setenv(name, value.replace("/etc/llm-saas", str(tmp_path)))
+            here = value.replace("/etc/llm-saas", str(tmp_path)).replace(KEYS, str(tmp_path / "text-keys"))
+            monkeypatch.setenv(name, here)
         taken = Settings(_env_file=None)
         assert taken.environment == "production"
         numbers = {name: getattr(taken, name.lower(), None) for name in given}
@@ -148,9 +153,26 @@ def test_no_pod_may_more_than_it_needs(release: Release) -> None:
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
         writable = {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
-        assert writable == {"/tmp"}  # noqa: S108
+        assert writable - {KEYS} == {"/tmp"}  # noqa: S108
         assert "memory" in container["resources"]["limits"]
         assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+
+
+def test_who_opens_texts_shares_the_claim_and_what_wraps_its_keys(releases: dict[str, Release]) -> None:
+    assert f"install -d -o app -g app -m 700 {KEYS}" in (ROOT / "Dockerfile").read_text()
+    for component, pod in releases["everything"].pods().items():
+        mounted = {mount["name"]: mount["mountPath"] for mount in container_of(pod)["volumeMounts"]}
+        claims = [one["persistentVolumeClaim"] for one in pod["volumes"] if "persistentVolumeClaim" in one]
+        given = environment_of(pod)
+        if component in READERS:
+            assert (mounted["text-keys"], given["TEXT_KEYS_DIR"]) == (KEYS, KEYS)
+            assert claims == [{"claimName": "llm-saas-text-keys"}]
+            assert given.keys() >= {"MASTER_KEY", "PREVIOUS_MASTER_KEYS"}
+            assert given["ENCRYPT_TEXT"] == "true"
+        else:
+            assert not claims
+            assert not given.keys() & {"MASTER_KEY", "ENCRYPT_TEXT", "TEXT_KEYS_DIR"}
+    assert "text-keys" not in str(releases["scale"].objects)
 
 
 def test_who_takes_documents_in_has_room_for_it_and_large_tenants_have_indexes(releases: dict[str, Release]) -> None:

@@ -37,12 +37,13 @@ class MasterKeySettings(SettingsGroup):
 
     @model_validator(mode="after")
     def _texts_can_be_sealed(self) -> Self:
+        if self.encrypt_text and not self.master_key.get_secret_value():
+            raise ValueError("ENCRYPT_TEXT needs a MASTER_KEY: it wraps the keys that lie in TEXT_KEYS_DIR")
         if self.encrypt_text and not self.text_keys_dir:
             raise ValueError("ENCRYPT_TEXT needs TEXT_KEYS_DIR: where the keys lie, outside of every backup")
-        if not self.text_keys_dir:
+        # Containers are given a directory whether or not it is used: without a MASTER_KEY nothing in it opens.
+        if not self.text_keys_dir or not self.master_key.get_secret_value():
             return self
-        if not self.master_key.get_secret_value():
-            raise ValueError("TEXT_KEYS_DIR needs a MASTER_KEY: it wraps the keys that lie there")
         if not Path(self.text_keys_dir).is_dir() or not os.access(self.text_keys_dir, os.R_OK | os.W_OK | os.X_OK):
             raise ValueError("TEXT_KEYS_DIR must be a directory that is there, and that the service may write to")
         return self

@@ -37,6 +37,11 @@ volumes:
   - name: tmp
     emptyDir:
       sizeLimit: 64Mi
+  {{- if include "llm-saas.hasTextKeys" . }}
+  - name: text-keys
+    persistentVolumeClaim:
+      claimName: {{ required "textKeys.existingClaim is required: the name of a PersistentVolumeClaim that pods of all nodes write to" $root.Values.textKeys.existingClaim }}
+  {{- end }}
   {{- with $root.Values.extraVolumes }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -80,6 +85,10 @@ resources:
 volumeMounts:
   - name: tmp
     mountPath: /tmp
+  {{- if include "llm-saas.hasTextKeys" . }}
+  - name: text-keys
+    mountPath: /var/lib/llm-saas/text-keys
+  {{- end }}
   {{- with .root.Values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}

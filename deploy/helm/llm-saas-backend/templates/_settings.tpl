@@ -28,17 +28,42 @@
 {{- end }}
 {{- end }}
 
-{{/* The `env` of what works as the owner: of the service's settings what making a database needs; nothing of a provider. */}}
+{{/*
+The `env` of what works as the owner: of the service's settings what making a database needs; nothing of a provider. With "root" and "component".
+With the keys of texts go those that wrap them.
+*/}}
 {{- define "llm-saas.ownerEnv" -}}
 {{- $needed := list "ENVIRONMENT" "DEFAULT_REGISTRATION" "BCRYPT_ROUNDS" "LOG_LEVEL" "LOG_FORMAT" }}
-{{- $settings := include "llm-saas.settings" (dict "root" . "settings" .Values.migration.settings "only" $needed) | fromYaml }}
-{{- $secrets := deepCopy .Values.migration.secretSettings }}
-{{- range $name, $from := .Values.secretSettings }}
-{{- if and (or (eq $name "SECRET_KEY") (hasPrefix "DATABASE_" $name)) (not (hasKey $secrets $name)) }}
+{{- $secret := list "SECRET_KEY" }}
+{{- if include "llm-saas.hasTextKeys" . }}
+{{- $needed = concat $needed (list "ENCRYPT_TEXT" "TEXT_KEYS_DIR") }}
+{{- $secret = concat $secret (list "MASTER_KEY" "PREVIOUS_MASTER_KEYS") }}
+{{- end }}
+{{- $migration := .root.Values.migration }}
+{{- $settings := include "llm-saas.settings" (dict "root" .root "settings" $migration.settings "only" $needed) | fromYaml }}
+{{- $secrets := deepCopy $migration.secretSettings }}
+{{- range $name, $from := .root.Values.secretSettings }}
+{{- if and (or (has $name $secret) (hasPrefix "DATABASE_" $name)) (not (hasKey $secrets $name)) }}
 {{- $_ := set $secrets $name $from }}
 {{- end }}
 {{- end }}
-{{- include "llm-saas.env" (dict "root" . "settings" $settings "secretSettings" $secrets) }}
+{{- include "llm-saas.env" (dict "root" .root "settings" $settings "secretSettings" $secrets) }}
+{{- end }}
+
+{{/* Whether this component's pods have the keys of texts. The indexing reads none; the migration's pod is where the operator's commands run. */}}
+{{- define "llm-saas.hasTextKeys" -}}
+{{- if and .root.Values.textKeys.enabled (ne .component "indexing") }}true{{ end }}
+{{- end }}
+
+{{/* Refuses what the service would refuse at its start, by the names of the values. */}}
+{{- define "llm-saas.checkTextKeys" -}}
+{{- $settings := .Values.settings }}
+{{- if and .Values.textKeys.enabled (not (kindIs "map" .Values.secretSettings.MASTER_KEY)) }}
+{{- fail "textKeys.enabled needs secretSettings.MASTER_KEY: it wraps the keys of texts" }}
+{{- end }}
+{{- if and (eq (toString $settings.ENCRYPT_TEXT) "true") (not .Values.textKeys.enabled) (not $settings.TEXT_KEYS_DIR) }}
+{{- fail "settings.ENCRYPT_TEXT needs textKeys.enabled, or settings.TEXT_KEYS_DIR and a volume of yours" }}
+{{- end }}
 {{- end }}
 
 {{/* Where the pod listens is not the release's to say: ports and probes are here. */}}
@@ -49,6 +74,9 @@ PORT: "8000"
 {{- if .Values.metrics.enabled }}
 METRICS_HOST: 0.0.0.0
 METRICS_PORT: {{ .Values.metrics.port | toJson | quote }}
+{{- end }}
+{{- if .Values.textKeys.enabled }}
+TEXT_KEYS_DIR: /var/lib/llm-saas/text-keys
 {{- end }}
 {{- end }}
 

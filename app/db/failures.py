@@ -49,7 +49,8 @@ def domain_error(error: BaseException) -> BaseException:
             meaning = MEANINGS[state]
             return meaning.told(error.detail) if meaning is BudgetExceeded else meaning()
         return DatabaseUnavailable() if state.startswith(UNAVAILABLE) else error
-    if isinstance(error, (OSError, asyncpg.InterfaceError)) and not _is_unfit(error):
+    # The driver's internal error: the server has ended the connection, and the socket has not said so yet.
+    if isinstance(error, (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)) and not _is_unfit(error):
         return DatabaseUnavailable()
     return error
 

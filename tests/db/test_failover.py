@@ -15,6 +15,7 @@ from sqlalchemy import URL, text
 from app.application import create_app, lifespan
 from app.core.errors import DatabaseUnavailable
 from app.db import pool, rls, session
+from app.db.failures import domain_error
 from app.db.session import Database
 from tests.conftest import client_of, dsn, make_settings
 from tests.helpers import make_tenant
@@ -166,6 +167,12 @@ async def test_what_passes_by_itself_is_unavailable(database_url: URL, state: st
             await connection.execute(text(f"DO $$ BEGIN RAISE 'x' USING ERRCODE = '{state}'; END $$"))
     await database.check()
     await database.close()
+
+
+def test_the_moment_between_the_servers_last_word_and_the_sockets_end_is_an_outage_too() -> None:
+    # So the driver says it of a statement that falls into it: a session that was ended while it was idle.
+    error = asyncpg.InternalClientError('cannot switch to state 12; protocol is in the "failed" state')
+    assert isinstance(domain_error(error), DatabaseUnavailable)
 
 
 async def test_a_forgotten_connection_that_was_idle_costs_no_request(

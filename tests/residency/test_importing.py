@@ -53,7 +53,8 @@ async def test_a_tenant_from_elsewhere_lives_in_the_region_that_was_named(
         with pytest.raises(asyncpg.DivisionByZeroError):
             await take_in(two, path, "us")
     login = {"email": tenant.user.email, "password": PASSWORD}
-    assert (await service.post("/login", json=login)).status_code == 401
+    # Who is in no directory is looked for in a region that the email chooses; in this one it is said to be on its way.
+    assert (await service.post("/login", json=login)).status_code in (401, 503)
     assert (await two.count("us", tenant.id))["users"] == 2
 
     await take_in(two, path, "us")

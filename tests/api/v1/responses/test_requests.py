@@ -80,7 +80,7 @@ def test_an_item_is_read_as_it_was_written() -> None:
         ToolCall("c", "weather", "{}"),
         ToolResult("c", (Text("Rain"), Image("image/png", PNG))),
     )
-    assert asked(input=asked_of(items, new_id())).items == list(items)
+    assert asked(input=asked_of(dict(enumerate(items)), new_id())).items == list(items)
     assert asked(input=output_of(items, new_id(), with_seal=True)).items == list(items)
 
 

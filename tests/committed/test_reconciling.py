@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -26,8 +26,9 @@ from tests.committed.sse import rest, sending
 from tests.conftest import dsn, make_settings
 from tests.helpers import make_tenant
 from tests.own_database import own_database
+from tests.redis_server import REDIS, RedisServer, needs_redis
 from tests.serving import listening_to
-from tests.waiting import PATIENCE_SECONDS
+from tests.waiting import PATIENCE_SECONDS, until
 
 MODEL = "public-name"
 
@@ -72,6 +73,19 @@ class Deployment:
         async with sending(self.client, self.headers, content=content) as events:
             await rest(events)
 
+    async def hang_up(self, content: str) -> None:
+        """Once something of it was written; the message goes on, and ends."""
+        self.upstream.next.append("answers")
+        async with sending(self.client, self.headers, content=content) as events:
+            path = f"/messages/{(await anext(events)).data['id']}"
+            await anext(events)
+
+        async def completed() -> bool:
+            shown = (await self.client.get(path, headers=self.headers)).json()
+            return bool(shown["status"] == "completed")
+
+        await until(completed, "the message whose client has gone to end")
+
     async def cancel(self, content: str) -> None:
         """Once something of it was written."""
         self.upstream.next.append("answers")
@@ -89,11 +103,23 @@ class Deployment:
         return await asyncio.to_thread(reconcile, arguments, self.settings)
 
 
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where answers are kept; nowhere without a server."""
+    if REDIS is None:
+        yield ""
+        return
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server.url
+    server.kill()
+
+
 @pytest_asyncio.fixture
-async def deployment(template_url: URL, tmp_path: Path) -> AsyncIterator[Deployment]:
+async def deployment(template_url: URL, tmp_path: Path, redis_url: str) -> AsyncIterator[Deployment]:
     upstream = Scripted()
     async with own_database(template_url) as own, upstream.serving() as url:
-        settings = make_settings(own.url, tmp_path, **bounds(url))
+        settings = make_settings(own.url, tmp_path, redis_url=redis_url, **bounds(url))
         app = create_app(settings)
         async with listening_to(app) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             client.timeout = PATIENCE_SECONDS
@@ -105,17 +131,16 @@ async def deployment(template_url: URL, tmp_path: Path) -> AsyncIterator[Deploym
 
 
 async def test_what_a_provider_billed_is_what_the_ledger_and_the_usage_say(deployment: Deployment) -> None:
-    """Answers, streams, refusals, errors before anything was done, an answer that was kept, and one that is deleted."""
+    """Answers, streams, a client that hangs up, refusals, errors before anything was done, and one that is deleted."""
     admin = deployment.headers
     tenant_id = (await deployment.client.get("/me", headers=admin)).json()["tenant_id"]
-    changed = await deployment.client.patch(f"/tenants/{tenant_id}", json={"cache_ttl_seconds": 60}, headers=admin)
-    assert changed.status_code == 200, changed.text
     for content in ("One", "Two and three"):
         sent = await deployment.send(content=content)
     await deployment.client.delete(f"/messages/{sent['id']}", headers=admin)
     await deployment.send("refuses", 503, content="Three")
     await deployment.send("breaks", 502, content="Four")
     await deployment.stream("Five")
+    await deployment.hang_up("Six")
 
     said, status = await deployment.said()
 
@@ -132,6 +157,20 @@ async def test_what_a_provider_billed_is_what_the_ledger_and_the_usage_say(deplo
     assert "the tokens are equal: the prices are not" in said
     assert (await deployment.said(tenant=[new_id()]))[1] == 1
     assert (await deployment.said(except_tenant=[tenant_id]))[1] == 1
+
+
+@needs_redis
+async def test_a_kept_answer_is_on_no_bill_and_costs_nothing(deployment: Deployment) -> None:
+    admin = deployment.headers
+    tenant_id = (await deployment.client.get("/me", headers=admin)).json()["tenant_id"]
+    changed = await deployment.client.patch(f"/tenants/{tenant_id}", json={"cache_ttl_seconds": 60}, headers=admin)
+    assert changed.status_code == 200, changed.text
+    assert [(await deployment.send(content="The same"))["cached"] for _ in range(2)] == [False, True]
+    assert len(deployment.upstream.lines) == 1
+
+    said, status = await deployment.said()
+
+    assert status == 0, said
 
 
 async def test_each_call_that_was_cut_off_is_named_on_both_sides(deployment: Deployment) -> None:

@@ -233,7 +233,7 @@ async def test_a_start_without_what_opens_the_texts_is_refused_by_name(
     ):
         with pytest.raises(ValueError, match=named):
             make_settings(database_url, tmp_path, **{**sealed, **changes})
-    idle = {**sealed, "encrypt_text": False, "master_key": ""}
+    idle = {**sealed, "encrypt_text": False, "master_key": "", "text_keys_dir": str(tmp_path / "nowhere")}
     assert make_settings(database_url, tmp_path, **idle).key_files() is None
     with pytest.raises(UnusableSetting, match="MASTER_KEY: tenants have encrypted texts"):
         async with instance(database_url, tmp_path, **idle):

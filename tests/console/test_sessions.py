@@ -76,11 +76,18 @@ async def test_a_token_that_is_refused_is_renewed_and_what_was_asked_is_asked_ag
     window.expect(401, "/models")
     before = renewals(window)
 
-    async def refuse(route: Route) -> None:
+    refused = []
+
+    async def refuse_once(route: Route) -> None:
+        # The route stays: to take it away would disturb the requests that are under way beside this one.
+        if refused:
+            await route.continue_()
+            return
+        refused.append(route.request.url)
         problem = {"type": "urn:llm-saas:problem:unauthorized", "status": 401, "detail": "No", "request_id": "r"}
         await route.fulfill(status=401, content_type="application/problem+json", body=json.dumps(problem))
 
-    await window.page.route("**/models", refuse, times=1)
+    await window.page.route("**/models", refuse_once)
     await window.page.get_by_role("link", name="Try it").click()
     await window.page.get_by_label("Model").wait_for()
     assert renewals(window) == before + 1

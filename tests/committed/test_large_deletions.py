@@ -18,7 +18,7 @@ from tests.api.test_user_admin import second_admin
 from tests.committed.conftest import Serve
 from tests.committed.providers import HeldProvider
 from tests.committed.server import running
-from tests.committed.test_large_erasure import A_LOCK, counting_deletions, stopped_at
+from tests.committed.test_large_erasure import A_LOCK, WAITING, counting_deletions, stopped_at
 from tests.helpers import Member, Tenant, join, log_in, make_tenant
 from tests.sessions import actions_of
 from tests.waiting import until
@@ -69,13 +69,12 @@ async def stopped_in_the_second_batch(
     client: httpx.AsyncClient, superuser: asyncpg.Connection, large: Large
 ) -> AsyncIterator["asyncio.Task[httpx.Response]"]:
     """The admin's deletion, while it waits there."""
-    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = $1"
     async with stopped_at(superuser, large.tenant, BATCH_ROWS + BATCH_ROWS // 8):
         deleting = asyncio.create_task(client.delete(large.path, headers=large.tenant.admin.headers))
 
         async def begun() -> bool:
             assert not deleting.done(), f"it was not to end: {deleting.result()} {deleting.result().text}"
-            return bool(await superuser.fetchval(waiting, A_LOCK))
+            return bool(await superuser.fetchval(WAITING, A_LOCK))
 
         await until(begun, "the deletion to come to its second batch")
         yield deleting

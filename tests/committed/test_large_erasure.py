@@ -19,6 +19,11 @@ from tests.helpers import Tenant, make_tenant
 from tests.waiting import until
 
 A_LOCK = 20261126
+# In this database: the server has others, in which other tests wait for the same one.
+WAITING = """
+SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = $1
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 
 
 async def insert_messages(superuser: asyncpg.Connection, tenant: Tenant, count: int) -> None:
@@ -64,13 +69,14 @@ async def test_no_transaction_of_an_erasure_has_more_than_a_batch_to_do(
 
 @asynccontextmanager
 async def stopped_at(superuser: asyncpg.Connection, tenant: Tenant, number: int) -> AsyncIterator[None]:
-    """Whoever deletes the tenant's messages waits at so many of them until the block ends, whichever come first."""
+    """Who deletes the tenant's messages, the oldest first, waits at this one until the block ends."""
+    row = await superuser.fetchval(
+        "SELECT id FROM messages WHERE tenant_id = $1 ORDER BY created_at, id OFFSET $2 LIMIT 1", tenant.id, number
+    )
     await superuser.execute(
-        "CREATE SEQUENCE deletions; GRANT USAGE ON SEQUENCE deletions TO PUBLIC;"
         "CREATE FUNCTION wait_here() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-        f"  IF nextval('deletions') = {number + 1} THEN PERFORM pg_advisory_xact_lock({A_LOCK}); END IF; RETURN OLD;"
-        " END $$;"
-        f"CREATE TRIGGER waits BEFORE DELETE ON messages FOR EACH ROW WHEN (OLD.tenant_id = '{tenant.id}')"
+        f"  PERFORM pg_advisory_xact_lock({A_LOCK}); RETURN OLD; END $$;"
+        f"CREATE TRIGGER waits BEFORE DELETE ON messages FOR EACH ROW WHEN (OLD.id = '{row}')"
         " EXECUTE FUNCTION wait_here()"
     )
     await superuser.execute(f"SELECT pg_advisory_lock({A_LOCK})")
@@ -79,7 +85,7 @@ async def stopped_at(superuser: asyncpg.Connection, tenant: Tenant, number: int)
     finally:
         await superuser.execute(f"SELECT pg_advisory_unlock({A_LOCK})")
         # Not before the transaction that waited is over, which holds the table.
-        await superuser.execute("DROP TRIGGER waits ON messages; DROP FUNCTION wait_here(); DROP SEQUENCE deletions")
+        await superuser.execute("DROP TRIGGER waits ON messages; DROP FUNCTION wait_here()")
 
 
 async def test_what_a_killed_process_left_half_erased_is_finished_by_the_next(
@@ -97,11 +103,10 @@ async def test_what_a_killed_process_left_half_erased_is_finished_by_the_next(
         before = await fingerprint(superuser, rival.id)
         async with stopped_at(superuser, acme, BATCH_ROWS + BATCH_ROWS // 2):
             erasing = asyncio.create_task(erase(client, acme))
-            waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = $1"
 
             async def begun() -> bool:
                 assert not erasing.done(), f"it was not to end: {erasing.result()} {erasing.result().text}"
-                return bool(await superuser.fetchval(waiting, A_LOCK))
+                return bool(await superuser.fetchval(WAITING, A_LOCK))
 
             await until(begun, "the erasure to come to its second batch")
             server.kill()

@@ -30,6 +30,7 @@ from app.documents.totals import Quotas
 from app.services.portable import arriving
 from app.services.portable.file import ExportFile
 from app.services.portable.refusal import Refused
+from app.services.portable.rows import Arrival
 from tests.committed.portable import Line, furnished, lines_in, rewritten, rows_of, taken_along, taken_in
 from tests.conftest import dsn, make_settings
 from tests.documents.library import FREE, HashEmbedder
@@ -340,6 +341,11 @@ HOSTILE: dict[str, tuple[Callable[[list[Line]], Any], str]] = {
         change("user", hashed_password=f"$2b$31${'a' * 53}"),
         r"Line \d+: hashed_password is no hash",
     ),
+    "a hash that bcrypt does not know": (
+        change("user", hashed_password=f"$2b$03${'a' * 53}"),
+        r"Line \d+: hashed_password is no hash",
+    ),
+    "attempts up to the end of their type": (change("document", attempts=2**31 - 1), r"Line \d+: attempts or failures"),
     "a plain password": (change("user", hashed_password="secret"), r"Line \d+: hashed_password is no hash"),
     "a spelling of an email": (change("user", email="Alice@ACME.com"), r"Line \d+: email is not as this service"),
     "a column": (change("user", is_superuser=True), r"Line \d+: it has a column that .* 'is_superuser'"),
@@ -372,6 +378,15 @@ async def test_a_file_that_somebody_made_up_is_refused_by_its_line(
 ) -> None:
     act, reason = HOSTILE[name]
     await empty.refuses(rewritten(old.portable, tmp_path / "made-up", act), reason)
+
+
+def test_no_file_makes_logins_dear() -> None:
+    arrival = Arrival("portable", new_id(), f"$2b$04${'a' * 53}", None)
+    user = {"role": "user", "email": "alice@acme.com", "hashed_password": f"$2b$18${'a' * 53}"}
+    assert (arrival.take("user", user) or {})["hashed_password"] == arrival.no_password
+    assert sum(arrival.left_out.values()) == 1
+    kept = user | {"hashed_password": f"$2b$12${'a' * 53}"}
+    assert arrival.take("user", kept) == kept
 
 
 async def test_what_is_anothers_here_is_refused_and_so_is_another_file_of_the_tenant(

@@ -13,7 +13,7 @@ from app.db.session import Database
 from app.messages.retention import Retention
 from tests.committed.conftest import Serve
 from tests.committed.providers import HeldProvider
-from tests.committed.test_large_erasure import A_LOCK, counting_deletions, stopped_at
+from tests.committed.test_large_erasure import A_LOCK, WAITING, counting_deletions, stopped_at
 from tests.conftest import own_database
 from tests.helpers import Member, Tenant, make_tenant
 from tests.waiting import until
@@ -21,7 +21,6 @@ from tests.waiting import until
 database_url, settings, superuser = own_database()
 
 LEFT = "SELECT array_agg(content ORDER BY content) FROM messages WHERE tenant_id = $1"
-WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = $1"
 
 
 async def insert(

@@ -58,6 +58,15 @@ async def test_files_are_uploaded_followed_found_and_deleted(visit: Visit, acme:
     await expect(page.get_by_role("table").get_by_role("link")).to_have_text(["dropped.md", "broken.pdf"])
 
 
+async def test_an_address_that_somebody_made_up_leads_no_request_elsewhere(visit: Visit, acme: Tenant) -> None:
+    window = await visit(acme.admin, "/console/documents", size=DESK)
+    asked: list[str] = []
+    window.page.on("request", lambda request: asked.append(request.url))
+    await window.page.goto(f"{window.page.url}/%252e%252e/messages")
+    await expect(window.page.get_by_text("There is no such resource.")).to_be_visible()
+    assert not [url for url in asked if url.endswith("/messages") and "/console/" not in url]
+
+
 async def test_nobody_knows_how_far_a_document_is_that_waits(visit: Visit, acme: Tenant) -> None:
     window = await visit(acme.user, "/console/documents")
     page = window.page

@@ -5,6 +5,7 @@ import binascii
 import json
 
 from app.core.items import Reasoning
+from app.messages.log import storable_json
 
 
 def sealed(reasoning: Reasoning) -> str | None:
@@ -19,7 +20,8 @@ def unsealed(value: str) -> Reasoning | None:
     """None: this was not sealed here."""
     try:
         whole = json.loads(base64.b64decode(value, validate=True))
-        text, provider, content = whole["text"], whole["provider"], whole["sealed"]
+        # Whoever sends it may have written it.
+        text, provider, content = (storable_json(whole[name]) for name in ("text", "provider", "sealed"))
     except (binascii.Error, ValueError, KeyError, TypeError, RecursionError):
         return None
     if not (isinstance(text, str) and isinstance(provider, str) and isinstance(content, dict)):

@@ -73,7 +73,11 @@ function once(method, path, { body, query, headers, signal, as } = {}) {
   return fetch(address(path, query), { method, headers: given, body: sent, signal, cache: 'no-store' }).catch(unreachable);
 }
 
+// An id comes from an address that anybody may have made up: as a step upwards it would take the token to another path.
+const UPWARDS = /[/\\](\.|%2e){1,2}(?=[/\\]|$)/i;
+
 function address(path, query) {
+  if (UPWARDS.test(path)) throw new Problem({ status: 404, detail: 'There is no such resource.' });
   const said = Object.entries(query ?? {}).filter(([, value]) => value !== undefined && value !== null && value !== '');
   const flat = said.flatMap(([name, value]) => [value].flat().map((one) => [name, String(one)]));
   const search = new URLSearchParams(flat).toString();

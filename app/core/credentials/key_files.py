@@ -70,17 +70,11 @@ class KeyFiles:
 
     def destroy(self, tenant_id: str) -> None:
         """For good; nothing happens where there is none."""
-        path = self._path(tenant_id)
-        try:
-            # Where the file system writes in place, what was there is gone with it.
-            with path.open("r+b") as file:
-                file.write(secrets.token_bytes(os.fstat(file.fileno()).st_size))
-                file.flush()
-                os.fsync(file.fileno())
-        except FileNotFoundError:
-            return
-        path.unlink(missing_ok=True)
-        self._sync()
+        # With what a process left that was killed while it wrote the key anew.
+        lying = [self._path(tenant_id), *self._directory.glob(f"{_part_of(tenant_id)}*")]
+        found = [_overwritten(path) for path in lying]
+        if any(found):
+            self._sync()
 
     def lacking(self, tenant_ids: Iterable[str]) -> list[str]:
         """Those of which there is no file."""
@@ -105,7 +99,7 @@ class KeyFiles:
         wrapped = self._masters.wrap(tenant_id, key, TEXT_KEY)
         stored = {"master": wrapped.master, "sealed": base64.b64encode(wrapped.sealed).decode("ascii")}
         path = self._path(tenant_id)
-        part = path.with_name(f".{tenant_id}.{secrets.token_hex(8)}")
+        part = path.with_name(f"{_part_of(tenant_id)}{secrets.token_hex(8)}")
         try:
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(json.dumps(stored).encode())
@@ -132,3 +126,20 @@ class KeyFiles:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+def _part_of(tenant_id: str) -> str:
+    return f".{tenant_id}."
+
+
+def _overwritten(path: Path) -> bool:
+    """Whether it was there. Where the file system writes in place, what was in it is gone with it."""
+    try:
+        with path.open("r+b") as file:
+            file.write(secrets.token_bytes(os.fstat(file.fileno()).st_size))
+            file.flush()
+            os.fsync(file.fileno())
+    except FileNotFoundError:
+        return False
+    path.unlink(missing_ok=True)
+    return True

@@ -124,9 +124,10 @@ async def list_conversation_items(
         named = ItemId.read(after)
         start = named.message_id if named else after
     # Each turn has an item at least, and the first may be behind the reader.
-    turns = await service.turns(conversation_id_of(conversation_id), limit + 2, start, newest_first=order == "desc")
+    wanted = limit + 2
+    turns, more = await service.turns(conversation_id_of(conversation_id), wanted, start, newest_first=order == "desc")
     items = [item for said in (reversed(turns) if order == "desc" else turns) for item in _items(said)]
-    return JSONResponse(page_of_items(items, limit, order, after))
+    return JSONResponse(page_of_items(items, limit, order, after, more=more))
 
 
 @router.post(
@@ -188,7 +189,7 @@ async def _item(service: SaidService, conversation_id: str, item_id: str) -> dic
     named = ItemId.read(item_id)
     if named is None:
         raise NotFound
-    turns = await service.turns(conversation_id_of(conversation_id), 1, named.message_id, newest_first=False)
+    turns, _ = await service.turns(conversation_id_of(conversation_id), 1, named.message_id, newest_first=False)
     found = next((item for said in turns for item in _items(said) if item["id"] == item_id), None)
     if found is None:
         raise NotFound

@@ -56,6 +56,20 @@ async def test_what_is_said_in_a_conversation_goes_along_and_is_listed(live: Ser
     assert single.to_dict() == newest[1]
 
 
+async def test_no_more_of_a_conversation_is_read_at_once_than_the_memory_has_room_for(live: Serve) -> None:
+    async with live(Scripted(SAYS)) as (_, client):
+        acme = await make_tenant(client)
+        async with openai(client, acme.user) as ai:
+            talk = await ai.conversations.create()
+            for letter in "ab":  # together more than 32 MiB; compressed they are a hundredth
+                large: Any = {"role": "user", "content": letter * 17 * 2**20}
+                await ai.conversations.items.create(talk.id, items=[large])
+            page = await ai.conversations.items.list(talk.id, order="asc", limit=100)
+            texts = [item.to_dict()["content"] async for item in ai.conversations.items.list(talk.id, order="asc")]
+    assert (len(page.data), page.has_more) == (1, True)
+    assert [text[0]["text"][0] for text in texts] == ["a", "b"]  # type: ignore[index]
+
+
 async def test_a_conversation_of_another_tenant_is_none(live: Serve) -> None:
     provider = Scripted(SAYS)
     async with live(provider) as (_, client):

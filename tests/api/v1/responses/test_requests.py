@@ -1,5 +1,6 @@
 """What clients send, in our words, and what is refused of it."""
 
+import base64
 from typing import Any
 
 import pytest
@@ -180,6 +181,20 @@ def test_what_cannot_be_done_is_refused_by_its_place(body: dict[str, Any], param
     assert refused.value.param == param
 
 
-@pytest.mark.parametrize("value", ["", "x", "e30=", "W10=", "eyJ0ZXh0IjoxfQ==", "bnVsbA=="])
+DEEP = f'{{"provider": "anthropic", "text": "", "sealed": {{"a": {"[" * 900}{"]" * 900}}}}}'
+
+
+def test_what_was_made_up_holds_nothing_that_cannot_be_stored() -> None:
+    made_up = base64.b64encode(b'{"provider": "anthropic", "text": "\\ud800", "sealed": {"a": "\\u0000"}}').decode()
+    read = unsealed(made_up)
+    assert read is not None
+    assert read.text.isprintable()
+    assert read.text.encode()
+    assert "\0" not in str(read.sealed)
+
+
+@pytest.mark.parametrize(
+    "value", ["", "x", "e30=", "W10=", "eyJ0ZXh0IjoxfQ==", "bnVsbA==", base64.b64encode(DEEP.encode()).decode()]
+)
 def test_nothing_is_unsealed_that_was_not_sealed_here(value: str) -> None:
     assert unsealed(value) is None

@@ -89,6 +89,8 @@ class SaidService:
         principal = self._db.principal
         if start is not None and not is_id(start):
             return [], False
+        # The one that is named was read before.
+        least = min(most, 1 if start is None else 2)
         async with self._db.begin() as connection:
             await find(connection, principal, conversation_id)
             values = {
@@ -97,12 +99,11 @@ class SaidService:
                 "own": principal.user_id if connection.own_alone else None,
                 "start": start,
                 "most": most,
-                # The one that is named was read before.
-                "least": min(most, 1 if start is None else 2),
+                "least": least,
             }
             direction = NEWEST_FIRST if newest_first else OLDEST_FIRST
             sized = (await connection.execute(direction.sizes, values, SizeRow)).all()
-            values["most"] = max(sum(row.sizes <= MOST_CONTENT_BYTES for row in sized), values["least"])
+            values["most"] = max(sum(row.sizes <= MOST_CONTENT_BYTES for row in sized), least)
             rows = (await connection.execute(direction.turns, values, TurnRow)).all()
         return [_said(row) for row in rows], len(rows) < len(sized)
 

@@ -50,7 +50,7 @@ test-scale: dev
 	SECONDS=$(SECONDS) $(BIN)/python -m pytest -n 0 tests/scale
 
 # The console in a real browser; CONSOLE_SHOTS=directory keeps a picture of each page and state.
-# What fails is run once more, alone: a page that is left while it draws has said an error once in some hundred visits.
+# What fails is run once more, alone, and must pass then: a browser leans on the machine's speed.
 test-console: dev
 	@tests/install_servers.sh chromium
 	$(BIN)/python -m pytest -n 0 -rs tests/console || $(BIN)/python -m pytest -n 0 --last-failed --last-failed-no-failures none tests/console

@@ -70,7 +70,9 @@ function data(labels, series) {
 }
 
 function options(Plot, box, legend, { labels, series, brief, least, setAt }) {
-  const colours = [...legend.querySelectorAll('.swatch')].map((swatch) => getComputedStyle(swatch).backgroundColor);
+  // As many as the values that are drawn: the legend may be of the next ones already, whose effect is yet to come.
+  const swatches = legend.querySelectorAll('.swatch');
+  const colours = series.map((_, index) => (swatches[index] ? getComputedStyle(swatches[index]).backgroundColor : 'transparent'));
   const { color: ink, borderColor: line, fontFamily } = getComputedStyle(box);
   const axis = { stroke: ink, font: `11px ${fontFamily}`, ticks: { show: false } };
   const paths = Plot.paths.bars({ size: [0.7, 40], radius: 0.12 });
